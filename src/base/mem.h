@@ -1,0 +1,25 @@
+/*
+ * mem - where the library gets its memory.
+ *
+ * One place, so that tests can make the n-th allocation fail and an allocator hook has somewhere to go.
+ * Buffers that are handed to the caller to free() come from malloc() directly and say so.
+ *
+ * Threads: any.  Errors: NULL; the caller turns it into se__error_nomem().
+ */
+#ifndef SE_BASE_MEM_H
+#define SE_BASE_MEM_H
+
+#include "base/error.h"
+
+#include <stddef.h>
+
+SE_NODISCARD void *se__alloc(size_t bytes);
+SE_NODISCARD void *se__alloc_zeroed(size_t count, size_t bytes); /* NULL on overflow as well */
+SE_NODISCARD void *se__realloc(void *old, size_t bytes);
+SE_NODISCARD char *se__strdup(const char *text); /* NULL stays NULL */
+SE_NODISCARD char *se__strndup(const char *text, size_t len);
+void se__free(void *memory); /* NULL is allowed */
+/* What the allocator really set aside for `memory` (malloc_usable_size and its header). */
+size_t se__alloc_size(const void *memory);
+
+#endif

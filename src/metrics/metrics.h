@@ -1,0 +1,40 @@
+/*
+ * metrics - one table of metrics, striped counters, Prometheus text.
+ *
+ * The table (metrics/table.h, an X-macro) gives every series its name, type, labels and help; docs/metrics.md is
+ * generated from it. A series is one entry of `enum metric`; labels are part of the table, so a label can never
+ * hold an id. Names start with sync_engine_; the predecessor's names are kept where it had them.
+ *
+ * Counters: 16 stripes of relaxed atomics, one cache line apart, chosen by thread; a sum is exact once the adding
+ * threads are quiet. Gauges: one atomic, set by whoever knows. Histograms: fixed buckets of counters, in seconds.
+ *
+ * Threads: any.  Memory: se__metrics_open returns, se__metrics_close frees. No globals: one set per engine.
+ */
+#ifndef SE_METRICS_METRICS_H
+#define SE_METRICS_METRICS_H
+
+#include "base/buf.h"
+#include "metrics/table.h"
+
+struct metrics;
+
+SE_NODISCARD se_result se__metrics_open(struct metrics **metrics);
+void se__metrics_close(struct metrics *m); /* NULL is allowed */
+
+void se__metrics_add(struct metrics *m, enum metric which, uint64_t n);
+static inline void se__metrics_inc(struct metrics *m, enum metric which)
+{
+    se__metrics_add(m, which, 1);
+}
+uint64_t se__metrics_sum(const struct metrics *m, enum metric which); /* of a counter */
+void se__metrics_set(struct metrics *m, enum metric which, double value); /* of a gauge */
+double se__metrics_get(const struct metrics *m, enum metric which);       /* of a gauge */
+void se__metrics_observe(struct metrics *m, enum metric which, double seconds); /* of a histogram */
+
+/* Appends the whole set as Prometheus text exposition format 0.0.4, HELP and TYPE once per family.
+ * `name` becomes the label engine="..." (escaped) of every series. */
+void se__metrics_text(const struct metrics *m, const char *name, struct buf *out);
+/* Appends docs/metrics.md. */
+void se__metrics_markdown(struct buf *out);
+
+#endif
