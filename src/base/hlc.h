@@ -31,7 +31,11 @@ struct hlc {
 
 static inline uint64_t se__version_of_ms(int64_t wall_ms)
 {
-    return wall_ms <= 0 ? 0 : ((uint64_t)wall_ms << SE__HLC_COUNTER_BITS) & SE__VERSION_MAX;
+    if (wall_ms <= 0)
+        return 0;
+    if (wall_ms > (int64_t)(SE__VERSION_MAX >> SE__HLC_COUNTER_BITS))
+        return SE__VERSION_MAX;
+    return (uint64_t)wall_ms << SE__HLC_COUNTER_BITS;
 }
 static inline int64_t se__version_ms(uint64_t version)
 {
@@ -46,7 +50,8 @@ uint64_t se__hlc_next(struct hlc *c, int64_t wall_ms);
 /* The last version issued or seen. */
 uint64_t se__hlc_last(const struct hlc *c);
 /* Takes note of a version seen in a tier. Returns false if it is more than max_skew_ms ahead of wall_ms:
- * then the clock is not pushed, and only that id's next version must go above it (se__hlc_above). */
+ * then the clock is not pushed, and only that id's next version must go above it (se__hlc_above). A version that the
+ * clock has passed already (the wall clock went back) is no surprise: true. */
 bool se__hlc_observe(struct hlc *c, uint64_t version, int64_t wall_ms, uint32_t max_skew_ms);
 /* As se__hlc_next, but the result is also greater than `version`, without pushing the clock there. */
 uint64_t se__hlc_above(struct hlc *c, uint64_t version, int64_t wall_ms);

@@ -15,11 +15,17 @@
 
 SE_NODISCARD void *se__alloc(size_t bytes);
 SE_NODISCARD void *se__alloc_zeroed(size_t count, size_t bytes); /* NULL on overflow as well */
+/* `alignment` is a power of two, at least sizeof(void *). */
+SE_NODISCARD void *se__alloc_aligned(size_t alignment, size_t bytes);
 SE_NODISCARD void *se__realloc(void *old, size_t bytes);
 SE_NODISCARD char *se__strdup(const char *text); /* NULL stays NULL */
 SE_NODISCARD char *se__strndup(const char *text, size_t len);
 void se__free(void *memory); /* NULL is allowed */
 /* What the allocator really set aside for `memory` (malloc_usable_size and its header). */
 size_t se__alloc_size(const void *memory);
+
+/* For tests: the next n allocations of the process succeed, then every one fails until called again; n < 0: none
+ * fails. Returns false where it is compiled out (NDEBUG: release builds pay nothing for it). */
+bool se__mem_fail_after(int64_t n);
 
 #endif

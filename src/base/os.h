@@ -2,7 +2,7 @@
  * os - every clock, wait, lock, thread, random byte and socket of the library.
  *
  * Nothing outside this file's implementation calls pthread, clock_gettime, poll, socket, getrandom or
- * sleeps. os_posix.c is the real implementation; a second one (a seeded scheduler with fake time) can
+ * sleeps. os_posix.c, os_fork.c and os_net.c are the real implementation; a second one (a seeded scheduler with fake time) can
  * be linked in its place, because callers only see these declarations. Client libraries (libmariadb,
  * sqlite3) do their own I/O and are replaced as whole tiers (tier/tier.h) instead.
  *
@@ -70,11 +70,14 @@ void se__random_bytes(void *buf, size_t len);
 uint64_t se__random_u64(void);
 
 /* ---- forked children ---- */
-/* A word that reads 1 in the process that made it and 0 in any forked child (MADV_WIPEONFORK). */
+/* A word that reads 1 in the process that made it and 0 in any forked child (MADV_WIPEONFORK, Linux 4.14; elsewhere
+ * a pthread_atfork handler clears it, which a bare clone() does not run). */
 struct se__forkword {
     volatile uint32_t *word;
 };
 SE_NODISCARD se_result se__forkword_open(struct se__forkword *f);
+/* For tests: as se__forkword_open on a kernel that cannot wipe. */
+SE_NODISCARD se_result se__forkword_open_by_handler(struct se__forkword *f);
 void se__forkword_close(struct se__forkword *f);
 static inline bool se__forkword_ours(const struct se__forkword *f)
 {

@@ -10,6 +10,8 @@
 
 /* Offset of the first byte that is not well-formed UTF-8 (RFC 3629), or len. */
 size_t se__utf8_check(const void *bytes, size_t len);
+/* The greatest length <= len at which a well-formed text can be cut without splitting a character. */
+size_t se__utf8_cut(const char *text, size_t len);
 /* Checks an id: 1..SE_ID_MAX bytes, UTF-8, no byte < 0x20 or 0x7f; reads at most SE_ID_MAX + 1 bytes.
  * `what` names the argument in the message ("id", "prefix", "state"); `max` is the longest allowed,
  * `min` the shortest. SE_ERR_INVALID says what is wrong and at which byte. */

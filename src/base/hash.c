@@ -1,0 +1,24 @@
+/*
+ * hash - XXH3 from libxxhash.
+ *
+ * Linked, not inlined: one copy of the code, and the distribution's fixes reach it.
+ */
+#include "base/hash.h"
+
+#include <assert.h>
+#include <string.h>
+#include <xxhash.h>
+
+static_assert(sizeof(XXH128_canonical_t) == SE_HASH_SIZE, "XXH3-128 fills a hash");
+
+uint64_t se__hash64(uint64_t seed, const void *bytes, size_t len)
+{
+    return XXH3_64bits_withSeed(len ? bytes : "", len, seed);
+}
+
+void se__hash128(uint64_t seed, const void *bytes, size_t len, uint8_t out[SE_HASH_SIZE])
+{
+    XXH128_canonical_t canonical;
+    XXH128_canonicalFromHash(&canonical, XXH3_128bits_withSeed(len ? bytes : "", len, seed));
+    memcpy(out, canonical.digest, SE_HASH_SIZE);
+}

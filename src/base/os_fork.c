@@ -1,0 +1,128 @@
+/*
+ * os_fork - a word that is zero in forked children.
+ *
+ * The kernel wipes the page (MADV_WIPEONFORK) in every child, however it was forked, at no cost to anybody. Where it
+ * cannot (before Linux 4.14, some sandboxes), words are kept on a list that a pthread_atfork handler walks in the child.
+ * Rejected: comparing getpid(), which is a system call on every public function.
+ */
+#include "base/os.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#ifndef MADV_WIPEONFORK
+#define MADV_WIPEONFORK 18
+#endif
+
+/* What stands on the page. The list's fields are used by the fallback only. */
+struct page {
+    volatile uint32_t word;
+    bool listed;
+    struct page *next;
+};
+
+/* Process-wide, as fork is. The lock guards the list and is held across fork, so that the child finds it whole. */
+static struct page *pages;
+static pthread_mutex_t pages_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_once_t handlers_once = PTHREAD_ONCE_INIT;
+static int handlers_result;
+
+static void before_fork(void)
+{
+    pthread_mutex_lock(&pages_lock);
+}
+
+static void after_fork_parent(void)
+{
+    pthread_mutex_unlock(&pages_lock);
+}
+
+static void after_fork_child(void)
+{
+    for (struct page *p = pages; p; p = p->next)
+        p->word = 0;
+    pthread_mutex_unlock(&pages_lock);
+}
+
+static void install_handlers(void)
+{
+    handlers_result = pthread_atfork(before_fork, after_fork_parent, after_fork_child);
+}
+
+static void list_page(struct page *page)
+{
+    pthread_mutex_lock(&pages_lock);
+    page->listed = true;
+    page->next = pages;
+    pages = page;
+    pthread_mutex_unlock(&pages_lock);
+}
+
+static void unlist_page(struct page *page)
+{
+    pthread_mutex_lock(&pages_lock);
+    struct page **at = &pages;
+    while (*at && *at != page)
+        at = &(*at)->next;
+    if (*at)
+        *at = page->next;
+    pthread_mutex_unlock(&pages_lock);
+}
+
+static se_result map_page(struct page **page)
+{
+    void *memory =
+        mmap(NULL, sizeof **page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED)
+        return se__error_nomem();
+    *page = memory;
+    return SE_OK;
+}
+
+static se_result open_listed(struct page *page, struct se__forkword *f)
+{
+    pthread_once(&handlers_once, install_handlers);
+    if (handlers_result != 0) {
+        munmap(page, sizeof *page);
+        return se__error_nomem();
+    }
+    list_page(page);
+    page->word = 1;
+    f->word = &page->word;
+    return SE_OK;
+}
+
+se_result se__forkword_open(struct se__forkword *f)
+{
+    struct page *page;
+    se_result r = map_page(&page);
+    if (r != SE_OK)
+        return r;
+    if (madvise(page, sizeof *page, MADV_WIPEONFORK) != 0)
+        return open_listed(page, f);
+    page->word = 1;
+    f->word = &page->word;
+    return SE_OK;
+}
+
+se_result se__forkword_open_by_handler(struct se__forkword *f)
+{
+    struct page *page;
+    se_result r = map_page(&page);
+    return r == SE_OK ? open_listed(page, f) : r;
+}
+
+void se__forkword_close(struct se__forkword *f)
+{
+    if (!f->word)
+        return;
+    static_assert(offsetof(struct page, word) == 0, "the word is the page's beginning");
+    struct page *page = (struct page *)(uintptr_t)f->word;
+    if (page->listed)
+        unlist_page(page);
+    munmap(page, sizeof *page);
+    f->word = NULL;
+}
