@@ -50,9 +50,13 @@ struct l1_options {
     size_t bytes_max;
     uint64_t seed;           /* secret: ids may be chosen by an attacker */
     struct l1_sink sink;
-    struct metrics *metrics; /* borrowed */
+    struct metrics *metrics; /* borrowed; NULL: nothing is counted */
+    /* No tier is configured: L1 is the items' home. Nothing but tombstones and expired items ever leaves; cache_ttl_ms, the clean
+     * life and invalidations mean nothing; a full map is SE_ERR_BACKPRESSURE, and clean items count as unevictable. */
+    bool resident;
 };
 
+/* SE_ERR_CONFIG if not even an empty map fits into bytes_max. */
 SE_NODISCARD se_result se__l1_open(const struct l1_options *options, struct l1 **map);
 /* Releases every item, dirty or not. No other call may be running. NULL is allowed. */
 void se__l1_close(struct l1 *map);
@@ -93,7 +97,7 @@ struct l1_put_result {
     bool winner_dirty; /* STALE: the newer item is not yet in its home tier */
     uint64_t winner;   /* STALE, CONFLICT: the version that is there (0: none) */
 };
-/* Publishes item under the version guard and queues it. Uses the ticket up in any case. Cannot fail otherwise. If the id is of
+/* Publishes item (borrowed: the map takes a reference of its own) under the version guard and queues it. Uses the ticket up in any case. Cannot fail otherwise. If the id is of
  * an entry whose version is not below the item's because the clock could not know it (a load), the caller takes a version above
  * `winner` and tries again. */
 void se__l1_put(struct l1 *map, uint64_t hash, se_item *item, struct l1_ticket *ticket, const struct l1_put *how,
@@ -101,7 +105,9 @@ void se__l1_put(struct l1 *map, uint64_t hash, se_item *item, struct l1_ticket *
 
 /* ---- flushing ---- */
 
-/* The node has been taken off its queue: returns the newest item of its id (a reference) and marks the entry IN FLIGHT. */
+/* The node has been taken off its queue: returns the newest item of its id (a reference) and marks the entry IN FLIGHT. From then on the node
+ * may be queued again at any time: read its next and first_ms before. Every item taken ends in exactly one of unpin (after home), requeue
+ * and bury; items that come from elsewhere (a drain of the WAL) must not be given to these. */
 se_item *se__l1_take(struct l1 *map, struct dirty_node *node);
 /* The home tier or the WAL has `item` (as taken). The entry stays pinned. */
 void se__l1_home(struct l1 *map, const se_item *item);
@@ -112,7 +118,8 @@ void se__l1_unpin(struct l1 *map, const se_item *item);
 bool se__l1_requeue(struct l1 *map, const se_item *item, uint64_t first_ms);
 /* The home tier refuses it and there is no WAL: DEAD. Returns false if a newer item is there (superseded). */
 bool se__l1_bury(struct l1 *map, const se_item *item);
-/* The home tier holds a newer version than `item`: a CLEAN or STORED copy up to that version is dropped. */
+/* The home tier holds a newer version than `item` (of any origin): unless QUEUED or DEAD, a copy up to that version is not served any more. It is
+ * gone with its last pin; until then promote still compares with it, so that an L2 not yet reached cannot show something older. */
 void se__l1_lost(struct l1 *map, const se_item *item);
 
 /* ---- reading ---- */
@@ -134,12 +141,12 @@ struct l1_view {
 };
 bool se__l1_look(struct l1 *map, uint64_t hash, const char *id, size_t id_len, struct l1_view *view);
 
-/* A load: take the epoch before asking a tier, then offer what was read. Returns the newest of item and entry (a reference); *cached says
+/* A load: take the epoch before asking a tier, then offer what was read (borrowed). Returns the newest of item and entry (a reference); *unchanged says
  * whether the epoch was unchanged (else the result must not be shared with callers that came later). Without room nothing is cached. */
 uint64_t se__l1_epoch(struct l1 *map, uint64_t hash);
 se_item *se__l1_promote(struct l1 *map, uint64_t hash, se_item *item, uint64_t epoch, bool *unchanged);
 
-/* Forgets the clean copy of an id; of all ids with a prefix ("" : all). Advances epochs. */
+/* Forgets the clean copy of an id; of all ids with a prefix ("" : all). A copy that is not clean yet is dropped as soon as it is. Advances epochs. */
 void se__l1_invalidate(struct l1 *map, uint64_t hash, const char *id, size_t id_len);
 void se__l1_invalidate_prefix(struct l1 *map, const char *prefix);
 
@@ -165,6 +172,8 @@ struct l1_stats {
     size_t dead_items;
 };
 void se__l1_stats(const struct l1 *map, struct l1_stats *stats);
+
+size_t se__l1_unevictable_bytes(const struct l1 *map); /* the same number alone: one atomic load */
 
 /* The tan curve M(p) of DESIGN.md: 1 below 0.75, 0 above 0.95. */
 double se__l1_curve(double p);
