@@ -2,11 +2,12 @@
  * item - one version of one id: immutable, reference counted, one allocation.
  *
  * A write makes a new item; readers that hold the old one keep it. Layout of the allocation:
- *   header | id NUL | state NUL | content
- * A delete is an item too (deleted, no content): the tombstone.
+ *   header (44 bytes) | id NUL | expiry and cache ttl | state NUL | content
+ * where expiry and ttl (16 bytes) and the state are only there if one is set: a plain item costs 45 bytes and its id.
+ * A delete is an item too (deleted; no content, state, expiry or ttl): the tombstone.
  *
  * Invariants
- *   I1  nothing but the reference count and the two caches below changes after se__item_new
+ *   I1  nothing but the reference count and the cache of I2 changes after se__item_new (but se__item_set_version)
  *   I2  content_type AUTO is decided at most once in effect: every thread computes the same answer, and it
  *       is cached (relaxed: the answer depends on the content only)
  *   I3  an item belongs to no engine: it outlives se_close
@@ -37,7 +38,7 @@ struct item_spec {
     bool deleted;                  /* no content then, and state is dropped */
 };
 
-/* NULL without memory. content_hash is taken as given when present: se__item_intact tells whether it fits. */
+/* NULL without memory, or for content of 4 GiB and more. content_hash is taken as given when present: se__item_intact tells whether it fits. */
 SE_NODISCARD se_item *se__item_new(const struct item_spec *spec);
 /* A copy of `item` with another version, time and state (content shared by copying). */
 SE_NODISCARD se_item *se__item_with_state(const se_item *item, const char *state, uint64_t version,
@@ -47,8 +48,11 @@ SE_NODISCARD se_item *se__item_with_state(const se_item *item, const char *state
  * record hash is derived on demand. */
 void se__item_set_version(se_item *item, uint64_t version, int64_t updated_at_ms);
 
-size_t se__item_size_for(size_t id_len, size_t state_len, size_t content_len); /* allocation size of such an item */
-size_t se__item_size(const se_item *item);                                     /* this one's */
+/* What malloc sets aside for such an item, its own header and rounding included (computed as glibc's does, so that it is
+ * the same everywhere). size_for is the most it can be (expiry and ttl set): se__item_size is that or 16 bytes less,
+ * a page less for items malloc maps by themselves. */
+size_t se__item_size_for(size_t id_len, size_t state_len, size_t content_len);
+size_t se__item_size(const se_item *item);
 size_t se__item_id_len(const se_item *item);
 bool se__item_deleted(const se_item *item);
 uint8_t se__item_route(const se_item *item);
@@ -60,7 +64,7 @@ uint32_t se__item_refs(const se_item *item); /* a hint: may change at once */
 
 /* True if the content fits its hash. */
 bool se__item_intact(const se_item *item);
-/* XXH3-128 over the length-prefixed (deleted, type, state, route, expiry, cache ttl, content hash). */
+/* XXH3-128 over (deleted, type, state, route, expiry, cache ttl, content hash), each with its length (u32, big-endian) before it. */
 void se__item_record_hash(const se_item *item, uint8_t out[SE_HASH_SIZE]);
 /* Order of writes to one id, the same in every tier: (version, record hash). <0, 0, >0. */
 int se__item_compare(const se_item *a, const se_item *b);

@@ -58,7 +58,8 @@ enum record_result { RECORD_OK, RECORD_GARBAGE };
 
 /* Bytes that `kind` of record takes for `item` (state and content only with RECORD_ITEM). */
 size_t se__record_size(const se_item *item, enum record_kind kind);
-/* Writes exactly se__record_size bytes. */
+/* Writes exactly se__record_size bytes. RECORD_ITEM of a deleted item is written as RECORD_TOMBSTONE. A tombstone or floor in place of
+ * a live item carries that write's version and record hash, so that equal versions have one winner in all tiers. */
 void se__record_encode(const se_item *item, enum record_kind kind, uint64_t generation, uint8_t *out);
 /* A LEASE: RECORD_HEADER_SIZE bytes. */
 void se__record_encode_lease(const char *id, size_t id_len, uint64_t generation,

@@ -1,0 +1,373 @@
+/*
+ * item - the immutable item.
+ *
+ * In memory:
+ *
+ *   off size
+ *     0   4  references
+ *     4   1  content type, AUTO until somebody asks
+ *     5   1  flags: route, deleted, has times
+ *     6   1  length of the id
+ *     7   1  length of the state tag, 0: "default" (then the tag and its NUL are not there)
+ *     8   8  version
+ *    16   8  updated_at_ms
+ *    24  16  content hash
+ *    40   4  content length
+ *    44   -  id NUL, [expires_at_ms, cache_ttl_ms], [state NUL], content
+ */
+#include "item/item.h"
+
+#include "base/bytes.h"
+#include "base/hash.h"
+#include "base/mem.h"
+#include "base/utf8.h"
+
+#include <assert.h>
+#include <stdatomic.h>
+#include <string.h>
+
+#define FLAG_DELETED 0x04u
+#define FLAG_TIMES 0x08u
+#define TIMES_SIZE 16u /* expires_at_ms, cache_ttl_ms; unaligned */
+
+#define DEFAULT_STATE "default"
+
+struct se_item {
+    _Atomic uint32_t refs;
+    _Atomic uint8_t type; /* se_content_type; the cache of I2 */
+    uint8_t flags;
+    uint8_t id_len;
+    uint8_t state_len;
+    uint64_t version;
+    int64_t updated_at_ms;
+    uint8_t content_hash[SE_HASH_SIZE];
+    uint32_t content_len;
+    char bytes[];
+};
+
+#define ITEM_HEADER_SIZE offsetof(struct se_item, bytes)
+
+static_assert(ITEM_HEADER_SIZE == 44, "the header stays small: there may be hundreds of millions");
+static_assert((ITEM_ROUTE_ALL & (FLAG_DELETED | FLAG_TIMES)) == 0, "route and flags share a byte");
+static_assert(SE_ID_MAX <= UINT8_MAX && SE_STATE_MAX <= UINT8_MAX, "lengths fit their bytes");
+
+/* ---- layout ---- */
+
+static size_t times_at(const se_item *item)
+{
+    return item->id_len + 1u;
+}
+
+static size_t state_at(const se_item *item)
+{
+    return times_at(item) + (item->flags & FLAG_TIMES ? TIMES_SIZE : 0);
+}
+
+static size_t content_at(const se_item *item)
+{
+    return state_at(item) + (item->state_len ? item->state_len + 1u : 0);
+}
+
+static size_t bytes_for(size_t id_len, size_t state_len, size_t content_len, bool times)
+{
+    return ITEM_HEADER_SIZE + id_len + 1 + (times ? TIMES_SIZE : 0) +
+           (state_len ? state_len + 1 : 0) + content_len;
+}
+
+/* glibc: a word of header, multiples of 16, at least 32; from 128 KiB on whole pages with two words of header. */
+static size_t set_aside_for(size_t bytes)
+{
+    if (bytes >= 128 * 1024)
+        return (bytes + 16 + 4095) & ~(size_t)4095;
+    size_t chunk = (bytes + 8 + 15) & ~(size_t)15;
+    return chunk < 32 ? 32 : chunk;
+}
+
+size_t se__item_size_for(size_t id_len, size_t state_len, size_t content_len)
+{
+    return set_aside_for(bytes_for(id_len, state_len, content_len, true));
+}
+
+size_t se__item_size(const se_item *item)
+{
+    return set_aside_for(ITEM_HEADER_SIZE + content_at(item) + item->content_len);
+}
+
+/* ---- life ---- */
+
+/* The spec as it will be stored: "default" is no state, and a tombstone has nothing but its version, time and route. */
+static struct item_spec normal_form(const struct item_spec *spec)
+{
+    struct item_spec s = *spec;
+    if (s.route == 0)
+        s.route = ITEM_ROUTE_ALL;
+    if (!s.state || strcmp(s.state, DEFAULT_STATE) == 0)
+        s.state = "";
+    if (s.deleted) {
+        s.content = NULL;
+        s.content_len = 0;
+        s.content_hash = NULL; /* of the empty content, whatever was stored */
+        s.state = "";
+        s.expires_at_ms = 0;
+        s.cache_ttl_ms = 0;
+        s.content_type = SE_CONTENT_BINARY;
+    }
+    return s;
+}
+
+static void write_variable_part(se_item *item, const struct item_spec *s)
+{
+    memcpy(item->bytes, s->id, s->id_len);
+    item->bytes[s->id_len] = '\0';
+    if (item->flags & FLAG_TIMES) {
+        memcpy(item->bytes + times_at(item), &s->expires_at_ms, 8);
+        memcpy(item->bytes + times_at(item) + 8, &s->cache_ttl_ms, 8);
+    }
+    if (item->state_len)
+        memcpy(item->bytes + state_at(item), s->state, item->state_len + 1u);
+    if (s->content_len)
+        memcpy(item->bytes + content_at(item), s->content, s->content_len);
+}
+
+se_item *se__item_new(const struct item_spec *spec)
+{
+    struct item_spec s = normal_form(spec);
+    size_t state_len = strlen(s.state);
+    bool times = s.expires_at_ms != 0 || s.cache_ttl_ms != 0;
+    assert(s.id_len >= 1 && s.id_len <= SE_ID_MAX && state_len <= SE_STATE_MAX);
+    assert((s.route & ~ITEM_ROUTE_ALL) == 0);
+    if (s.content_len > UINT32_MAX)
+        return NULL;
+    se_item *item = se__alloc(bytes_for(s.id_len, state_len, s.content_len, times));
+    if (!item)
+        return NULL;
+    atomic_init(&item->refs, 1);
+    atomic_init(&item->type, (uint8_t)s.content_type);
+    item->flags = (uint8_t)(s.route | (s.deleted ? FLAG_DELETED : 0) | (times ? FLAG_TIMES : 0));
+    item->id_len = (uint8_t)s.id_len;
+    item->state_len = (uint8_t)state_len;
+    item->version = s.version;
+    item->updated_at_ms = s.updated_at_ms;
+    item->content_len = (uint32_t)s.content_len;
+    if (s.content_hash)
+        memcpy(item->content_hash, s.content_hash, SE_HASH_SIZE);
+    else
+        se__hash128(0, s.content, s.content_len, item->content_hash);
+    write_variable_part(item, &s);
+    return item;
+}
+
+se_item *se__item_with_state(const se_item *item, const char *state, uint64_t version,
+                             int64_t updated_at_ms)
+{
+    /* relaxed: AUTO is copied as AUTO; the copy finds the same answer */
+    uint8_t type = atomic_load_explicit(&item->type, memory_order_relaxed);
+    return se__item_new(&(struct item_spec){
+        .id = item->bytes,
+        .id_len = item->id_len,
+        .content = se_item_content(item),
+        .content_len = item->content_len,
+        .version = version,
+        .updated_at_ms = updated_at_ms,
+        .expires_at_ms = se__item_expires_at_ms(item),
+        .cache_ttl_ms = se__item_cache_ttl_ms(item),
+        .state = state,
+        .content_hash = item->content_hash,
+        .content_type = (se_content_type)type,
+        .route = se__item_route(item),
+        .deleted = se__item_deleted(item),
+    });
+}
+
+void se__item_set_version(se_item *item, uint64_t version, int64_t updated_at_ms)
+{
+    item->version = version;
+    item->updated_at_ms = updated_at_ms;
+}
+
+se_item *se_item_retain(se_item *item)
+{
+    /* relaxed: the caller holds a reference already, so the count cannot fall to 0 meanwhile */
+    atomic_fetch_add_explicit(&item->refs, 1, memory_order_relaxed);
+    return item;
+}
+
+void se_item_release(se_item *item)
+{
+    if (!item)
+        return;
+    /* release: this thread's reads are over before the count says so. acquire: who brings it to 0 has seen all the
+     * others' ends before it frees. Both in one operation instead of a fence, which ThreadSanitizer does not see. */
+    if (atomic_fetch_sub_explicit(&item->refs, 1, memory_order_acq_rel) == 1)
+        se__free(item);
+}
+
+uint32_t se__item_refs(const se_item *item)
+{
+    return atomic_load_explicit(&item->refs, memory_order_relaxed); /* relaxed: a hint */
+}
+
+/* ---- what it says ---- */
+
+const char *se_item_id(const se_item *item)
+{
+    return item->bytes;
+}
+
+size_t se__item_id_len(const se_item *item)
+{
+    return item->id_len;
+}
+
+const void *se_item_content(const se_item *item)
+{
+    return item->bytes + content_at(item);
+}
+
+size_t se_item_content_len(const se_item *item)
+{
+    return item->content_len;
+}
+
+uint64_t se_item_version(const se_item *item)
+{
+    return item->version;
+}
+
+int64_t se_item_updated_at_ms(const se_item *item)
+{
+    return item->updated_at_ms;
+}
+
+se_content_type se_item_content_type(const se_item *item)
+{
+    /* relaxed, here and below: the answer depends on the content alone, so every thread finds the same one */
+    uint8_t type = atomic_load_explicit(&item->type, memory_order_relaxed);
+    if (type == SE_CONTENT_AUTO) {
+        type = se__json_valid(se_item_content(item), item->content_len) ? SE_CONTENT_JSON
+                                                                        : SE_CONTENT_BINARY;
+        /* The cache is no part of what const promises. */
+        atomic_store_explicit(&((se_item *)(uintptr_t)item)->type, type, memory_order_relaxed);
+    }
+    return (se_content_type)type;
+}
+
+const char *se_item_state(const se_item *item)
+{
+    return item->state_len ? item->bytes + state_at(item) : DEFAULT_STATE;
+}
+
+bool se__item_is_default_state(const se_item *item)
+{
+    return item->state_len == 0;
+}
+
+void se_item_hash(const se_item *item, uint8_t hash[SE_HASH_SIZE])
+{
+    memcpy(hash, item->content_hash, SE_HASH_SIZE);
+}
+
+bool se__item_deleted(const se_item *item)
+{
+    return (item->flags & FLAG_DELETED) != 0;
+}
+
+uint8_t se__item_route(const se_item *item)
+{
+    return item->flags & ITEM_ROUTE_ALL;
+}
+
+int64_t se__item_expires_at_ms(const se_item *item)
+{
+    int64_t ms = 0;
+    if (item->flags & FLAG_TIMES)
+        memcpy(&ms, item->bytes + times_at(item), sizeof ms);
+    return ms;
+}
+
+uint64_t se__item_cache_ttl_ms(const se_item *item)
+{
+    uint64_t ms = 0;
+    if (item->flags & FLAG_TIMES)
+        memcpy(&ms, item->bytes + times_at(item) + 8, sizeof ms);
+    return ms;
+}
+
+bool se__item_expired(const se_item *item, int64_t now_wall_ms)
+{
+    int64_t at = se__item_expires_at_ms(item);
+    return at != 0 && now_wall_ms >= at;
+}
+
+/* ---- hashes and order ---- */
+
+bool se__item_intact(const se_item *item)
+{
+    uint8_t hash[SE_HASH_SIZE];
+    se__hash128(0, se_item_content(item), item->content_len, hash);
+    return memcmp(hash, item->content_hash, SE_HASH_SIZE) == 0;
+}
+
+/* One field with its length before it, so that no two sequences of fields give the same bytes. */
+static uint8_t *put_field(uint8_t *at, const void *field, size_t len)
+{
+    se__put_u32(at, (uint32_t)len);
+    if (len)
+        memcpy(at + 4, field, len);
+    return at + 4 + len;
+}
+
+static uint8_t *put_byte(uint8_t *at, uint8_t byte)
+{
+    return put_field(at, &byte, 1);
+}
+
+static uint8_t *put_number(uint8_t *at, uint64_t number)
+{
+    uint8_t bytes[8];
+    se__put_u64(bytes, number);
+    return put_field(at, bytes, sizeof bytes);
+}
+
+void se__item_record_hash(const se_item *item, uint8_t out[SE_HASH_SIZE])
+{
+    uint8_t fields[7 * 4 + 3 * 1 + SE_STATE_MAX + 2 * 8 + SE_HASH_SIZE];
+    uint8_t *at = fields;
+    at = put_byte(at, se__item_deleted(item));
+    at = put_byte(at, (uint8_t)se_item_content_type(item));
+    at = put_field(at, item->state_len ? se_item_state(item) : "", item->state_len);
+    at = put_byte(at, se__item_route(item));
+    at = put_number(at, (uint64_t)se__item_expires_at_ms(item));
+    at = put_number(at, se__item_cache_ttl_ms(item));
+    at = put_field(at, item->content_hash, SE_HASH_SIZE);
+    se__hash128(0, fields, (size_t)(at - fields), out);
+}
+
+int se__item_compare(const se_item *a, const se_item *b)
+{
+    if (a->version != b->version)
+        return a->version < b->version ? -1 : 1;
+    if (a == b)
+        return 0;
+    uint8_t hash_a[SE_HASH_SIZE], hash_b[SE_HASH_SIZE];
+    se__item_record_hash(a, hash_a);
+    se__item_record_hash(b, hash_b);
+    return memcmp(hash_a, hash_b, SE_HASH_SIZE);
+}
+
+void se__item_leaf(const char *id, size_t id_len, uint64_t version,
+                   const uint8_t record_hash[SE_HASH_SIZE], uint8_t leaf[SE_HASH_SIZE])
+{
+    uint8_t bytes[4 + SE_ID_MAX + 8 + SE_HASH_SIZE];
+    assert(id_len <= SE_ID_MAX);
+    uint8_t *at =
+        put_field(bytes, id, id_len); /* with its length: one id may be the beginning of another */
+    se__put_u64(at, version);
+    memcpy(at + 8, record_hash, SE_HASH_SIZE);
+    se__hash128(0, bytes, (size_t)(at + 8 + SE_HASH_SIZE - bytes), leaf);
+}
+
+uint16_t se__item_bucket(const char *id, size_t id_len)
+{
+    return (uint16_t)(se__hash64(0, id, id_len) >> 48);
+}
