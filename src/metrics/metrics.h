@@ -8,7 +8,8 @@
  * Counters: 16 stripes of relaxed atomics, one cache line apart, chosen by thread; a sum is exact once the adding
  * threads are quiet. Gauges: one atomic, set by whoever knows. Histograms: fixed buckets of counters, in seconds.
  *
- * Threads: any.  Memory: se__metrics_open returns, se__metrics_close frees. No globals: one set per engine.
+ * Threads: any.  Memory: se__metrics_open returns, se__metrics_close frees. No globals: one set per engine. Where `m` is NULL nothing is
+ * counted (and sums are 0), so that parts can be tested alone.
  */
 #ifndef SE_METRICS_METRICS_H
 #define SE_METRICS_METRICS_H
