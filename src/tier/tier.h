@@ -92,7 +92,7 @@ struct tier_ops {
     /* writes are sorted by id, ids unique. With TIER_FINE every state is set. SQL tiers apply all in one transaction or
      * nothing; Redis may have applied some before a fault, and repeating is harmless. */
     struct tier_reply (*write)(void *tier, unsigned worker, struct tier_write *writes, size_t n, uint64_t deadline_ms);
-    /* One round trip for all. */
+    /* One round trip for all. With a fault no item is handed out: every item is NULL. */
     struct tier_reply (*read)(void *tier, struct tier_read *reads, size_t n, uint64_t deadline_ms);
 
     struct tier_reply (*scan)(void *tier, const struct tier_scan *scan, struct tier_page *page, uint64_t deadline_ms); /* SQL */
