@@ -1,0 +1,263 @@
+#!/usr/bin/python3
+"""run - builds the project in several ways, runs the tests of each and adds them up.
+
+Stages:
+  plain   gcc; every test program on Criterion
+  checks  tests/checks.py: layers, headers, symbols, install, examples, generated pages
+  clang   clang with warnings as errors: build only
+  asan    AddressSanitizer, LeakSanitizer, UndefinedBehaviorSanitizer: any report fails the program
+  tsan    ThreadSanitizer over tests/support/one_process.h, without the programs marked 'forks'
+
+Every test counts once a stage. A program that ends badly, reports nothing or runs no test counts as one failed test: an
+empty run is no success. What a failing program printed is shown; everything is kept in build/logs.
+
+Exit status 0 only if nothing failed.
+"""
+import argparse
+import concurrent.futures
+import json
+import os
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ElementTree
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+BUILD = ROOT / 'build'
+LOGS = BUILD / 'logs'
+SUPPRESSIONS = ROOT / 'tests' / 'support'
+SHOWN_LINES = 80
+
+SANITIZE_C_ARGS = '-fno-sanitize-recover=all -fno-omit-frame-pointer'
+STAGES = {
+    'plain': {'options': ['-Dwerror=true'], 'seconds': 300},
+    'checks': {},
+    'clang': {'options': [], 'env': {'CC': 'clang'}, 'programs': False},
+    'asan': {'options': ['-Db_sanitize=address,undefined', '-Db_lundef=false', '-Doptimization=1',
+                         f'-Dc_args={SANITIZE_C_ARGS}'], 'seconds': 900},
+    'tsan': {'options': ['-Db_sanitize=thread', '-Db_lundef=false', '-Doptimization=1', '-Done_process=true'],
+             'seconds': 900},
+}
+
+
+class Count:
+    """Passed, failed and skipped tests."""
+
+    def __init__(self, passed=0, failed=0, skipped=0):
+        self.passed, self.failed, self.skipped = passed, failed, skipped
+
+    def add(self, other):
+        self.passed += other.passed
+        self.failed += other.failed
+        self.skipped += other.skipped
+
+    def __str__(self):
+        skipped = f', {self.skipped} skipped' if self.skipped else ''
+        return f'{self.passed} passed, {self.failed} failed{skipped}'
+
+
+def say(text):
+    print(text, flush=True)
+
+
+def tail(text, lines=SHOWN_LINES):
+    kept = text.rstrip().splitlines()
+    cut = [f'... ({len(kept) - lines} lines before, all in {LOGS})'] if len(kept) > lines else []
+    return '\n'.join('    ' + line for line in cut + kept[-lines:])
+
+
+def clean_environment():
+    """The caller's environment without what would configure an engine or a sanitizer behind the tests' back."""
+    env = {k: v for k, v in os.environ.items()
+           if not k.startswith('SYNC_ENGINE_') and not re.fullmatch(r'(A|L|T|UB)SAN_OPTIONS|CFLAGS|LDFLAGS', k)}
+    env['PATH'] = env.get('PATH', '/usr/bin:/bin') + ':/usr/local/sbin:/usr/sbin:/sbin'
+    env['LC_ALL'] = 'C.UTF-8'
+    return env
+
+
+def build(stage):
+    """Configures and builds build/<stage>. Returns False, having shown why, if that fails."""
+    about = STAGES[stage]
+    folder = BUILD / stage
+    env = clean_environment() | about.get('env', {})
+    if not (folder / 'build.ninja').exists():
+        shutil.rmtree(folder, ignore_errors=True)
+    steps = [['meson', 'setup', folder, '-Dtests=enabled'] + about['options'], ['ninja', '-C', folder]]
+    if (folder / 'build.ninja').exists():
+        steps[0].insert(2, '--reconfigure')
+    for step in steps:
+        done = subprocess.run(step, cwd=ROOT, env=env, stdin=subprocess.DEVNULL, text=True, errors='replace',
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        (LOGS / f'{stage}-{step[0]}.log').write_text(done.stdout)
+        if done.returncode != 0:
+            say(f'{stage}: {step[0]} failed')
+            say(tail(done.stdout))
+            return False
+    return True
+
+
+def programs_of(stage):
+    """What meson knows as tests of this build, as (name, command, environment, suites)."""
+    listing = json.loads((BUILD / stage / 'meson-info' / 'intro-tests.json').read_text())
+    for test in listing:
+        suites = {s.split(':')[-1] for s in test['suite']}
+        yield test['name'], test['cmd'], test['env'], suites
+
+
+def sanitizer_environment(stage, report):
+    """Reports go to files: a forked test's exit status does not tell of a leak, a file does."""
+    if stage == 'asan':
+        common = f'log_path={report}:print_stacktrace=1'
+        return {'ASAN_OPTIONS': f'{common}:detect_leaks=1:detect_stack_use_after_return=1:strict_string_checks=1',
+                'UBSAN_OPTIONS': common,
+                'LSAN_OPTIONS': f'suppressions={SUPPRESSIONS}/lsan.supp:print_suppressions=0'}
+    if stage == 'tsan':
+        return {'TSAN_OPTIONS': f'log_path={report}:suppressions={SUPPRESSIONS}/tsan.supp:second_deadlock_stack=1'}
+    return {}
+
+
+def run_bounded(command, env, seconds, out):
+    """Runs a program in a session of its own, so that at its time limit all of it can be ended. Returns its status."""
+    with open(out, 'wb') as sink:
+        process = subprocess.Popen(command, cwd=ROOT, env=env, stdin=subprocess.DEVNULL, stdout=sink,
+                                   stderr=subprocess.STDOUT, start_new_session=True)
+        try:
+            return process.wait(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            return f'not done after {seconds} s'
+
+
+def count_criterion(path):
+    """Counts the cases of Criterion's XML file; without a readable one nothing is counted."""
+    try:
+        cases = ElementTree.parse(path).getroot().iter('testcase')
+    except (OSError, ElementTree.ParseError):
+        return Count()
+    count = Count()
+    for case in cases:
+        status = case.get('status')
+        if status == 'PASSED':
+            count.passed += 1
+        elif status == 'SKIPPED':
+            count.skipped += 1
+        else:
+            count.failed += 1
+    return count
+
+
+def count_one_process(text):
+    last = re.findall(r'^(\d+) passed, (\d+) failed, (\d+) skipped$', text, re.M)
+    return Count(*map(int, last[-1])) if last else Count()
+
+
+def run_program(stage, name, command, env, suites):
+    """Runs one test program. Returns its count, its report's lines and the seconds it took."""
+    folder = LOGS / stage / name
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    out, xml = folder / 'output', folder / 'result.xml'
+    script = not suites & {'plain', 'forks'}
+    criterion = stage != 'tsan' and not script
+    if criterion:
+        command = command + [f'--xml={xml}']
+    started = time.monotonic()
+    env = clean_environment() | env | sanitizer_environment(stage, folder / 'report')
+    status = run_bounded(command, env, STAGES[stage]['seconds'], out)
+    took = time.monotonic() - started
+    text = out.read_text(errors='replace')
+    if script:
+        count = Count(passed=1) if status == 0 else Count()
+    else:
+        count = count_criterion(xml) if criterion else count_one_process(text)
+    problems = []
+    for report in sorted(folder.glob('report*')):
+        problems.append(report.read_text(errors='replace'))
+    if status != 0 and count.failed == 0:
+        problems.append(f'{name}: exit status {status}')
+    if count.passed + count.failed + count.skipped == 0:
+        problems.append(f'{name}: no test was run')
+    if problems and count.failed == 0:
+        count.failed = 1
+    return count, ([text] if count.failed else []) + problems, took
+
+
+def run_programs(stage, names, jobs):
+    chosen = [p for p in programs_of(stage)
+              if (not names or any(n in p[0] for n in names)) and not (stage == 'tsan' and 'plain' not in p[3])]
+    total = Count()
+    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+        running = {pool.submit(run_program, stage, *p): p[0] for p in chosen}
+        for done in concurrent.futures.as_completed(running):
+            count, trouble, took = done.result()
+            total.add(count)
+            say(f'  {stage:<6} {running[done]:<28} {count}  ({took:.1f} s)')
+            for text in trouble:
+                say(tail(text))
+    if not chosen:
+        say(f'  {stage}: no test program' + (f' is named like {" ".join(names)}' if names else ''))
+        total.failed += 1
+    return total
+
+
+def run_checks(names):
+    import checks
+    total = Count()
+    for name, check in checks.all_checks(BUILD / 'plain', clean_environment()):
+        if names and not any(n in name for n in names):
+            continue
+        started = time.monotonic()
+        try:
+            skipped = check()
+            count = Count(skipped=1) if skipped else Count(passed=1)
+        except checks.Failed as failure:
+            count, skipped = Count(failed=1), None
+            say(tail(str(failure)))
+        total.add(count)
+        say(f'  checks {name:<28} {skipped or count}  ({time.monotonic() - started:.1f} s)')
+    return total
+
+
+def run_stage(stage, names, jobs):
+    """Builds and runs one stage; a build that fails is one failed test, one that only has to build is one passed."""
+    started = time.monotonic()
+    say(f'{stage}: building')
+    if not build('plain' if stage == 'checks' else stage):
+        return Count(failed=1)
+    say(f'{stage}: built in {time.monotonic() - started:.0f} s')
+    if stage == 'checks':
+        count = run_checks(names)
+    elif STAGES[stage].get('programs', True):
+        count = run_programs(stage, names, jobs)
+    else:
+        count = Count(passed=1)
+    say(f'{stage}: {count}, {time.monotonic() - started:.0f} s')
+    return count
+
+
+def main():
+    parser = argparse.ArgumentParser(prog='scripts/test', description='Builds and runs the tests.')
+    parser.add_argument('--quick', action='store_true', help='the plain build only')
+    parser.add_argument('--stage', action='append', choices=STAGES, help='only this stage; may be repeated')
+    parser.add_argument('--jobs', type=int, default=2, help='test programs at a time (2)')
+    parser.add_argument('names', nargs='*', metavar='NAME', help='only programs and checks whose name contains it')
+    args = parser.parse_args()
+    stages = args.stage or (['plain'] if args.quick or args.names else list(STAGES))
+    LOGS.mkdir(parents=True, exist_ok=True)
+    total = Count()
+    started = time.monotonic()
+    for stage in stages:
+        total.add(run_stage(stage, args.names, args.jobs))
+    say(f'{time.monotonic() - started:.0f} s in all; what was printed is in {LOGS}')
+    say(str(total))
+    return 1 if total.failed or not total.passed else 0
+
+
+if __name__ == '__main__':
+    sys.path.insert(0, str(ROOT / 'tests'))
+    sys.exit(main())
