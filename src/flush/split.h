@@ -22,4 +22,14 @@ struct split_item {
 struct tier_reply se__split_write(struct tier_write *writes, struct split_item *fates, size_t n,
                                   struct tier_reply (*attempt)(void *arg, struct tier_write *writes, size_t n), void *arg);
 
+/* Records refused in a row, carried from one call to the next, so that a dropped column is recognised at one write a minute too.
+ * A record that is stored ends the run. All-zero is a fresh one. */
+struct split_run {
+    int code;
+    unsigned n;
+};
+/* As se__split_write, with the run so far. */
+struct tier_reply se__split_write_on(struct split_run *run, struct tier_write *writes, struct split_item *fates, size_t n,
+                                     struct tier_reply (*attempt)(void *arg, struct tier_write *writes, size_t n), void *arg);
+
 #endif

@@ -1,0 +1,92 @@
+/*
+ * drain.c - one batch from the WAL to the home tier.
+ *
+ * Drained items are not given to L2: the L2 stage got them when the WAL confirmed them, and after a crash the L2 generation has
+ * been redrawn, so that Redis holds nothing older than them that anybody would read.
+ *
+ * There is no timer between batches that succeed: the drain goes at the speed of the home tier, turn by turn with what is
+ * written meanwhile.
+ */
+#include "flush/inside.h"
+
+static void fill_writes(struct worker *w, se_item *const *items, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        enum record_kind kind =
+            se__route_home(se__item_deleted(items[i]), se__item_route(items[i]), w->o.home_is_l3);
+        w->batch.writes[i] = (struct tier_write){.item = items[i], .kind = kind};
+    }
+}
+
+/* A record that somebody else has settled meanwhile (an operator) is in no account any more. */
+static void settle_home(struct worker *w, const struct tier_write *write)
+{
+    const se_item *item = write->item;
+    bool lost = write->state == TIER_NEWER;
+    struct wal_confirmed gone = {0};
+    se__wal_confirm(w->o.wal, se_item_id(item), se__item_id_len(item), se_item_version(item),
+                    &gone);
+    se__metrics_add(w->o.metrics, M_SUPERSEDED, gone.superseded + (gone.dead_gone ? 1u : 0u));
+    if (gone.was_home) {
+        se__metrics_inc(w->o.metrics, lost ? M_LOST : M_PERSISTED);
+        se__metrics_inc(w->o.metrics, M_WAL_DRAINED);
+    }
+    if (lost) {
+        se__l1_lost(w->o.l1, item);
+        se__flush_saw(w, item, write->newer);
+    }
+}
+
+static bool settle_dead(struct worker *w, const struct tier_write *write,
+                        const struct split_item *fate)
+{
+    se__flush_log_dead(w, write->item, fate);
+    return se__wal_bury(w->o.wal, write->item, fate->code, fate->error) == SE_OK;
+}
+
+/* Returns how many could not be handed on. */
+static size_t settle(struct worker *w, size_t n)
+{
+    size_t open = 0;
+    for (size_t i = 0; i < n; i++) {
+        const struct split_item *fate = &w->batch.fates[i];
+        if (fate->fate == SPLIT_DONE)
+            settle_home(w, &w->batch.writes[i]);
+        else if (fate->fate != SPLIT_DEAD || !settle_dead(w, &w->batch.writes[i], fate))
+            open++;
+    }
+    return open;
+}
+
+/* Returns whether the drain may go on at once. */
+static bool drain_items(struct worker *w, se_item **items, size_t n)
+{
+    fill_writes(w, items, n);
+    (void)se__flush_home(w, n); /* the fates say it all */
+    if (settle(w, n) == 0) {
+        se__wal_drain_done(w->o.wal, w->o.number, items, n);
+        return true;
+    }
+    se__wal_drain_return(w->o.wal, w->o.number, items,
+                         n); /* those confirmed are gone: the rest is drainable again */
+    return false;
+}
+
+void se__flush_drain(struct worker *w)
+{
+    se_item **items = NULL;
+    size_t n = 0;
+    w->drain_turn = false;
+    se__flush_drain_begins(w);
+    se_result r = se__wal_drain_take(w->o.wal, w->o.number, w->o.drain_items, w->o.limits.bytes_max,
+                                     &items, &n);
+    bool fine = r == SE_OK && n > 0 && drain_items(w, items, n);
+    if (fine) {
+        w->drain_failures = 0;
+        w->flush_after_ms = 0; /* what was put back may try at once, too */
+    } else {
+        w->drain_failures++;
+        w->drain_after_ms = se__flush_retry_at(w, w->drain_failures);
+    }
+    se__flush_drain_ends(w, !fine);
+}

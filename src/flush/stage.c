@@ -1,0 +1,265 @@
+/*
+ * stage.c - the L2 stage of a flush worker: a ring of batches and the thread that writes them.
+ *
+ * The batch being written keeps its place in the ring, so that the bound counts it, and so that a later empty hand-over can raise
+ * its number (it has nothing of its own to wait for).
+ */
+#include "flush/stage.h"
+
+#include "base/mem.h"
+#include "flush/split.h"
+#include "flush/worker.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { LOG_INTERVAL_MS = 10000 };
+
+struct stage_batch {
+    struct staged *items;
+    size_t n;
+    uint64_t seq;
+};
+
+struct stage {
+    struct stage_options o;
+    struct se__thread thread;
+    struct tier_write *writes; /* the thread's */
+    struct split_item *fates;
+    struct se__log_gate gate;
+
+    struct se__mutex lock; /* guards all below */
+    struct se__cond changed, done;
+    struct stage_batch ring[STAGE_BATCHES];
+    size_t at, n, items;
+    uint64_t seq; /* everything handed up to this number is done */
+    bool stopping, stopped;
+    uint64_t stop_by_ms;
+};
+
+/* L2 does not have it: reads must not look there before its entry may leave L1. */
+static void doubt(struct stage *s, const struct staged *staged)
+{
+    se__suspects_add(s->o.suspects, staged->hash, se_item_version(staged->item));
+}
+
+static void leave(struct stage *s, const struct staged *staged)
+{
+    se__l1_unpin(s->o.l1, staged->item);
+    se_item_release(staged->item);
+}
+
+static uint64_t call_deadline(struct stage *s)
+{
+    uint64_t by_ms = se__deadline_in(s->o.timeout_ms);
+    se__mutex_lock(&s->lock);
+    if (s->stopping && s->stop_by_ms < by_ms)
+        by_ms = s->stop_by_ms;
+    se__mutex_unlock(&s->lock);
+    return by_ms;
+}
+
+static struct tier_reply attempt(void *arg, struct tier_write *writes, size_t n)
+{
+    struct stage *s = arg;
+    return s->o.cache.ops->write(s->o.cache.self, s->o.number, writes, n, call_deadline(s));
+}
+
+static void fill_writes(struct stage *s, const struct stage_batch *b)
+{
+    for (size_t i = 0; i < b->n; i++) {
+        se_item *item = b->items[i].item;
+        s->writes[i] = (struct tier_write){
+            .item = item, .kind = se__route_cache(se__item_deleted(item), se__item_route(item))};
+    }
+}
+
+static void report_doubts(struct stage *s, size_t doubts, size_t n, const char *why)
+{
+    if (doubts && se__log_gate_open(&s->gate, se__mono_ms(), LOG_INTERVAL_MS))
+        se__log(s->o.log, SE_LOG_WARN,
+                "worker %u: L2 did not take %zu of %zu copies (%s); their ids are not read there",
+                s->o.number, doubts, n, why);
+}
+
+static void write_batch(struct stage *s, const struct stage_batch *b)
+{
+    fill_writes(s, b);
+    char why[160] = "";
+    if (se__split_write(s->writes, s->fates, b->n, attempt, s).fault != TIER_FINE)
+        snprintf(why, sizeof why, "%s", se_errmsg());
+    size_t doubts = 0;
+    for (size_t i = 0; i < b->n; i++) {
+        if (s->fates[i].fate ==
+            SPLIT_DONE) { /* stored, or L2 has a newer one: either way not an older one */
+            se__suspects_remove(s->o.suspects, b->items[i].hash, se_item_version(b->items[i].item));
+        } else {
+            if (!why[0])
+                snprintf(why, sizeof why, "%s", s->fates[i].error);
+            doubt(s, &b->items[i]);
+            doubts++;
+        }
+        leave(s, &b->items[i]);
+    }
+    report_doubts(s, doubts, b->n, why);
+}
+
+static void drop_items(struct stage *s, const struct staged *items, size_t n, const char *why)
+{
+    for (size_t i = 0; i < n; i++) {
+        doubt(s, &items[i]);
+        leave(s, &items[i]);
+    }
+    report_doubts(s, n, n, why);
+}
+
+/* Waits for a batch. False: stopped and empty. *late: the deadline of the stop has passed. */
+static bool next_batch(struct stage *s, struct stage_batch *b, bool *late)
+{
+    se__mutex_lock(&s->lock);
+    while (!s->n && !s->stopping)
+        se__cond_wait(&s->changed, &s->lock);
+    bool any = s->n > 0;
+    if (any)
+        *b = s->ring[s->at];
+    *late = s->stopping && se__mono_ms() >= s->stop_by_ms;
+    se__mutex_unlock(&s->lock);
+    return any;
+}
+
+static void finish_batch(struct stage *s, struct stage_batch *b)
+{
+    se__mutex_lock(&s->lock);
+    if (s->seq <
+        s->ring[s->at]
+            .seq) /* may have been raised meanwhile; a batch with items put back has none of its own */
+        s->seq = s->ring[s->at].seq;
+    s->at = (s->at + 1) % STAGE_BATCHES;
+    s->n--;
+    s->items -= b->n;
+    se__cond_broadcast(&s->done);
+    se__mutex_unlock(&s->lock);
+    se__free(b->items);
+}
+
+static void run(void *arg)
+{
+    struct stage *s = arg;
+    struct stage_batch b;
+    bool late;
+    while (next_batch(s, &b, &late)) {
+        if (late)
+            drop_items(s, b.items, b.n, "the engine closes");
+        else
+            write_batch(s, &b);
+        finish_batch(s, &b);
+    }
+}
+
+/* Nothing to write for this number: it is reached when all before it is. */
+static void note_locked(struct stage *s, uint64_t seq)
+{
+    uint64_t *reached = s->n ? &s->ring[(s->at + s->n - 1) % STAGE_BATCHES].seq : &s->seq;
+    if (*reached < seq)
+        *reached = seq;
+    se__cond_broadcast(&s->done);
+}
+
+static bool enqueue(struct stage *s, struct staged *copy, size_t n, uint64_t seq)
+{
+    se__mutex_lock(&s->lock);
+    bool room = s->n < STAGE_BATCHES;
+    if (room) {
+        s->ring[(s->at + s->n) % STAGE_BATCHES] =
+            (struct stage_batch){.items = copy, .n = n, .seq = seq};
+        s->n++;
+        s->items += n;
+        se__cond_signal(&s->changed);
+    }
+    se__mutex_unlock(&s->lock);
+    return room;
+}
+
+void se__stage_hand(struct stage *s, const struct staged *items, size_t n, uint64_t seq)
+{
+    struct staged *copy = n ? se__alloc(n * sizeof *copy) : NULL;
+    if (copy) {
+        memcpy(copy, items, n * sizeof *copy);
+        if (enqueue(s, copy, n, seq))
+            return;
+        se__free(copy);
+    }
+    drop_items(s, items, n, "too many wait already");
+    se__mutex_lock(&s->lock);
+    note_locked(s, seq);
+    se__mutex_unlock(&s->lock);
+}
+
+bool se__stage_wait(struct stage *s, uint64_t seq, uint64_t deadline_ms)
+{
+    bool in_time = true;
+    se__mutex_lock(&s->lock);
+    while (s->seq < seq && !s->stopped && in_time)
+        in_time = se__cond_wait_until(&s->done, &s->lock, deadline_ms);
+    bool reached = s->seq >= seq;
+    se__mutex_unlock(&s->lock);
+    return reached;
+}
+
+size_t se__stage_backlog(struct stage *s)
+{
+    se__mutex_lock(&s->lock);
+    size_t items = s->items;
+    se__mutex_unlock(&s->lock);
+    return items;
+}
+
+void se__stage_stop(struct stage *s, uint64_t deadline_ms)
+{
+    se__mutex_lock(&s->lock);
+    s->stopping = true;
+    s->stop_by_ms = deadline_ms;
+    se__cond_signal(&s->changed);
+    se__mutex_unlock(&s->lock);
+    se__thread_join(&s->thread);
+    se__mutex_lock(&s->lock);
+    s->stopped = true;
+    se__cond_broadcast(&s->done);
+    se__mutex_unlock(&s->lock);
+}
+
+se_result se__stage_open(const struct stage_options *options, struct stage **stage)
+{
+    struct stage *s = se__alloc_zeroed(1, sizeof *s);
+    if (!s)
+        return se__error_nomem();
+    s->o = *options;
+    se__mutex_init(&s->lock);
+    se__cond_init(&s->changed);
+    se__cond_init(&s->done);
+    s->writes = se__alloc_zeroed(options->items_max, sizeof *s->writes);
+    s->fates = se__alloc_zeroed(options->items_max, sizeof *s->fates);
+    char name[16];
+    snprintf(name, sizeof name, "se-l2-%u", options->number);
+    se_result r =
+        s->writes && s->fates ? se__thread_start(&s->thread, name, run, s) : se__error_nomem();
+    if (r != SE_OK) {
+        se__stage_close(s);
+        return r;
+    }
+    *stage = s;
+    return SE_OK;
+}
+
+void se__stage_close(struct stage *s)
+{
+    if (!s)
+        return;
+    se__stage_stop(s, 0); /* no-op after a stop */
+    se__cond_done(&s->done);
+    se__cond_done(&s->changed);
+    se__mutex_done(&s->lock);
+    se__free(s->writes);
+    se__free(s->fates);
+    se__free(s);
+}
