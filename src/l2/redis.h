@@ -5,7 +5,7 @@
  * read-through, voiding, generations. Formats: item/record.h; scripts: l2/scripts.h; page: docs/l2.md.
  *
  * Laws kept here
- *   - an item's key is never deleted: ITEM, TOMBSTONE, FLOOR or LEASE; the last three expire after 10 minutes
+ *   - an item's key is never deleted: ITEM, TOMBSTONE, FLOOR or LEASE; a LEASE expires after 30 s, TOMBSTONE and FLOOR after 10 minutes
  *   - every script call carries a deadline in the server's own time and does nothing after it
  *   - a record of another generation, and bytes that do not decode, are misses and may be overwritten by any write
  *   - engine keys are `<prefix>\x01...`: no id may contain a control byte
@@ -54,7 +54,8 @@ struct tier_reply se__redis_lease(struct redis *r, const struct tier_read *reads
 /* Stores items (NULL: skip) in place of their own leases. One round trip; not being stored is no fault. */
 struct tier_reply se__redis_fill(struct redis *r, se_item *const *items, const struct redis_lease *leases, size_t n,
                                  uint64_t deadline_ms);
-/* Replaces every current ITEM among the ids by a FLOOR of its version. */
+/* Replaces every current ITEM among the ids by a FLOOR of its version, and ends every LEASE on them, so that no read-through that
+ * is under way stores what it read before. Two round trips. TIER_CONFLICT: some id was being written all the time. */
 struct tier_reply se__redis_void(struct redis *r, const char *const *ids, size_t n, uint64_t deadline_ms);
 
 #endif

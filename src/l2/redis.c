@@ -1,0 +1,391 @@
+/*
+ * redis - see redis.h: opening, identity, write and read.
+ *
+ * A key is `<prefix><id>`, its value one record (item/record.h). Writes go through the version guard (scripts.c); reads are
+ * pipelined GETs and not MGET, which answers nil for a key of another type, so that garbage would look like absence.
+ */
+#include "l2/op.h"
+
+#include <hiredis/hiredis.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+
+/* ---- connections ---- */
+
+static void meet(struct redis *r, const char *identity)
+{
+    se__mutex_lock(&r->lock);
+    bool changed = strcmp(r->last, identity) != 0;
+    bool first = r->last[0] == '\0';
+    snprintf(r->last, sizeof r->last, "%s", identity);
+    se__mutex_unlock(&r->lock);
+    if (!changed || first)
+        return;
+    se__log(&r->log, SE_LOG_WARN, "redis %s: another server, or the same one restarted",
+            r->address);
+    se__pool_drop_idle(r->readers);
+}
+
+static se_result open_session(void *arg, uint64_t deadline_ms, void **connection)
+{
+    struct redis *r = arg;
+    struct session *s = NULL;
+    se_result result = se__session_open(&r->url, deadline_ms, &s);
+    if (result != SE_OK)
+        return result;
+    meet(r, s->identity);
+    *connection = s;
+    return SE_OK;
+}
+
+static void close_session(void *arg, void *connection)
+{
+    (void)arg;
+    se__session_close(connection);
+}
+
+static bool session_broken(void *arg, void *connection)
+{
+    (void)arg;
+    return se__resp_broken(((struct session *)connection)->resp);
+}
+
+static se_result open_pool(struct redis *r, const char *name, unsigned size, struct pool **pool)
+{
+    struct pool_options o = {.name = name,
+                             .arg = r,
+                             .open = open_session,
+                             .close = close_session,
+                             .broken = session_broken,
+                             .size = size ? size : 1,
+                             .connect_ms = r->timeout_ms};
+    return se__pool_open(&o, pool);
+}
+
+/* ---- identity ---- */
+
+bool se__redis_identity(struct redis *r, char identity[128])
+{
+    se__mutex_lock(&r->lock);
+    memcpy(identity, r->last, sizeof r->last);
+    bool accepted = r->last[0] && (r->home || strcmp(r->last, r->accepted) == 0);
+    se__mutex_unlock(&r->lock);
+    return accepted;
+}
+
+void se__redis_accept(struct redis *r, const char *identity, uint64_t generation)
+{
+    se__mutex_lock(&r->lock);
+    snprintf(r->accepted, sizeof r->accepted, "%s", identity);
+    r->generation = generation;
+    se__mutex_unlock(&r->lock);
+}
+
+uint64_t se__redis_generation(struct redis *r)
+{
+    se__mutex_lock(&r->lock);
+    uint64_t generation = r->generation;
+    se__mutex_unlock(&r->lock);
+    return generation;
+}
+
+/* ---- prepare, probe ---- */
+
+static void on_pong(void *arg, size_t index, const redisReply *reply)
+{
+    struct op *op = arg;
+    (void)index;
+    if (se__op_check(op, se__reply_class(reply), reply) && !se__reply_is_status(reply, "PONG"))
+        se__op_garbage(op);
+}
+
+static void ping(struct op *op)
+{
+    se__resp_begin(op->session->resp, 1);
+    se__resp_text(op->session->resp, "PING");
+    se__op_exchange(op, on_pong, op);
+}
+
+static struct tier_reply redis_probe(void *tier, uint64_t deadline_ms)
+{
+    struct redis *r = tier;
+    struct op op;
+    if (se__op_begin(&op, r, r->readers, deadline_ms))
+        ping(&op);
+    return se__op_end(&op);
+}
+
+static se_result redis_prepare(void *tier, uint64_t deadline_ms)
+{
+    struct redis *r = tier;
+    struct op op;
+    bool cluster = false;
+    if (se__op_begin(&op, r, r->readers, deadline_ms)) {
+        cluster = op.session->cluster;
+        ping(&op);
+    }
+    struct tier_reply reply = se__op_end(&op);
+    if (reply.fault != TIER_FINE)
+        return reply.timed_out ? se__error(SE_ERR_TIMEOUT, "%s", se_errmsg()) : SE_ERR_BACKEND;
+    if (cluster)
+        return se__error(SE_ERR_CONFIG,
+                         "redis %s: a node of a Redis Cluster, which this version cannot use",
+                         r->address);
+    return SE_OK;
+}
+
+/* ---- write ---- */
+
+struct life se__life_of(const se_item *item, enum record_kind kind, int64_t now_wall_ms)
+{
+    uint64_t px = se__item_cache_ttl_ms(item);
+    int64_t end_ms = se__item_expires_at_ms(item);
+    if (kind == RECORD_ITEM && se__item_deleted(item))
+        kind = RECORD_TOMBSTONE;
+    if (kind != RECORD_ITEM)
+        return (struct life){.kind = kind, .px = MARK_PX_MS};
+    /* Not stored with a life of nothing: the key would be gone, and an older put could come back. */
+    if (end_ms != 0 && end_ms <= now_wall_ms)
+        return (struct life){.kind = RECORD_FLOOR, .px = MARK_PX_MS};
+    if (end_ms != 0 && (px == 0 || (uint64_t)(end_ms - now_wall_ms) < px))
+        px = (uint64_t)(end_ms - now_wall_ms);
+    /* Redis refuses a life that overflows its clock; a hundred years are no limit. */
+    if (px > UINT64_C(100) * 366 * 86400 * 1000)
+        px = 0;
+    return (struct life){.kind = RECORD_ITEM, .px = px};
+}
+
+void se__put_record(struct resp *c, const se_item *item, struct life life, uint64_t generation)
+{
+    size_t len = se__record_size(item, life.kind);
+    uint8_t *room = se__resp_arg_room(c, len);
+    if (room)
+        se__record_encode(item, life.kind, generation, room);
+    se__resp_number(c, life.px);
+}
+
+struct write_job {
+    struct op *op;
+    struct tier_write *writes;
+    int64_t now_wall_ms;
+    size_t newer;
+};
+
+static const char *write_id(void *arg, size_t i, size_t *len)
+{
+    struct write_job *j = arg;
+    *len = se__item_id_len(j->writes[i].item);
+    return se_item_id(j->writes[i].item);
+}
+
+static size_t write_bytes(void *arg, size_t i)
+{
+    struct write_job *j = arg;
+    return se__record_size(j->writes[i].item, j->writes[i].kind);
+}
+
+static void write_put(void *arg, size_t i, struct resp *c)
+{
+    struct write_job *j = arg;
+    const struct tier_write *w = &j->writes[i];
+    se__put_record(c, w->item, se__life_of(w->item, w->kind, j->now_wall_ms), j->op->generation);
+}
+
+static bool write_take(void *arg, size_t i, const redisReply *result)
+{
+    struct write_job *j = arg;
+    if (!se__reply_guard(result, &j->writes[i]))
+        return false;
+    j->newer += j->writes[i].state == TIER_NEWER;
+    return true;
+}
+
+static void write_all(struct op *op, struct tier_write *writes, size_t n)
+{
+    struct write_job job = {.op = op, .writes = writes, .now_wall_ms = se__wall_ms()};
+    struct script_batch batch = {.script = SCRIPT_GUARD,
+                                 .n = n,
+                                 .arg = &job,
+                                 .id = write_id,
+                                 .bytes = write_bytes,
+                                 .put = write_put,
+                                 .take = write_take};
+    if (!op->accepted) {
+        se__op_fail(op, TIER_UNWELL, "this server has not been accepted yet");
+        return;
+    }
+    se__op_scripts(op, &batch);
+    if (job.newer > 0)
+        se__heal_newer(op, writes, n);
+}
+
+static struct tier_reply redis_write(void *tier, unsigned worker, struct tier_write *writes,
+                                     size_t n, uint64_t deadline_ms)
+{
+    struct redis *r = tier;
+    struct op op;
+    (void)worker; /* the pool has a connection for each */
+    for (size_t i = 0; i < n; i++) {
+        writes[i].state = TIER_NOT_TRIED;
+        writes[i].newer = 0;
+    }
+    if (n == 0)
+        return se__tier_fine();
+    if (se__op_begin(&op, r, r->writers, deadline_ms))
+        write_all(&op, writes, n);
+    return se__op_end(&op);
+}
+
+/* ---- read ---- */
+
+struct read_job {
+    struct op *op;
+    struct tier_read *reads;
+};
+
+static void on_record(void *arg, size_t index, const redisReply *reply)
+{
+    struct read_job *j = arg;
+    bool nomem = false;
+    enum reply_class class = se__reply_record(reply, j->op->generation, &j->reads[index], &nomem);
+    se__op_check(j->op, class, reply);
+    if (nomem)
+        se__op_fail(j->op, TIER_UNWELL, "out of memory");
+}
+
+static void read_all(struct op *op, struct tier_read *reads, size_t n)
+{
+    struct read_job job = {.op = op, .reads = reads};
+    struct resp *c = op->session->resp;
+    for (size_t i = 0; i < n; i++) {
+        se__resp_begin(c, 2);
+        se__resp_text(c, "GET");
+        se__op_key(op, reads[i].id, reads[i].id_len);
+        se__resp_push(c, op->deadline_ms);
+    }
+    se__op_exchange(op, on_record, &job);
+}
+
+static void clear_reads(struct tier_read *reads, size_t n, enum tier_found found)
+{
+    for (size_t i = 0; i < n; i++) {
+        reads[i].found = found;
+        reads[i].item = NULL;
+        reads[i].seen_len = 0;
+    }
+}
+
+static struct tier_reply redis_read(void *tier, struct tier_read *reads, size_t n,
+                                    uint64_t deadline_ms)
+{
+    struct redis *r = tier;
+    struct op op;
+    clear_reads(reads, n, TIER_ABSENT);
+    if (n == 0)
+        return se__tier_fine();
+    if (se__op_begin(&op, r, r->readers, deadline_ms)) {
+        if (op.accepted)
+            read_all(&op, reads, n);
+        else
+            clear_reads(reads, n, TIER_VOID);
+    }
+    struct tier_reply reply = se__op_end(&op);
+    if (reply.fault != TIER_FINE) {
+        for (size_t i = 0; i < n; i++)
+            se_item_release(reads[i].item);
+        clear_reads(reads, n, TIER_ABSENT);
+    }
+    return reply;
+}
+
+/* ---- open, close ---- */
+
+static size_t redis_payload_max(void *tier)
+{
+    (void)tier;
+    return 0;
+}
+
+static unsigned redis_writers_max(void *tier)
+{
+    (void)tier;
+    return UINT_MAX;
+}
+
+static void redis_close(void *tier)
+{
+    struct redis *r = tier;
+    if (!r)
+        return;
+    /* The writers' thread may still drop the readers' idle connections (meet), never the other way round. */
+    se__pool_close(r->writers);
+    se__pool_close(r->readers);
+    se__mutex_done(&r->lock);
+    se__url_done(&r->url);
+    se__free(r->prefix);
+    se__free(r);
+}
+
+static const struct tier_ops OPS = {.name = "redis",
+                                    .prepare = redis_prepare,
+                                    .probe = redis_probe,
+                                    .write = redis_write,
+                                    .read = redis_read,
+                                    .list = se__redis_list,
+                                    .meta_get = se__redis_meta_get,
+                                    .meta_put = se__redis_meta_put,
+                                    .meta_add = se__redis_meta_add,
+                                    .meta_delete = se__redis_meta_delete,
+                                    .meta_list = se__redis_meta_list,
+                                    .payload_max = redis_payload_max,
+                                    .writers_max = redis_writers_max,
+                                    .close = redis_close};
+
+static bool copy_text(const char *from, char **to)
+{
+    *to = se__strdup(from);
+    return *to || !from;
+}
+
+static se_result copy_options(struct redis *r, const struct redis_options *o)
+{
+    const struct url *u = o->url;
+    r->url = (struct url){.scheme = u->scheme, .port = u->port, .db = u->db};
+    bool ok = copy_text(u->user, &r->url.user);
+    ok = copy_text(u->password, &r->url.password) && ok;
+    ok = copy_text(u->host, &r->url.host) && ok;
+    ok = copy_text(u->path, &r->url.path) && ok;
+    ok = copy_text(o->prefix ? o->prefix : "", &r->prefix) && ok;
+    if (!ok)
+        return se__error_nomem();
+    se__url_describe(u, r->address, sizeof r->address);
+    r->prefix_len = strlen(r->prefix);
+    r->timeout_ms = o->timeout_ms;
+    r->workers = o->workers;
+    r->home = o->home;
+    if (o->log)
+        r->log = *o->log;
+    return SE_OK;
+}
+
+se_result se__redis_open(const struct redis_options *options, struct tier *tier,
+                         struct redis **redis)
+{
+    struct redis *r = se__alloc_zeroed(1, sizeof *r);
+    if (!r)
+        return se__error_nomem();
+    se__mutex_init(&r->lock);
+    se_result result = copy_options(r, options);
+    if (result == SE_OK)
+        result = open_pool(r, "se-redis-read", options->read_connections, &r->readers);
+    if (result == SE_OK)
+        result = open_pool(r, "se-redis-write", options->workers, &r->writers);
+    if (result != SE_OK) {
+        redis_close(r);
+        return result;
+    }
+    *tier = (struct tier){.ops = &OPS, .self = r};
+    *redis = r;
+    return SE_OK;
+}

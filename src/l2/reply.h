@@ -1,0 +1,56 @@
+/*
+ * reply - what a server's replies mean; total functions over whatever arrives.
+ *
+ * A reply may be anything: another type, another length, nested, NULL inside. Each function gives a value or says that it is
+ * none; nothing here trusts a length that it has not checked.
+ *
+ * Threads: any; pure.
+ */
+#ifndef SE_L2_REPLY_H
+#define SE_L2_REPLY_H
+
+#include "tier/tier.h"
+
+struct redisReply;
+
+enum reply_class {
+    REPLY_FINE,
+    REPLY_NOSCRIPT, /* the server has forgotten our scripts: load and repeat */
+    REPLY_REFUSED,  /* too large for this server */
+    REPLY_UNWELL,   /* any other error */
+    REPLY_STRANGER, /* an error that says this server is not (any more) the one to write to: connect again */
+    REPLY_GARBAGE   /* not what was asked for: the connection cannot be trusted */
+};
+
+/* REPLY_FINE for everything but an error (or NULL, which is garbage). */
+enum reply_class se__reply_class(const struct redisReply *reply);
+/* The server's words, fit for a message: printable, cut, and without `secret` (NULL: none). */
+void se__reply_words(const struct redisReply *reply, const char *secret, char *out, size_t cap);
+
+/* True if it is a status with this text. */
+bool se__reply_is_status(const struct redisReply *reply, const char *text);
+/* Bytes of a string; false for everything else. */
+bool se__reply_bytes(const struct redisReply *reply, const char **bytes, size_t *len);
+bool se__reply_integer(const struct redisReply *reply, int64_t *n);
+/* Element i of an array; NULL if there is none. */
+const struct redisReply *se__reply_element(const struct redisReply *reply, size_t i);
+size_t se__reply_elements(const struct redisReply *reply);
+
+/* TIME: ms of the server's clock. */
+bool se__reply_time(const struct redisReply *reply, int64_t *server_ms);
+/* A line "field:value" of INFO, the value 1..cap-1 letters, digits, '_' or '-'. */
+bool se__reply_info(const struct redisReply *reply, const char *field, char *value, size_t cap);
+/* A script's reply for n keys: its clock, and whether it acted (else it came too late). False: garbage. */
+bool se__reply_script(const struct redisReply *reply, size_t n, int64_t *server_ms, bool *acted);
+/* A page of SCAN: the next cursor (decimal digits, NUL-terminated; "0": the end) and the array of keys. */
+bool se__reply_scan(const struct redisReply *reply, char cursor[24], const struct redisReply **keys);
+
+/* GET of one record: fills found, item and seen of `read`. Class FINE also for WRONGTYPE (TIER_CORRUPT). Without memory for the
+ * item *nomem is set. */
+enum reply_class se__reply_record(const struct redisReply *reply, uint64_t generation, struct tier_read *read, bool *nomem);
+/* The result of SCRIPT_GUARD for one key. */
+bool se__reply_guard(const struct redisReply *result, struct tier_write *write);
+/* True if these bytes, the first of a value, are a header (with its state) that decodes for this id. */
+bool se__reply_header(const void *bytes, size_t len, const char *id, size_t id_len, struct record *record);
+
+#endif

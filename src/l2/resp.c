@@ -1,0 +1,202 @@
+/*
+ * resp - see resp.h.
+ *
+ * A command on the wire is "*<args>\r\n" and for each argument "$<len>\r\n<bytes>\r\n". All of a pipeline is sent before the
+ * first reply is read; that cannot deadlock, since a Redis server queues its replies in memory and goes on reading.
+ */
+#include "l2/resp.h"
+
+#include "base/mem.h"
+#include "base/os.h"
+
+#include <hiredis/hiredis.h>
+#include <stdio.h>
+#include <string.h>
+
+#define CHUNK_SIZE (64u << 10)
+#define PUSH_BYTES (256u << 10)
+/* More than the longest value Redis has by default (512 MB) with its frame: beyond it somebody feeds us for ever. */
+#define REPLY_BYTES_MAX (600u << 20)
+/* A server that refuses a command's frame answers and hangs up while we still write: what it said is there at once. */
+#define LAST_WORDS_MS 50
+
+struct resp {
+    int fd;
+    redisReader *reader;
+    struct buf out;
+    size_t pending;
+    se_result failed; /* of a push; shown by the next exchange */
+    bool dead;
+    char chunk[CHUNK_SIZE];
+};
+
+se_result se__resp_open(const struct url *url, uint64_t deadline_ms, struct resp **resp)
+{
+    struct resp *c = se__alloc_zeroed(1, sizeof *c);
+    if (!c)
+        return se__error_nomem();
+    c->fd = -1;
+    c->reader = redisReaderCreate();
+    se_result r = c->reader ? SE_OK : se__error_nomem();
+    if (r == SE_OK)
+        r = se__net_connect(url->host, url->port, url->path, deadline_ms, &c->fd);
+    if (r != SE_OK) {
+        se__resp_close(c);
+        return r;
+    }
+    *resp = c;
+    return SE_OK;
+}
+
+void se__resp_close(struct resp *c)
+{
+    if (!c)
+        return;
+    se__net_close(c->fd);
+    if (c->reader)
+        redisReaderFree(c->reader);
+    se__buf_done(&c->out);
+    se__free(c);
+}
+
+/* ---- out ---- */
+
+static void frame(struct resp *c, char kind, size_t n)
+{
+    char text[24];
+    int len = snprintf(text, sizeof text, "%c%zu\r\n", kind, n);
+    se__buf_append(&c->out, text, (size_t)len);
+}
+
+void se__resp_begin(struct resp *c, size_t args)
+{
+    frame(c, '*', args);
+    c->pending++;
+}
+
+void se__resp_arg2(struct resp *c, const void *head, size_t head_len, const void *tail,
+                   size_t tail_len)
+{
+    frame(c, '$', head_len + tail_len);
+    se__buf_append(&c->out, head, head_len);
+    se__buf_append(&c->out, tail, tail_len);
+    se__buf_append(&c->out, "\r\n", 2);
+}
+
+void se__resp_arg(struct resp *c, const void *bytes, size_t len)
+{
+    se__resp_arg2(c, bytes, len, "", 0);
+}
+
+void se__resp_text(struct resp *c, const char *text)
+{
+    se__resp_arg(c, text, strlen(text));
+}
+
+void se__resp_number(struct resp *c, uint64_t n)
+{
+    char text[24];
+    int len = snprintf(text, sizeof text, "%llu", (unsigned long long)n);
+    se__resp_arg(c, text, (size_t)len);
+}
+
+uint8_t *se__resp_arg_room(struct resp *c, size_t len)
+{
+    frame(c, '$', len);
+    char *room = se__buf_reserve(&c->out, len + 2);
+    if (!room)
+        return NULL;
+    memcpy(room + len, "\r\n", 2);
+    se__buf_grow(&c->out, len + 2);
+    return (uint8_t *)room;
+}
+
+static se_result send_all(struct resp *c, uint64_t deadline_ms)
+{
+    if (c->failed != SE_OK || c->dead)
+        return c->failed != SE_OK ? c->failed : se__error(SE_ERR_BACKEND, "connection is closed");
+    if (c->out.failed)
+        return se__error_nomem();
+    se_result r = SE_OK;
+    if (c->out.len > 0)
+        r = se__net_write(c->fd, c->out.data, c->out.len, deadline_ms);
+    se__buf_clear(&c->out);
+    return r;
+}
+
+void se__resp_push(struct resp *c, uint64_t deadline_ms)
+{
+    if (c->out.len >= PUSH_BYTES && c->failed == SE_OK)
+        c->failed = send_all(c, deadline_ms);
+}
+
+/* ---- in ---- */
+
+static se_result feed(struct resp *c, uint64_t deadline_ms)
+{
+    size_t len = 0;
+    se_result r = se__net_read(c->fd, c->chunk, sizeof c->chunk, deadline_ms, &len);
+    if (r != SE_OK)
+        return r;
+    if (redisReaderFeed(c->reader, c->chunk, len) != REDIS_OK)
+        return se__error(SE_ERR_BACKEND, "cannot take the reply: %s", c->reader->errstr);
+    if (c->reader->len > REPLY_BYTES_MAX)
+        return se__error(SE_ERR_BACKEND, "the reply has no end");
+    return SE_OK;
+}
+
+/* The next reply, to be freed with freeReplyObject. */
+static se_result next_reply(struct resp *c, uint64_t deadline_ms, redisReply **reply)
+{
+    for (;;) {
+        void *got = NULL;
+        if (redisReaderGetReply(c->reader, &got) != REDIS_OK)
+            return se__error(SE_ERR_BACKEND, "not a reply of Redis: %s", c->reader->errstr);
+        if (got) {
+            *reply = got;
+            return SE_OK;
+        }
+        se_result r = feed(c, deadline_ms);
+        if (r != SE_OK)
+            return r;
+    }
+}
+
+static se_result read_all(struct resp *c, uint64_t deadline_ms, resp_reply_fn on_reply, void *arg)
+{
+    for (size_t index = 0; c->pending > 0; index++) {
+        redisReply *reply = NULL;
+        se_result r = next_reply(c, deadline_ms, &reply);
+        if (r != SE_OK)
+            return r;
+        c->pending--;
+        on_reply(arg, index, reply);
+        freeReplyObject(reply);
+    }
+    return SE_OK;
+}
+
+static void hear_last_words(struct resp *c, uint64_t deadline_ms, resp_reply_fn on_reply, void *arg)
+{
+    uint64_t soon_ms = se__deadline_in(LAST_WORDS_MS);
+    se_result r = read_all(c, soon_ms < deadline_ms ? soon_ms : deadline_ms, on_reply, arg);
+    (void)r; /* the write's failure is the one to report */
+}
+
+se_result se__resp_exchange(struct resp *c, uint64_t deadline_ms, resp_reply_fn on_reply, void *arg)
+{
+    se_result r = send_all(c, deadline_ms);
+    if (r == SE_OK)
+        r = read_all(c, deadline_ms, on_reply, arg);
+    else if (r == SE_ERR_BACKEND && !c->dead)
+        hear_last_words(c, deadline_ms, on_reply, arg);
+    if (r != SE_OK)
+        c->dead = true;
+    return r;
+}
+
+bool se__resp_broken(struct resp *c)
+{
+    return c->dead || c->failed != SE_OK || c->pending > 0 || c->out.len > 0 ||
+           c->reader->pos < c->reader->len || se__net_idle_broken(c->fd);
+}
