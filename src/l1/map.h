@@ -76,13 +76,14 @@ void se__l1_cancel(struct l1 *map, struct l1_ticket *ticket);
 
 enum l1_expect {
     L1_EXPECT_ANY,
-    L1_EXPECT_ABSENT, /* no entry, or a tombstone, or an expired item */
-    L1_EXPECT_VERSION /* the entry's item has exactly this version, or there is no entry */
+    L1_EXPECT_ABSENT, /* no entry (and the epoch is unchanged), or a tombstone, or an expired item */
+    L1_EXPECT_VERSION /* the entry's item has exactly this version, or there is no entry (and the epoch is unchanged) */
 };
 struct l1_put {
     bool dirty;               /* false where no tier is configured: clean at once */
     enum l1_expect expect;
     uint64_t expected_version;
+    uint64_t expected_epoch;  /* with an expectation and no entry: the epoch of the read it is based on must still be the stripe's */
     int64_t now_wall_ms;      /* for expiry with L1_EXPECT_ABSENT */
 };
 enum l1_stored {

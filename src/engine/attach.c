@@ -1,0 +1,541 @@
+/*
+ * attach - joins the home tier: is it the right database, who else writes it, where does the clock start, may L2 be believed.
+ *
+ * Until then no data call reaches the home tier (the wrapper answers TIER_UNWELL, rejected): nothing may be drained into a wrong
+ * database, and no version may be written before the ceilings of earlier runs are known.
+ *
+ * Names in the home tier's meta table
+ *   incarnation      made once with the database; a WAL remembers the one it belongs to
+ *   owner:<uuid>     owner.h
+ *   l2_generation    decimal; every record in Redis carries it, another one is a miss
+ *   l2_identity      "runid/replid" of the Redis that generation was drawn for; "" : draw a new one before L2 is believed again
+ *
+ * Threads: the home keeper, and se_open and se_shutdown while there is none; attach_lock guards what they share with others.
+ */
+#include "base/mem.h"
+#include "engine/engine.h"
+#include "engine/owner.h"
+#include "engine/process.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define CEILING_AHEAD_MS 10000u
+#define FOREIGN_CLEAN_LIFE_MS                                                                      \
+    1000u /* clean copies live no longer while another engine writes the same tiers */
+#define OWNERS_MAX 4096u /* rows looked at: more are an error in the table, not engines */
+
+/* ---- the wrapper ---- */
+
+struct wrap {
+    se_engine *e;
+    struct tier inner;
+};
+
+static struct tier_reply not_attached(void)
+{
+    se__error(SE_ERR_BACKEND, "the home tier is not attached yet");
+    return (struct tier_reply){.fault = TIER_UNWELL, .rejected = true};
+}
+
+static bool is_attached(const struct wrap *w)
+{
+    /* acquire: pairs with the release at the end of se__attach_home. */
+    return atomic_load_explicit(&w->e->attached, memory_order_acquire);
+}
+
+static se_result wrap_prepare(void *self, uint64_t deadline_ms)
+{
+    struct wrap *w = self;
+    return w->inner.ops->prepare(w->inner.self, deadline_ms);
+}
+
+static struct tier_reply wrap_probe(void *self, uint64_t deadline_ms)
+{
+    struct wrap *w = self;
+    return w->inner.ops->probe(w->inner.self, deadline_ms);
+}
+
+static struct tier_reply wrap_write(void *self, unsigned worker, struct tier_write *writes,
+                                    size_t n, uint64_t deadline_ms)
+{
+    struct wrap *w = self;
+    return is_attached(w) ? w->inner.ops->write(w->inner.self, worker, writes, n, deadline_ms)
+                          : not_attached();
+}
+
+static struct tier_reply wrap_read(void *self, struct tier_read *reads, size_t n,
+                                   uint64_t deadline_ms)
+{
+    struct wrap *w = self;
+    return is_attached(w) ? w->inner.ops->read(w->inner.self, reads, n, deadline_ms)
+                          : not_attached();
+}
+
+static struct tier_reply wrap_scan(void *self, const struct tier_scan *scan, struct tier_page *page,
+                                   uint64_t deadline_ms)
+{
+    struct wrap *w = self;
+    return is_attached(w) ? w->inner.ops->scan(w->inner.self, scan, page, deadline_ms)
+                          : not_attached();
+}
+
+static struct tier_reply wrap_count(void *self, const struct tier_scan *scan, uint64_t *count,
+                                    uint64_t deadline_ms)
+{
+    struct wrap *w = self;
+    return is_attached(w) ? w->inner.ops->count(w->inner.self, scan, count, deadline_ms)
+                          : not_attached();
+}
+
+static struct tier_reply wrap_list(void *self, const char *prefix, struct tier_ids *ids,
+                                   uint64_t deadline_ms)
+{
+    struct wrap *w = self;
+    return is_attached(w) ? w->inner.ops->list(w->inner.self, prefix, ids, deadline_ms)
+                          : not_attached();
+}
+
+static struct tier_reply wrap_meta_get(void *self, const char *name, struct buf *value, bool *found,
+                                       uint64_t deadline_ms)
+{
+    struct wrap *w = self;
+    return w->inner.ops->meta_get(w->inner.self, name, value, found, deadline_ms);
+}
+
+static struct tier_reply wrap_meta_put(void *self, const char *name, const char *value,
+                                       uint64_t deadline_ms)
+{
+    struct wrap *w = self;
+    return w->inner.ops->meta_put(w->inner.self, name, value, deadline_ms);
+}
+
+static struct tier_reply wrap_meta_add(void *self, const char *name, const char *value,
+                                       struct buf *value_now, uint64_t deadline_ms)
+{
+    struct wrap *w = self;
+    return w->inner.ops->meta_add(w->inner.self, name, value, value_now, deadline_ms);
+}
+
+static struct tier_reply wrap_meta_delete(void *self, const char *name, uint64_t deadline_ms)
+{
+    struct wrap *w = self;
+    return w->inner.ops->meta_delete(w->inner.self, name, deadline_ms);
+}
+
+static struct tier_reply wrap_meta_list(void *self, const char *prefix,
+                                        void (*visit)(void *arg, const char *name,
+                                                      const char *value),
+                                        void *arg, uint64_t deadline_ms)
+{
+    struct wrap *w = self;
+    return w->inner.ops->meta_list(w->inner.self, prefix, visit, arg, deadline_ms);
+}
+
+static struct tier_reply wrap_purge(void *self, size_t limit, size_t *purged, uint64_t deadline_ms)
+{
+    struct wrap *w = self;
+    return is_attached(w) ? w->inner.ops->purge(w->inner.self, limit, purged, deadline_ms)
+                          : not_attached();
+}
+
+static size_t wrap_payload_max(void *self)
+{
+    struct wrap *w = self;
+    return w->inner.ops->payload_max(w->inner.self);
+}
+
+static unsigned wrap_writers_max(void *self)
+{
+    struct wrap *w = self;
+    return w->inner.ops->writers_max(w->inner.self);
+}
+
+static void wrap_close(void *self)
+{
+    struct wrap *w = self;
+    w->inner.ops->close(w->inner.self);
+    se__free(w);
+}
+
+/* Two tables, so that an operation the inner tier lacks stays absent. */
+static const struct tier_ops wrap_sql_ops = {
+    .name = "home",
+    .prepare = wrap_prepare,
+    .probe = wrap_probe,
+    .write = wrap_write,
+    .read = wrap_read,
+    .scan = wrap_scan,
+    .count = wrap_count,
+    .meta_get = wrap_meta_get,
+    .meta_put = wrap_meta_put,
+    .meta_add = wrap_meta_add,
+    .meta_delete = wrap_meta_delete,
+    .meta_list = wrap_meta_list,
+    .purge = wrap_purge,
+    .payload_max = wrap_payload_max,
+    .writers_max = wrap_writers_max,
+    .close = wrap_close,
+};
+static const struct tier_ops wrap_redis_ops = {
+    .name = "home",
+    .prepare = wrap_prepare,
+    .probe = wrap_probe,
+    .write = wrap_write,
+    .read = wrap_read,
+    .list = wrap_list,
+    .meta_get = wrap_meta_get,
+    .meta_put = wrap_meta_put,
+    .meta_add = wrap_meta_add,
+    .meta_delete = wrap_meta_delete,
+    .meta_list = wrap_meta_list,
+    .payload_max = wrap_payload_max,
+    .writers_max = wrap_writers_max,
+    .close = wrap_close,
+};
+
+se_result se__attach_wrap(se_engine *e, struct tier inner, struct tier *out)
+{
+    struct wrap *w = se__alloc_zeroed(1, sizeof *w);
+    if (!w)
+        return se__error_nomem();
+    *w = (struct wrap){.e = e, .inner = inner};
+    *out = (struct tier){.ops = inner.ops->scan ? &wrap_sql_ops : &wrap_redis_ops, .self = w};
+    return SE_OK;
+}
+
+/* ---- meta values ---- */
+
+static bool fine(struct tier_reply reply)
+{
+    return reply.fault == TIER_FINE;
+}
+
+/* *found false: there is no such name. False: the tier did not answer. */
+static bool meta_get(se_engine *e, const char *name, struct buf *value, bool *found,
+                     uint64_t deadline_ms)
+{
+    se__buf_clear(value);
+    if (!fine(e->home.ops->meta_get(e->home.self, name, value, found, deadline_ms)))
+        return false;
+    se__buf_append(value, "", 1); /* as text */
+    return !value->failed;
+}
+
+static bool meta_put(se_engine *e, const char *name, const char *value, uint64_t deadline_ms)
+{
+    return fine(e->home.ops->meta_put(e->home.self, name, value, deadline_ms));
+}
+
+static bool meta_put_u64(se_engine *e, const char *name, uint64_t value, uint64_t deadline_ms)
+{
+    char text[24];
+    snprintf(text, sizeof text, "%" PRIu64, value);
+    return meta_put(e, name, text, deadline_ms);
+}
+
+/* ---- incarnation ---- */
+
+static se_result refuse(se_engine *e, const char *text)
+{
+    se__mutex_lock(&e->attach_lock);
+    bool news = !e->refused;
+    e->refused = true;
+    snprintf(e->refusal, sizeof e->refusal, "%s", text);
+    se__mutex_unlock(&e->attach_lock);
+    if (news)
+        se__log(&e->settings.log, SE_LOG_ERROR, "the home tier is not used: %s", text);
+    return se__error(SE_ERR_CONFIG, "%s", text);
+}
+
+/* The WAL belongs to one database: the first it was opened on. */
+static se_result match_wal(se_engine *e, const char *incarnation)
+{
+    char *ours = NULL;
+    if (!e->wal)
+        return SE_OK;
+    se_result r = se__wal_meta_get(e->wal, "incarnation", &ours);
+    if (r == SE_NOT_FOUND)
+        return e->settings.c.read_only ? SE_OK
+                                       : se__wal_meta_put(e->wal, "incarnation", incarnation);
+    if (r != SE_OK)
+        return r;
+    bool same = strcmp(ours, incarnation) == 0;
+    se__free(ours);
+    if (same)
+        return SE_OK;
+    char text[512];
+    snprintf(text, sizeof text,
+             "wal_path '%.200s' belongs to another database than the one configured: open it with "
+             "its own, or "
+             "configure another file",
+             e->settings.c.wal_path);
+    return refuse(e, text);
+}
+
+static se_result check_incarnation(se_engine *e, uint64_t deadline_ms)
+{
+    struct buf value = {0};
+    bool found = true;
+    bool answered;
+    if (e->settings.c.read_only)
+        answered = meta_get(e, "incarnation", &value, &found, deadline_ms);
+    else {
+        char fresh[ENGINE_UUID_LEN + 1];
+        snprintf(fresh, sizeof fresh, "%016" PRIx64 "%016" PRIx64, se__random_u64(),
+                 se__random_u64());
+        answered =
+            fine(e->home.ops->meta_add(e->home.self, "incarnation", fresh, &value, deadline_ms));
+        se__buf_append(&value, "", 1);
+    }
+    se_result r = SE_OK;
+    if (!answered)
+        r = SE_ERR_BACKEND; /* the text is the tier's */
+    else if (value.failed)
+        r = se__error_nomem();
+    else if (found)
+        r = match_wal(e, value.data);
+    se__buf_done(&value);
+    return r;
+}
+
+/* ---- owners ---- */
+
+struct census {
+    se_engine *e;
+    uint64_t now_ms, ceiling; /* the greatest of all rows */
+    unsigned live, crashed, rows;
+    struct buf gone; /* names of rows that can go, NUL-separated */
+};
+
+static void visit_owner(void *arg, const char *name, const char *value)
+{
+    struct census *c = arg;
+    const char *uuid = name + strlen(OWNER_PREFIX);
+    struct owner_row row;
+    if (c->rows++ >= OWNERS_MAX || strcmp(uuid, c->e->uuid) == 0 || !se__owner_parse(value, &row))
+        return;
+    if (row.ceiling <= SE__VERSION_MAX && row.ceiling > c->ceiling)
+        c->ceiling = row.ceiling;
+    enum owner_verdict verdict =
+        se__owners_judge(c->e->owners, uuid, &row, se__process_life(row.tag), c->now_ms);
+    c->live += verdict == OWNER_LIVE;
+    c->crashed += verdict == OWNER_CRASHED;
+    if (verdict != OWNER_LIVE)
+        se__buf_append(&c->gone, name, strlen(name) + 1);
+    if (verdict == OWNER_CRASHED)
+        se__log(&c->e->settings.log, SE_LOG_WARN,
+                "engine '%s' ended without closing: Redis may hold older copies than the database",
+                row.name);
+}
+
+static void set_foreign(se_engine *e, unsigned live)
+{
+    double before = se__metrics_get(e->metrics, M_FOREIGN_OWNERS);
+    se__metrics_set(e->metrics, M_FOREIGN_OWNERS, live);
+    if ((before > 0) == (live > 0))
+        return;
+    se__l1_set_clean_life(e->l1, live ? FOREIGN_CLEAN_LIFE_MS : 0);
+    se__log(&e->settings.log, SE_LOG_WARN,
+            live ? "another engine writes the same database: copies in memory now live %u ms"
+                 : "no other engine writes the same database any more (copies lived %u ms)",
+            FOREIGN_CLEAN_LIFE_MS);
+}
+
+/* Our row, with a ceiling that covers `version` and some time from now. */
+static bool put_own_row(se_engine *e, bool open, uint64_t version, uint64_t deadline_ms)
+{
+    uint64_t ceiling =
+        e->wal ? 0 : se__hlc_ceiling_for(&e->hlc, version, se__wall_ms(), CEILING_AHEAD_MS);
+    struct owner_row row = {.open = open, .ceiling = ceiling, .heartbeat = se__mono_ns()};
+    se__process_tag(row.tag);
+    snprintf(row.name, sizeof row.name, "%s", e->settings.c.name);
+    char name[64], value[320];
+    snprintf(name, sizeof name, OWNER_PREFIX "%s", e->uuid);
+    se__owner_print(&row, value, sizeof value);
+    if (!meta_put(e, name, value, deadline_ms))
+        return false;
+    if (ceiling)
+        se__hlc_raise_ceiling(&e->hlc, ceiling);
+    return true;
+}
+
+/* After our own row (whose ceiling is above theirs, or is in the WAL) stands: what is history can go. With a WAL our row has no
+ * ceiling, so the greatest one found is kept in a row of its own. */
+static bool drop_history(se_engine *e, struct census *c, uint64_t deadline_ms)
+{
+    if (e->wal && c->ceiling && c->gone.len) {
+        struct owner_row row = {
+            .open = false, .ceiling = c->ceiling, .tag = "-", .name = "history"};
+        char value[320];
+        se__owner_print(&row, value, sizeof value);
+        if (!meta_put(e, OWNER_PREFIX "history", value, deadline_ms))
+            return false;
+    }
+    for (size_t at = 0; at < c->gone.len; at += strlen(c->gone.data + at) + 1) {
+        const char *name = c->gone.data + at;
+        if (strcmp(name, OWNER_PREFIX "history") == 0 && e->wal)
+            continue;
+        if (!fine(e->home.ops->meta_delete(e->home.self, name, deadline_ms)))
+            return false;
+    }
+    return true;
+}
+
+/* Looks at all owners, takes their ceilings, notes crashes durably, stores our own row, drops history: in this order. */
+static bool take_census(se_engine *e, uint64_t deadline_ms)
+{
+    struct census c = {.e = e, .now_ms = se__mono_ms()};
+    bool ok =
+        fine(e->home.ops->meta_list(e->home.self, OWNER_PREFIX, visit_owner, &c, deadline_ms)) &&
+        !c.gone.failed;
+    if (ok) {
+        se__hlc_observe(&e->hlc, c.ceiling, se__wall_ms(), UINT32_MAX);
+        set_foreign(e, c.live);
+    }
+    if (ok && !e->settings.c.read_only) {
+        if (c.crashed) /* first the doubt, so that it outlives us, then the row that shows it */
+            ok = meta_put(e, "l2_identity", "", deadline_ms);
+        if (ok && c.crashed) {
+            se__mutex_lock(&e->attach_lock);
+            e->generation_due = true;
+            se__mutex_unlock(&e->attach_lock);
+        }
+        ok = ok && put_own_row(e, true, 0, deadline_ms) && drop_history(e, &c, deadline_ms);
+    }
+    se__buf_done(&c.gone);
+    return ok;
+}
+
+static void lower_payload_max(se_engine *e)
+{
+    uint64_t tier_max = e->home.ops->payload_max(e->home.self);
+    if (tier_max && tier_max < atomic_load_explicit(&e->payload_max, memory_order_relaxed)) {
+        atomic_store_explicit(&e->payload_max, tier_max,
+                              memory_order_relaxed); /* advisory: the tier refuses */
+        se__log(&e->settings.log, SE_LOG_WARN,
+                "max_payload_bytes lowered to %" PRIu64 ": the database takes no more", tier_max);
+    }
+}
+
+se_result se__attach_home(se_engine *e, uint64_t deadline_ms)
+{
+    se_result r = e->home.ops->prepare(e->home.self, deadline_ms);
+    if (r == SE_ERR_CONFIG) {
+        char text[512];
+        snprintf(text, sizeof text, "%s", se_errmsg());
+        return refuse(e, text);
+    }
+    if (r == SE_OK)
+        r = check_incarnation(e, deadline_ms);
+    if (r == SE_OK && !take_census(e, deadline_ms))
+        r = SE_ERR_BACKEND;
+    if (r != SE_OK)
+        return r;
+    lower_payload_max(e);
+    /* release: all of the above comes before the first data call; pairs with is_attached. */
+    atomic_store_explicit(&e->attached, true, memory_order_release);
+    return SE_OK;
+}
+
+void se__attach_beat(se_engine *e, uint64_t deadline_ms)
+{
+    (void)take_census(e, deadline_ms); /* what fails is tried at the next beat */
+}
+
+se_result se__cover(void *engine, uint64_t version)
+{
+    se_engine *e = engine;
+    if (se__hlc_covers(&e->hlc, version))
+        return SE_OK;
+    if (e->wal) {
+        uint64_t ceiling = se__hlc_ceiling_for(&e->hlc, version, se__wall_ms(), CEILING_AHEAD_MS);
+        return se__wal_store_ceiling(e->wal, ceiling);
+    }
+    uint32_t timeout =
+        e->home_is_l3 ? e->settings.c.sql_timeout_ms : e->settings.c.redis_timeout_ms;
+    /* acquire: before the ceilings of earlier runs are known ours must not be stored. */
+    if (!atomic_load_explicit(&e->attached, memory_order_acquire))
+        return se__error(SE_ERR_BACKEND, "the home tier is not attached yet");
+    return put_own_row(e, true, version, se__deadline_in(timeout)) ? SE_OK : SE_ERR_BACKEND;
+}
+
+/* ---- L2 generation ---- */
+
+static bool stored_generation(se_engine *e, const char *identity, uint64_t *generation, bool *same,
+                              uint64_t deadline_ms)
+{
+    struct buf value = {0};
+    bool found = false;
+    *same = false;
+    bool ok = meta_get(e, "l2_identity", &value, &found, deadline_ms);
+    if (ok && found && strcmp(value.data, identity) == 0) {
+        ok = meta_get(e, "l2_generation", &value, &found, deadline_ms);
+        *generation = ok && found ? strtoull(value.data, NULL, 10) : 0;
+        *same = *generation != 0;
+    }
+    se__buf_done(&value);
+    return ok;
+}
+
+static bool redraw(se_engine *e, const char *identity, uint64_t *generation, uint64_t deadline_ms)
+{
+    *generation = se__random_u64() | 1;
+    if (!meta_put_u64(e, "l2_generation", *generation, deadline_ms) ||
+        !meta_put(e, "l2_identity", identity, deadline_ms))
+        return false;
+    se__metrics_inc(e->metrics, M_GENERATIONS);
+    se__log(&e->settings.log, SE_LOG_INFO, "new L2 generation: what Redis holds counts as misses");
+    return true;
+}
+
+void se__attach_cache(se_engine *e, uint64_t deadline_ms)
+{
+    char identity[128];
+    if (!e->cache.ops || !atomic_load_explicit(&e->attached, memory_order_acquire))
+        return;
+    bool accepted = se__redis_identity(e->redis, identity);
+    se__mutex_lock(&e->attach_lock);
+    bool due = e->generation_due;
+    se__mutex_unlock(&e->attach_lock);
+    due = due || se__suspects_overflowed(e->suspects);
+    if (!identity[0] || (accepted && !due))
+        return;
+    uint64_t generation = 0;
+    bool same = false;
+    if (!due && !stored_generation(e, identity, &generation, &same, deadline_ms))
+        return;
+    if (same) {
+        se__redis_accept(e->redis, identity, generation);
+        return;
+    }
+    if (e->settings.c.read_only)
+        return; /* the live service redraws it; until then L2 is not read */
+    uint64_t mark = se__suspects_mark(e->suspects);
+    if (!redraw(e, identity, &generation, deadline_ms))
+        return;
+    se__redis_accept(e->redis, identity, generation);
+    se__suspects_clear(e->suspects, mark);
+    se__mutex_lock(&e->attach_lock);
+    e->generation_due = false;
+    se__mutex_unlock(&e->attach_lock);
+}
+
+void se__attach_leave(se_engine *e, uint64_t deadline_ms)
+{
+    if (e->settings.c.read_only || !e->home.ops ||
+        !atomic_load_explicit(&e->attached, memory_order_acquire))
+        return;
+    bool doubt = e->cache.ops &&
+                 (se__suspects_count(e->suspects) > 0 || se__suspects_overflowed(e->suspects));
+    if (doubt && !meta_put(e, "l2_identity", "", deadline_ms))
+        return; /* the row stays open: the next engine sees a crash and redraws */
+    (void)put_own_row(e, false, se__hlc_last(&e->hlc), deadline_ms);
+}
+
+void se__attach_done(se_engine *e)
+{
+    se__owners_close(e->owners);
+}

@@ -1,0 +1,258 @@
+/*
+ * health - pressure for writers, health for operators, gauges and text for Prometheus. No I/O anywhere here.
+ */
+#include "base/buf.h"
+#include "engine/engine.h"
+
+#include <string.h>
+
+#define RETRY_MIN_MS 10u
+#define RETRY_MAX_MS 1000u
+#define RECOMPUTE_MASK 63u
+
+/* ---- pressure ---- */
+
+static double share(double used, double bound)
+{
+    return bound > 0 ? used / bound : 0;
+}
+
+static double greater(double a, double b)
+{
+    return a > b ? a : b;
+}
+
+/* Where L1 is the home nothing is queued: only its own bound counts. */
+static double measure(se_engine *e)
+{
+    const se_config *c = &e->settings.c;
+    struct l1_stats l1;
+    se__l1_stats(e->l1, &l1);
+    double p = share((double)l1.unevictable_bytes, (double)c->l1_max_bytes);
+    if (e->home.ops)
+        p = greater(p, share((double)l1.unevictable_bytes, (double)c->queue_max_bytes));
+    if (e->wal) {
+        struct wal_stats wal;
+        se__wal_stats(e->wal, &wal);
+        p = greater(p, share((double)wal.live_records, (double)c->wal_max_items));
+        p = greater(p, share((double)wal.live_bytes, (double)c->wal_max_bytes));
+    }
+    return p;
+}
+
+se_pressure se__pressure_now(se_engine *e, double *p)
+{
+    struct pressure_bounds bounds = {.warn = e->settings.c.backpressure_warn,
+                                     .critical = e->settings.c.backpressure_critical};
+    *p = measure(e);
+    se_pressure level = se__pressure_level(&bounds, *p);
+    uint64_t bits;
+    memcpy(&bits, p, sizeof bits);
+    atomic_store_explicit(&e->pressure_bits, bits, memory_order_relaxed); /* advisory */
+    int before = atomic_exchange_explicit(&e->pressure_level, (int)level, memory_order_relaxed);
+    if (before != (int)level)
+        se__metrics_inc(e->metrics, M_PRESSURE_CHANGES);
+    return level;
+}
+
+static double last_pressure(const se_engine *e)
+{
+    uint64_t bits = atomic_load_explicit(&e->pressure_bits, memory_order_relaxed); /* advisory */
+    double p;
+    memcpy(&p, &bits, sizeof p);
+    return p;
+}
+
+static se_pressure last_level(const se_engine *e)
+{
+    return (se_pressure)atomic_load_explicit(&e->pressure_level,
+                                             memory_order_relaxed); /* advisory */
+}
+
+se_result se__pressure_admit(se_engine *e)
+{
+    uint32_t turn =
+        atomic_fetch_add_explicit(&e->pressure_turn, 1, memory_order_relaxed); /* only spaces out */
+    se_pressure level = last_level(e);
+    if ((turn & RECOMPUTE_MASK) != 0 && level < SE_PRESSURE_WARN)
+        return SE_OK;
+    double p;
+    level = se__pressure_now(e, &p);
+    if (se__pressure_refuses(level)) {
+        se__metrics_inc(e->metrics, M_REFUSED);
+        return se__error(
+            SE_ERR_BACKPRESSURE,
+            "refused: %.0f %% of what may wait for the home tier is waiting; try again in %u ms",
+            p * 100, se_retry_after_ms(e));
+    }
+    struct pressure_bounds bounds = {.warn = e->settings.c.backpressure_warn,
+                                     .critical = e->settings.c.backpressure_critical};
+    uint32_t delay = se__pressure_delay_ms(&bounds, p, e->settings.c.throttle_max_ms);
+    if (delay) {
+        se__metrics_inc(e->metrics, M_THROTTLED);
+        se__pause_ms(delay);
+    }
+    return SE_OK;
+}
+
+se_pressure se_pressure_level(const se_engine *e)
+{
+    return se__look_in(e) == SE_OK ? last_level(e) : SE_PRESSURE_SHUTDOWN;
+}
+
+uint32_t se_retry_after_ms(const se_engine *e)
+{
+    if (se__look_in(e) != SE_OK || !se__pressure_refuses(last_level(e)))
+        return 0;
+    uint64_t wait = e->settings.c.batch_flush_ms;
+    uint64_t circuit = e->home_guard ? se__guarded_wait_ms(e->home_guard) : 0;
+    if (circuit > wait)
+        wait = circuit;
+    return wait < RETRY_MIN_MS ? RETRY_MIN_MS : wait > RETRY_MAX_MS ? RETRY_MAX_MS : (uint32_t)wait;
+}
+
+/* ---- what there is ---- */
+
+struct snapshot {
+    struct l1_stats l1;
+    struct wal_stats wal;
+    size_t queued;
+    uint64_t oldest_dirty_ms; /* age */
+    double pressure;
+    se_pressure level;
+};
+
+static void snapshot(se_engine *e, struct snapshot *s)
+{
+    *s = (struct snapshot){0};
+    se__l1_stats(e->l1, &s->l1);
+    if (e->wal)
+        se__wal_stats(e->wal, &s->wal);
+    uint64_t now = se__mono_ms(), oldest = now;
+    for (unsigned i = 0; e->workers && i < e->partitions; i++) {
+        struct worker_stats w;
+        se__worker_stats(e->workers[i], &w);
+        s->queued += w.queued;
+        if (w.oldest_dirty_ms && w.oldest_dirty_ms < oldest)
+            oldest = w.oldest_dirty_ms;
+    }
+    s->oldest_dirty_ms = now - oldest;
+    s->level = se__pressure_now(e, &s->pressure);
+}
+
+/* 1 up, 0 down, -1 not configured. A home tier that is not attached is down. */
+static int redis_up(se_engine *e)
+{
+    struct guarded *g = e->cache_guard ? e->cache_guard : e->home_is_l3 ? NULL : e->home_guard;
+    return g ? se__guarded_up(g) : -1;
+}
+
+static int sql_up(se_engine *e)
+{
+    if (!e->home_is_l3)
+        return -1;
+    return atomic_load_explicit(&e->attached, memory_order_acquire) &&
+           se__guarded_up(e->home_guard);
+}
+
+static se_circuit circuit_of(struct guarded *g)
+{
+    return g ? se__guarded_circuit(g) : SE_CIRCUIT_CLOSED;
+}
+
+static struct guarded *redis_guard(const se_engine *e)
+{
+    return e->cache_guard ? e->cache_guard : e->home_is_l3 ? NULL : e->home_guard;
+}
+
+static struct guarded *sql_guard(const se_engine *e)
+{
+    return e->home_is_l3 ? e->home_guard : NULL;
+}
+
+se_result se_health_check(se_engine *e, se_health *health)
+{
+    if (!health)
+        return se__error(SE_ERR_INVALID, "health must not be NULL");
+    *health = (se_health){0};
+    if (!e)
+        return se__error(SE_ERR_INVALID, "engine is NULL");
+    if (!se__forkword_ours(&e->forkword))
+        return se__error(SE_ERR_STATE, "this engine belongs to the parent of this process");
+    struct snapshot s;
+    snapshot(e, &s);
+    health->phase = se_engine_phase(e);
+    health->pressure_level = s.level;
+    health->pressure = s.pressure > 1 ? 1 : s.pressure;
+    health->l1_items = s.l1.items;
+    health->l1_bytes = s.l1.bytes;
+    health->queue_items = s.queued;
+    health->queue_bytes = s.l1.unevictable_bytes;
+    health->wal_items = s.wal.home_records;
+    health->dead_letters = s.wal.dead + s.l1.dead_items;
+    health->redis_circuit = circuit_of(redis_guard(e));
+    health->sql_circuit = circuit_of(sql_guard(e));
+    health->redis_up = redis_up(e);
+    health->sql_up = sql_up(e);
+    health->filter_trust = SE_TRUST_UNTRUSTED;
+    health->oldest_dirty_ms = s.oldest_dirty_ms;
+    bool running = health->phase == SE_PHASE_RUNNING;
+    health->ready = running;
+    health->accepting_writes =
+        running && !e->settings.c.read_only && !se__pressure_refuses(s.level);
+    health->healthy = running && health->redis_up != 0 && health->sql_up != 0 && !s.wal.poisoned &&
+                      health->dead_letters == 0 && !se__pressure_refuses(s.level);
+    return SE_OK;
+}
+
+/* ---- metrics ---- */
+
+void se__health_gauges(se_engine *e)
+{
+    struct snapshot s;
+    snapshot(e, &s);
+    struct {
+        enum metric metric;
+        double value;
+    } gauges[] = {
+        {M_QUEUED, (double)s.queued},
+        {M_QUEUE_BYTES, (double)s.l1.unevictable_bytes},
+        {M_OLDEST_DIRTY, (double)s.oldest_dirty_ms / 1000},
+        {M_WAL_ENTRIES, (double)s.wal.home_records},
+        {M_WAL_LIVE, (double)s.wal.live_records},
+        {M_WAL_BYTES, (double)s.wal.live_bytes},
+        {M_DEAD, (double)(s.wal.dead + s.l1.dead_items)},
+        {M_L1_BYTES, (double)s.l1.bytes},
+        {M_L1_ITEMS, (double)s.l1.items},
+        {M_DETACHED_BYTES, (double)s.l1.detached_bytes},
+        {M_CIRCUIT_REDIS, circuit_of(redis_guard(e))},
+        {M_CIRCUIT_SQL, circuit_of(sql_guard(e))},
+        {M_UP_REDIS, redis_up(e)},
+        {M_UP_SQL, sql_up(e)},
+        {M_PRESSURE, s.pressure > 1 ? 1 : s.pressure},
+        {M_PRESSURE_LEVEL, s.level},
+        {M_SUSPECTS, e->suspects ? (double)se__suspects_count(e->suspects) : 0},
+    };
+    for (size_t i = 0; i < sizeof gauges / sizeof *gauges; i++)
+        se__metrics_set(e->metrics, gauges[i].metric, gauges[i].value);
+}
+
+se_result se_metrics_text(se_engine *e, char **text, size_t *len)
+{
+    if (!text || !len)
+        return se__error(SE_ERR_INVALID, "text and len must not be NULL");
+    if (!e)
+        return se__error(SE_ERR_INVALID, "engine is NULL");
+    if (!se__forkword_ours(&e->forkword))
+        return se__error(SE_ERR_STATE, "this engine belongs to the parent of this process");
+    struct buf out = {0};
+    se__health_gauges(e);
+    se__metrics_text(e->metrics, e->settings.c.name, &out);
+    size_t n = 0;
+    char *taken = se__buf_take(&out, &n);
+    if (!taken)
+        return se__error_nomem();
+    *text = taken;
+    *len = n;
+    return SE_OK;
+}

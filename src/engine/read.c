@@ -1,0 +1,473 @@
+/*
+ * read - lookups through the tiers: L1, overlay, L2, home tier.
+ *
+ *   L1 ──hit──> done
+ *    │ miss: join the id's flight; followers wait for its leader
+ *   overlay (WAL, dead letters) ──pending──> done;  recovered: a candidate, compared with the home tier's
+ *    │
+ *   L2 ──item, tombstone──> done;  miss: lease;  garbage: counted, lease over it
+ *    │
+ *   home tier ──> item, tombstone, nothing; fill the lease; promote into L1 if the epoch is unchanged
+ *
+ * The order matters: what leaves a place has reached the next one first, so a look that goes downward cannot miss it.
+ *
+ * Why a candidate: a record recovered from the WAL may be older than the home tier's (its removal was not yet durable at the crash), and
+ * a read_only engine cannot know which copies in L2 the live service doubts. If the home tier does not answer, the candidate is
+ * returned, but not cached.
+ *
+ * Outages are never a "no": where the home tier cannot be asked and nothing above it has the item, SE_ERR_BACKEND.
+ */
+#include "base/mem.h"
+#include "base/utf8.h"
+#include "engine/engine.h"
+
+#include <string.h>
+
+uint64_t se__read_deadline(const se_engine *e)
+{
+    return se__deadline_in(e->settings.c.read_timeout_ms);
+}
+
+void se__see_version(se_engine *e, uint64_t version)
+{
+    if (se__hlc_observe(&e->hlc, version, se__wall_ms(), e->settings.c.max_clock_skew_ms))
+        return;
+    se__metrics_inc(e->metrics, M_CLOCK_AHEAD);
+    if (!atomic_exchange_explicit(&e->skew_seen, true,
+                                  memory_order_relaxed)) /* advisory: see take_version */
+        se__log(&e->settings.log, SE_LOG_WARN,
+                "a version more than max_clock_skew_ms ahead of this clock was read; another "
+                "writer's clock is wrong");
+}
+
+se_result se__lookup_init(se_engine *e, const char *id, struct lookup *l)
+{
+    *l = (struct lookup){.id = id};
+    se_result r = se__id_check("id", id, 1, SE_ID_MAX, &l->id_len);
+    if (r == SE_OK)
+        l->hash = se__l1_hash(e->l1, id, l->id_len);
+    return r;
+}
+
+/* ---- results ---- */
+
+static void settle(struct lookup *l, se_result result, se_item *item)
+{
+    l->settled = true;
+    l->result = result;
+    l->item = item;
+}
+
+/* Takes the reference. Tombstones and expired items are authoritative: the id is gone. */
+static void settle_item(struct lookup *l, se_item *item)
+{
+    if (se__item_deleted(item) || se__item_expired(item, se__wall_ms())) {
+        se_item_release(item);
+        settle(l, SE_NOT_FOUND, NULL);
+    } else
+        settle(l, SE_OK, item);
+}
+
+static bool look_in_l1(se_engine *e, struct lookup *l)
+{
+    se_item *item = se__l1_get(e->l1, l->hash, l->id, l->id_len);
+    if (item)
+        settle_item(l, item);
+    return item != NULL;
+}
+
+/* ---- overlay ---- */
+
+static void ask_overlay(se_engine *e, struct lookup *l)
+{
+    enum wal_place place;
+    se_item *item = NULL;
+    se_result r = se__wal_find(e->wal, l->id, l->id_len, &place, &item);
+    if (r != SE_OK) {
+        settle(l, r, NULL); /* it may be there: not a "no" */
+        return;
+    }
+    if (place == WAL_NOWHERE)
+        return;
+    se__metrics_inc(e->metrics, M_OPS_OVERLAY_HIT);
+    if (place == WAL_RECOVERED && e->home.ops)
+        l->candidate = item;
+    else
+        settle_item(l, item);
+}
+
+/* ---- L2 beside an L3 ---- */
+
+static void take_cached(se_engine *e, struct lookup *l)
+{
+    switch (l->read.found) {
+    case TIER_HIT:
+        se__see_version(e, se_item_version(l->read.item));
+        if (e->settings.c.read_only)
+            l->candidate = l->read.item;
+        else
+            settle_item(l, l->read.item);
+        l->read.item = NULL;
+        return;
+    case TIER_CORRUPT:
+        se__metrics_inc(e->metrics, M_CORRUPT_L2);
+        se__log(&e->settings.log, SE_LOG_WARN, "id '%s': the bytes in Redis are no record of ours",
+                l->id);
+        l->corrupt_l2 = true;
+        break;
+    case TIER_ABSENT:
+    case TIER_VOID:
+        break;
+    }
+    l->wants_lease = !e->settings.c.read_only;
+}
+
+static uint64_t redis_deadline(const se_engine *e, uint64_t deadline_ms)
+{
+    uint64_t own = se__deadline_in(e->settings.c.redis_timeout_ms);
+    return own < deadline_ms ? own : deadline_ms;
+}
+
+/* Packs the reads of all unsettled lookups that `wanted` lets through; returns how many. */
+static size_t pack(se_engine *e, struct lookup **ask, size_t n, struct tier_read *reads,
+                   size_t *from, bool (*wanted)(se_engine *e, const struct lookup *l))
+{
+    size_t count = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (ask[i]->settled || !wanted(e, ask[i]))
+            continue;
+        reads[count] = (struct tier_read){.id = ask[i]->id, .id_len = ask[i]->id_len};
+        from[count++] = i;
+    }
+    return count;
+}
+
+static bool wants_cache(se_engine *e, const struct lookup *l)
+{
+    return !l->candidate && !se__suspects_has(e->suspects, l->hash);
+}
+
+static bool wants_home(se_engine *e, const struct lookup *l)
+{
+    (void)e;
+    (void)l;
+    return true;
+}
+
+/* Room for one call's reads: on the stack for a single id. */
+struct room {
+    struct tier_read *reads;
+    size_t *from;
+    struct redis_lease *leases;
+    se_item **items;
+};
+
+static void ask_cache(se_engine *e, struct lookup **ask, size_t n, struct room *room,
+                      uint64_t deadline_ms)
+{
+    size_t count = pack(e, ask, n, room->reads, room->from, wants_cache);
+    if (count == 0)
+        return;
+    struct tier_reply reply =
+        e->cache.ops->read(e->cache.self, room->reads, count, redis_deadline(e, deadline_ms));
+    if (reply.fault != TIER_FINE)
+        return; /* L2 is a cache: the home tier is asked */
+    for (size_t i = 0; i < count; i++) {
+        struct lookup *l = ask[room->from[i]];
+        l->read = room->reads[i];
+        take_cached(e, l);
+    }
+}
+
+/* One round trip for all ids that may be stored in L2 after the home tier was read. */
+static void take_leases(se_engine *e, struct lookup **ask, size_t n, struct room *room,
+                        uint64_t deadline_ms)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (ask[i]->settled || !ask[i]->wants_lease)
+            continue;
+        room->reads[count] = ask[i]->read;
+        room->leases[count] = (struct redis_lease){0};
+        se__random_bytes(room->leases[count].token, SE_HASH_SIZE);
+        room->from[count++] = i;
+    }
+    if (count == 0)
+        return;
+    struct tier_reply reply =
+        se__redis_lease(e->redis, room->reads, room->leases, count, redis_deadline(e, deadline_ms));
+    for (size_t i = 0; i < count; i++) {
+        struct lookup *l = ask[room->from[i]];
+        l->lease = room->leases[i];
+        l->lease.taken = reply.fault == TIER_FINE && room->leases[i].taken;
+    }
+}
+
+/* A durable-only item is not put where its route does not want it. */
+static bool fills(const struct lookup *l)
+{
+    return l->lease.taken && l->settled && l->item && (se__item_route(l->item) & SE_ROUTE_L2);
+}
+
+static void fill_leases(se_engine *e, struct lookup **ask, size_t n, struct room *room,
+                        uint64_t deadline_ms)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (!fills(ask[i]))
+            continue;
+        room->items[count] = ask[i]->item;
+        room->leases[count++] = ask[i]->lease;
+        if (ask[i]->corrupt_l2)
+            se__metrics_inc(e->metrics, M_HEALED_L2);
+    }
+    if (count)
+        (void)se__redis_fill(e->redis, room->items, room->leases, count,
+                             redis_deadline(e, deadline_ms));
+}
+
+/* ---- home tier ---- */
+
+/* The newer of what the home tier holds (may be NULL) and the candidate (may be NULL). */
+static se_item *newest(struct lookup *l, se_item *item)
+{
+    se_item *candidate = l->candidate;
+    l->candidate = NULL;
+    if (!candidate || !item)
+        return candidate ? candidate : item;
+    bool ours = se__item_compare(candidate, item) > 0;
+    se_item_release(ours ? item : candidate);
+    return ours ? candidate : item;
+}
+
+static void settle_corrupt(se_engine *e, struct lookup *l)
+{
+    se__metrics_inc(e->metrics, e->home_is_l3 ? M_CORRUPT_L3 : M_CORRUPT_L2);
+    if (l->candidate) {
+        settle_item(l, newest(l, NULL));
+        return;
+    }
+    se__error(
+        SE_ERR_CORRUPT,
+        "id '%s': what the home tier holds does not fit its hash, and no tier has a good copy",
+        l->id);
+    settle(l, SE_ERR_CORRUPT, NULL);
+}
+
+static void take_home(se_engine *e, struct lookup *l, struct tier_read *read)
+{
+    if (read->found == TIER_CORRUPT) {
+        settle_corrupt(e, l);
+        return;
+    }
+    if (read->found == TIER_HIT)
+        se__see_version(e, se_item_version(read->item));
+    se_item *item = newest(l, read->found == TIER_HIT ? read->item : NULL);
+    if (item)
+        settle_item(l, item);
+    else
+        settle(l, SE_NOT_FOUND, NULL);
+}
+
+/* The home tier did not answer: what was found above it is better than nothing, and not to be cached. */
+static void settle_outage(struct lookup *l)
+{
+    if (l->candidate)
+        settle_item(l, newest(l, NULL));
+    else
+        settle(l, SE_ERR_BACKEND, NULL);
+    l->again = true; /* not shared, not promoted */
+}
+
+static void ask_home(se_engine *e, struct lookup **ask, size_t n, struct room *room,
+                     uint64_t deadline_ms)
+{
+    size_t count = pack(e, ask, n, room->reads, room->from, wants_home);
+    if (count == 0)
+        return;
+    struct tier_reply reply = e->home.ops->read(e->home.self, room->reads, count, deadline_ms);
+    if (reply.fault != TIER_FINE)
+        se__error(SE_ERR_BACKEND, "%s cannot be asked: %s", e->home_is_l3 ? "L3" : "L2",
+                  se_errmsg());
+    for (size_t i = 0; i < count; i++) {
+        struct lookup *l = ask[room->from[i]];
+        if (reply.fault == TIER_FINE)
+            take_home(e, l, &room->reads[i]);
+        else
+            settle_outage(l);
+    }
+}
+
+/* ---- a leader's way ---- */
+
+/* Caches what came from below; a result that a write or an invalidation has overtaken is not for followers. */
+static void promote(se_engine *e, struct lookup *l)
+{
+    bool unchanged = se__l1_epoch(e->l1, l->hash) == l->epoch;
+    if (l->result == SE_OK && !l->again) {
+        se_item *item = se__l1_promote(e->l1, l->hash, l->item, l->epoch, &unchanged);
+        se_item_release(l->item);
+        settle_item(l, item);
+    }
+    l->again = l->again || !unchanged;
+}
+
+static void ask_tiers(se_engine *e, struct lookup **ask, size_t n, struct room *room,
+                      uint64_t deadline_ms)
+{
+    for (size_t i = 0; i < n; i++) {
+        struct lookup *l = ask[i];
+        l->epoch = se__l1_epoch(e->l1, l->hash);
+        if (!look_in_l1(e, l) && e->wal) /* again: the last leader may just have landed */
+            ask_overlay(e, l);
+    }
+    if (e->cache.ops) {
+        ask_cache(e, ask, n, room, deadline_ms);
+        take_leases(e, ask, n, room, deadline_ms);
+    }
+    if (e->home.ops)
+        ask_home(e, ask, n, room, deadline_ms);
+    if (e->cache.ops)
+        fill_leases(e, ask, n, room, deadline_ms);
+    for (size_t i = 0; i < n; i++) {
+        if (!ask[i]->settled)
+            settle(ask[i], SE_NOT_FOUND, NULL);
+        promote(e, ask[i]);
+    }
+}
+
+static void lead(se_engine *e, struct lookup **ask, size_t n, struct room *room,
+                 uint64_t deadline_ms)
+{
+    ask_tiers(e, ask, n, room, deadline_ms);
+    for (size_t i = 0; i < n; i++) {
+        struct lookup *l = ask[i];
+        /* An outage is everybody's: followers get it instead of asking a dead tier one after the other. */
+        bool again = l->again && l->result != SE_ERR_BACKEND;
+        se__flight_land(e->loads, l->flight, l->result, l->item, again);
+        l->flight = NULL;
+    }
+}
+
+static void follow(se_engine *e, struct lookup *l, uint64_t deadline_ms)
+{
+    bool again;
+    se_item *item;
+    se_result r = se__flight_follow(e->loads, l->flight, deadline_ms, &item, &again);
+    l->flight = NULL;
+    se__metrics_inc(e->metrics, M_LOAD_SHARED);
+    if (again) {
+        se_item_release(item);
+        return; /* look for ourselves */
+    }
+    settle(l,
+           r == SE_ERR_TIMEOUT ? se__error(SE_ERR_BACKEND, "id '%s': %s", l->id, se_errmsg()) : r,
+           item);
+}
+
+/* ---- all of them ---- */
+
+/* One round: every unsettled lookup leads or follows. */
+static void round_trip(se_engine *e, struct lookup *lookups, size_t n, struct lookup **ask,
+                       struct room *room, uint64_t deadline_ms)
+{
+    size_t leads = 0;
+    for (size_t i = 0; i < n; i++) {
+        struct lookup *l = &lookups[i];
+        if (l->settled || look_in_l1(e, l))
+            continue;
+        l->again = l->wants_lease = l->corrupt_l2 = false;
+        l->lease.taken = false;
+        se_result r = se__flight_join(e->loads, l->hash, l->id, l->id_len, &l->flight, &l->leads);
+        if (r != SE_OK)
+            settle(l, r, NULL);
+        else if (l->leads)
+            ask[leads++] = l;
+    }
+    if (leads)
+        lead(e, ask, leads, room, deadline_ms);
+    for (size_t i = 0; i < n;
+         i++) { /* after ours have landed: two calls may wait for each other's ids */
+        if (!lookups[i].settled && lookups[i].flight)
+            follow(e, &lookups[i], deadline_ms);
+    }
+}
+
+static void run(se_engine *e, struct lookup *lookups, size_t n, struct lookup **ask,
+                struct room *room, uint64_t deadline_ms)
+{
+    bool open = true;
+    while (open) {
+        round_trip(e, lookups, n, ask, room, deadline_ms);
+        open = false;
+        for (size_t i = 0; i < n; i++) {
+            if (lookups[i].settled)
+                continue;
+            if (se__deadline_left(deadline_ms) == 0)
+                settle(&lookups[i],
+                       se__error(SE_ERR_BACKEND, "id '%s': no answer within read_timeout_ms",
+                                 lookups[i].id),
+                       NULL);
+            else
+                open = true;
+        }
+    }
+}
+
+/* L1 first: most calls end here and allocate nothing. Returns how many are left. */
+static size_t first_look(se_engine *e, struct lookup *lookups, size_t n)
+{
+    size_t left = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (lookups[i].settled)
+            continue;
+        bool hit = look_in_l1(e, &lookups[i]);
+        lookups[i].epoch = 0;
+        se__metrics_inc(e->metrics, hit ? M_OPS_L1_GET_HIT : M_OPS_L1_GET_MISS);
+        left += !hit;
+    }
+    return left;
+}
+
+se_result se__lookup(se_engine *e, struct lookup *lookups, size_t n, uint64_t deadline_ms)
+{
+    if (n == 1) {
+        struct tier_read read;
+        size_t from;
+        struct redis_lease lease;
+        se_item *item;
+        struct lookup *ask;
+        struct room room = {&read, &from, &lease, &item};
+        lookups->epoch = se__l1_epoch(e->l1, lookups->hash);
+        uint64_t epoch = lookups->epoch;
+        bool left = first_look(e, lookups, 1) > 0;
+        lookups->epoch = epoch;
+        if (left)
+            run(e, lookups, 1, &ask, &room, deadline_ms);
+        return SE_OK;
+    }
+    if (first_look(e, lookups, n) == 0)
+        return SE_OK;
+    struct room room = {
+        .reads = se__alloc_zeroed(n, sizeof *room.reads),
+        .from = se__alloc_zeroed(n, sizeof *room.from),
+        .leases = se__alloc_zeroed(n, sizeof *room.leases),
+        .items = se__alloc_zeroed(n, sizeof(se_item *)),
+    };
+    struct lookup **ask = se__alloc_zeroed(n, sizeof(struct lookup *));
+    bool ok = room.reads && room.from && room.leases && room.items && ask;
+    if (ok)
+        run(e, lookups, n, ask, &room, deadline_ms);
+    se__free(room.reads);
+    se__free(room.from);
+    se__free(room.leases);
+    se__free(room.items);
+    se__free(ask);
+    if (ok)
+        return SE_OK;
+    for (size_t i = 0; i < n; i++) {
+        se_item_release(lookups[i].item);
+        lookups[i].item = NULL;
+    }
+    return se__error_nomem();
+}

@@ -1,0 +1,461 @@
+/*
+ * write - one way in for every write: check, build, admit, reserve, version, WAL, L1, ack.
+ *
+ *   init     arguments are checked and the item is built: nothing has changed yet
+ *   publish  pressure, memory (L1 ticket), version, WAL group commit where asked for, L1 under the version guard
+ *   ack      waits until the home tier has it, where that was asked for; outside of the gate, so that shutdown can flush
+ *
+ * Which ack a write really waits for is decided once (resolve_ack): without a WAL, SE_ACK_WAL is SE_ACK_L3; where no tier is configured
+ * L1 is the home and nothing is waited for but the WAL.
+ *
+ * A write with an expectation (cache-aside, se_set_state) is published before it goes into the WAL: a record of a write that did not
+ * happen must not be replayed. If the WAL then fails, the write stands and the ack is SE_PENDING.
+ */
+#include "base/mem.h"
+#include "base/utf8.h"
+#include "engine/engine.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+/* ---- options ---- */
+
+void se_submit_options_init_sized(se_submit_options *options, size_t size)
+{
+    memset(options, 0, size);
+    options->struct_size = size;
+}
+
+/* The caller's options as this library knows them; fields beyond an older caller's struct are 0. */
+static se_result read_options(const se_submit_options *given, se_submit_options *o)
+{
+    *o = (se_submit_options){0};
+    if (!given)
+        return SE_OK;
+    if (given->struct_size < sizeof(size_t) || given->struct_size > 4096)
+        return se__error(SE_ERR_INVALID,
+                         "options: struct_size is %zu: call se_submit_options_init() first",
+                         given->struct_size);
+    memcpy(o, given, given->struct_size < sizeof *o ? given->struct_size : sizeof *o);
+    return SE_OK;
+}
+
+static se_result check_route(const se_engine *e, uint32_t route)
+{
+    if (route & ~(uint32_t)ITEM_ROUTE_ALL)
+        return se__error(SE_ERR_INVALID, "route: %u is not made of SE_ROUTE_L2 and SE_ROUTE_L3",
+                         route);
+    if (route == SE_ROUTE_L2 && !e->settings.has_redis)
+        return se__error(SE_ERR_INVALID, "route: SE_ROUTE_L2 alone needs a redis_url");
+    if (route == SE_ROUTE_L3 && !e->settings.has_sql)
+        return se__error(SE_ERR_INVALID, "route: SE_ROUTE_L3 alone needs an sql_url");
+    return SE_OK;
+}
+
+static se_result check_options(const se_engine *e, const se_submit_options *o)
+{
+    size_t len;
+    se_result r = check_route(e, o->route);
+    if (r == SE_OK && o->state)
+        r = se__id_check("state", o->state, 1, SE_STATE_MAX, &len);
+    if (r != SE_OK)
+        return r;
+    if ((int)o->content_type < SE_CONTENT_AUTO || o->content_type > SE_CONTENT_JSON)
+        return se__error(SE_ERR_INVALID, "content_type: %d is not an se_content_type",
+                         (int)o->content_type);
+    if ((int)o->ack < SE_ACK_DEFAULT || o->ack > SE_ACK_L3)
+        return se__error(SE_ERR_INVALID, "ack: %d is not an se_ack", (int)o->ack);
+    if (o->expires_at_ms < 0)
+        return se__error(SE_ERR_INVALID, "expires_at_ms: %" PRId64 " is before 1970",
+                         o->expires_at_ms);
+    if (o->cache_ttl_ms > INT64_MAX)
+        return se__error(SE_ERR_INVALID, "cache_ttl_ms: %" PRIu64 " is above %" PRId64,
+                         o->cache_ttl_ms, INT64_MAX);
+    return SE_OK;
+}
+
+static se_ack resolve_ack(const se_engine *e, se_ack ack)
+{
+    if (ack == SE_ACK_DEFAULT)
+        ack = e->settings.c.default_ack;
+    if (ack == SE_ACK_WAL && !e->wal)
+        ack = SE_ACK_L3;
+    if (ack == SE_ACK_L3 && !e->home.ops)
+        ack = SE_ACK_MEMORY;
+    return ack;
+}
+
+/* ---- init ---- */
+
+static se_result check_content(const se_engine *e, const struct write_spec *spec,
+                               const se_submit_options *o)
+{
+    uint64_t max = atomic_load_explicit(&e->payload_max, memory_order_relaxed);
+    if (!spec->content && spec->len)
+        return se__error(SE_ERR_INVALID, "id '%s': content is NULL and len is %zu", spec->id,
+                         spec->len);
+    if (spec->len > max)
+        return se__error(SE_ERR_TOO_BIG, "id '%s': content of %zu bytes, allowed are %" PRIu64,
+                         spec->id, spec->len, max);
+    if (o->content_type == SE_CONTENT_JSON && !se__json_valid(spec->content, spec->len))
+        return se__error(SE_ERR_INVALID, "id '%s': content_type is JSON and the content is not",
+                         spec->id);
+    return SE_OK;
+}
+
+se_result se__write_init(se_engine *e, const struct write_spec *spec, struct write *w)
+{
+    *w = (struct write){0};
+    size_t id_len;
+    se_submit_options o;
+    se_result r = se__id_check("id", spec->id, 1, SE_ID_MAX, &id_len);
+    if (r == SE_OK)
+        r = read_options(spec->options, &o);
+    if (r == SE_OK)
+        r = check_options(e, &o);
+    if (r == SE_OK && !spec->deleted)
+        r = check_content(e, spec, &o);
+    if (r != SE_OK)
+        return r;
+    struct item_spec item = {
+        .id = spec->id,
+        .id_len = id_len,
+        .content = spec->deleted ? NULL : spec->content,
+        .content_len = spec->deleted ? 0 : spec->len,
+        .expires_at_ms = spec->deleted ? 0 : o.expires_at_ms,
+        .cache_ttl_ms = spec->deleted ? 0 : o.cache_ttl_ms,
+        .state = spec->deleted || !o.state || strcmp(o.state, "default") == 0 ? NULL : o.state,
+        .content_type = spec->deleted ? SE_CONTENT_BINARY : o.content_type,
+        .route = (uint8_t)o.route,
+        .deleted = spec->deleted,
+    };
+    w->item = se__item_new(&item);
+    if (!w->item)
+        return se__error_nomem();
+    w->hash = se__l1_hash(e->l1, spec->id, id_len);
+    w->ack = resolve_ack(e, o.ack);
+    return SE_OK;
+}
+
+void se__write_done(se_engine *e, struct write *w)
+{
+    if (w->watching)
+        se__worker_unwatch(se__worker_of(e, w->hash), &w->waiter);
+    w->watching = false;
+    if (w->ticket.bytes)
+        se__l1_cancel(e->l1, &w->ticket);
+    se_item_release(w->item);
+    w->item = NULL;
+}
+
+/* ---- publish ---- */
+
+static void take_version(se_engine *e, struct write *w, uint64_t above)
+{
+    int64_t now = se__wall_ms();
+    struct l1_view view;
+    /* Only once a version far ahead of the clock has been seen can an entry be ahead of the next version. */
+    if (atomic_load_explicit(&e->skew_seen, memory_order_relaxed) &&
+        se__l1_look(e->l1, w->hash, se_item_id(w->item), se__item_id_len(w->item), &view) &&
+        view.version > above)
+        above = view.version;
+    w->version = above ? se__hlc_above(&e->hlc, above, now) : se__hlc_next(&e->hlc, now);
+    se__item_set_version(w->item, w->version, now);
+}
+
+static void watch(se_engine *e, struct write *w)
+{
+    if (w->ack != SE_ACK_L3 || w->watching)
+        return;
+    se__worker_watch(se__worker_of(e, w->hash), &w->waiter, w->item);
+    w->watching = true;
+}
+
+static void unwatch(se_engine *e, struct write *w)
+{
+    if (w->watching)
+        se__worker_unwatch(se__worker_of(e, w->hash), &w->waiter);
+    w->watching = false;
+}
+
+/* Counts what the put did, for the balance of law 13 (docs/flush.md). */
+static void account(se_engine *e, const struct l1_put_result *put)
+{
+    se__metrics_inc(e->metrics, M_ACCEPTED);
+    se__metrics_inc(e->metrics, put->stored == L1_STALE ? M_OPS_L1_PUT_LOST : M_OPS_L1_PUT_OK);
+    if (put->stored == L1_STALE || put->superseded)
+        se__metrics_inc(e->metrics, M_SUPERSEDED);
+    if (put->dead_replaced)
+        se__metrics_inc(e->metrics, M_SUPERSEDED);
+    if (put->stored == L1_STORED && !e->home.ops)
+        se__metrics_inc(e->metrics, M_PERSISTED); /* L1 is the home */
+}
+
+/* True if the entry's version came from outside, above everything this engine has issued: the write must go above it. */
+static bool outrun(const se_engine *e, const struct l1_put_result *put)
+{
+    return put->stored == L1_STALE && put->winner > se__hlc_last(&e->hlc);
+}
+
+static void put(se_engine *e, struct write *w, struct l1_put_result *result)
+{
+    struct l1_put how = {
+        .dirty = e->home.ops != NULL,
+        .expect = w->expect,
+        .expected_version = w->expected_version,
+        .expected_epoch = w->expected_epoch,
+        .now_wall_ms = se__wall_ms(),
+    };
+    se__l1_put(e->l1, w->hash, w->item, &w->ticket, &how, result);
+    w->ticket.bytes = 0;
+}
+
+/* After its insurance record was written for nothing: a newer write is there already. */
+static void drop_insurance(se_engine *e, const struct write *w)
+{
+    if (e->wal && w->ack == SE_ACK_WAL)
+        se__wal_forget(e->wal, se_item_id(w->item), se__item_id_len(w->item), w->version);
+}
+
+/* Without a home tier the WAL's records stay; those that a newer one replaces go. */
+static void replace_insurance(se_engine *e, const struct write *w)
+{
+    struct wal_confirmed confirmed;
+    if (e->wal && !e->home.ops && w->version) {
+        se__wal_confirm(e->wal, se_item_id(w->item), se__item_id_len(w->item), w->version - 1,
+                        &confirmed);
+        se__metrics_add(e->metrics, M_SUPERSEDED, confirmed.superseded);
+    }
+}
+
+static se_result append(se_engine *e, struct write *writes, size_t n, uint64_t deadline_ms)
+{
+    se_item *one;
+    se_item **items = n == 1 ? &one : se__alloc(n * sizeof *items);
+    if (!items)
+        return se__error_nomem();
+    size_t count = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (writes[i].ack == SE_ACK_WAL)
+            items[count++] = writes[i].item;
+    }
+    se_result r = count ? se__wal_append(e->wal, items, count, WAL_ACK, deadline_ms) : SE_OK;
+    if (items != &one)
+        se__free(items);
+    return r;
+}
+
+static se_result append_before(se_engine *e, struct write *writes, size_t n, uint64_t deadline_ms)
+{
+    se_result r = append(e, writes, n, deadline_ms);
+    if (r != SE_ERR_TIMEOUT)
+        return r;
+    for (size_t i = 0; i < n; i++)
+        writes[i].wal_pending = writes[i].ack == SE_ACK_WAL;
+    return SE_OK; /* accepted: it may still happen */
+}
+
+/* A single unconditional write whose id an outside version has outrun gets another version, and another record. */
+static void publish_one(se_engine *e, struct write *w, uint64_t deadline_ms)
+{
+    struct l1_put_result result;
+    watch(e, w);
+    put(e, w, &result);
+    while (outrun(e, &result)) {
+        drop_insurance(e, w);
+        unwatch(e, w);
+        take_version(e, w, result.winner);
+        if (se__l1_prepare(e->l1, se__item_id_len(w->item), se__item_size(w->item), &w->ticket) !=
+            SE_OK)
+            break; /* the put counts as superseded by the version that is there */
+        if (w->ack == SE_ACK_WAL && append(e, w, 1, deadline_ms) != SE_OK)
+            w->wal_pending = true;
+        watch(e, w);
+        put(e, w, &result);
+    }
+    account(e, &result);
+    if (result.stored == L1_STALE) {
+        drop_insurance(e, w);
+        if (!result.winner_dirty)
+            unwatch(e, w); /* what is newer is home already */
+    } else
+        replace_insurance(e, w);
+}
+
+static void publish_expecting(se_engine *e, struct write *w, uint64_t deadline_ms)
+{
+    struct l1_put_result result;
+    watch(e, w);
+    put(e, w, &result);
+    if (result.stored != L1_STORED) { /* nothing has changed */
+        unwatch(e, w);
+        w->conflict = true;
+        return;
+    }
+    account(e, &result);
+    if (w->ack == SE_ACK_WAL && append(e, w, 1, deadline_ms) != SE_OK)
+        w->wal_pending = true;
+    replace_insurance(e, w);
+}
+
+static se_result reserve(se_engine *e, struct write *writes, size_t n, size_t *failed)
+{
+    for (size_t i = 0; i < n; i++) {
+        se_item *item = writes[i].item;
+        se_result r =
+            se__l1_prepare(e->l1, se__item_id_len(item), se__item_size(item), &writes[i].ticket);
+        if (r != SE_OK) {
+            *failed = i;
+            writes[i].ticket.bytes = 0;
+            if (r == SE_ERR_BACKPRESSURE)
+                se__metrics_inc(e->metrics, M_REFUSED);
+            return r;
+        }
+    }
+    return SE_OK;
+}
+
+se_result se__write_publish(se_engine *e, struct write *writes, size_t n, uint64_t deadline_ms,
+                            size_t *failed)
+{
+    *failed = n;
+    se_result r = se__pressure_admit(e);
+    if (r == SE_OK)
+        r = reserve(e, writes, n, failed);
+    if (r != SE_OK) {
+        se__metrics_add(e->metrics, M_OPS_L1_PUT_ERROR, n);
+        return r;
+    }
+    for (size_t i = 0; i < n; i++)
+        take_version(e, &writes[i], 0);
+    if (writes[0].expect == L1_EXPECT_ANY)
+        r = append_before(e, writes, n, deadline_ms);
+    if (r != SE_OK)
+        return r;
+    for (size_t i = 0; i < n; i++) {
+        if (writes[i].expect == L1_EXPECT_ANY)
+            publish_one(e, &writes[i], deadline_ms);
+        else
+            publish_expecting(e, &writes[i], deadline_ms);
+    }
+    return SE_OK;
+}
+
+/* ---- ack ---- */
+
+static se_result pending(const struct write *w, const char *why)
+{
+    return se__error(SE_PENDING, "id '%s': accepted, not confirmed: %s", se_item_id(w->item), why);
+}
+
+se_result se__write_ack(se_engine *e, struct write *w, uint64_t deadline_ms)
+{
+    if (w->wal_pending)
+        return pending(w, "the WAL did not confirm it in time");
+    if (!w->watching)
+        return SE_OK;
+    enum worker_outcome outcome =
+        se__worker_wait(se__worker_of(e, w->hash), &w->waiter, deadline_ms);
+    w->watching = false;
+    switch (outcome) {
+    case WORKER_STORED:
+        return SE_OK;
+    case WORKER_IN_WAL:
+        return pending(w, "only the WAL has it");
+    case WORKER_DEAD:
+        return pending(w, "the home tier refuses it; it is a dead letter");
+    case WORKER_UNKNOWN:
+        break;
+    }
+    return pending(w, "the home tier has not confirmed it");
+}
+
+se_result se__write_one(se_engine *e, const struct write_spec *spec, uint64_t *version)
+{
+    struct write w;
+    size_t failed;
+    se_result r = se__enter(e);
+    if (r != SE_OK)
+        return r;
+    uint64_t deadline = se__deadline_in(e->settings.c.ack_timeout_ms);
+    r = se__write_init(e, spec, &w);
+    if (r == SE_OK)
+        r = se__write_publish(e, &w, 1, deadline, &failed);
+    se__leave(e);
+    if (r == SE_OK)
+        r = se__write_ack(e, &w, deadline);
+    if (version)
+        *version = w.version;
+    se__write_done(e, &w);
+    return r;
+}
+
+se_result se_submit(se_engine *e, const char *id, const void *content, size_t len,
+                    const se_submit_options *options)
+{
+    struct write_spec spec = {.id = id, .content = content, .len = len, .options = options};
+    return se__write_one(e, &spec, NULL);
+}
+
+se_result se_delete(se_engine *e, const char *id, const se_submit_options *options)
+{
+    struct write_spec spec = {.id = id, .options = options, .deleted = true};
+    return se__write_one(e, &spec, NULL);
+}
+
+/* ---- state ---- */
+
+/* One attempt, based on what is read now. *again: another write came between. */
+static se_result try_set_state(se_engine *e, const char *id, const char *state,
+                               uint64_t deadline_ms, bool *again)
+{
+    struct lookup l;
+    *again = false;
+    se_result r = se__lookup_init(e, id, &l);
+    if (r == SE_OK)
+        r = se__lookup(e, &l, 1, se__read_deadline(e));
+    if (r == SE_OK)
+        r = l.result;
+    if (r != SE_OK)
+        return r;
+    struct write w = {
+        .hash = l.hash,
+        .ack = resolve_ack(e, SE_ACK_DEFAULT),
+        .expect = L1_EXPECT_VERSION,
+        .expected_version = se_item_version(l.item),
+        .expected_epoch = l.epoch,
+        .item = se__item_with_state(l.item, strcmp(state, "default") == 0 ? NULL : state, 0, 0),
+    };
+    se_item_release(l.item);
+    if (!w.item)
+        return se__error_nomem();
+    size_t failed;
+    r = se__enter(e);
+    if (r == SE_OK) {
+        r = se__write_publish(e, &w, 1, deadline_ms, &failed);
+        se__leave(e);
+    }
+    *again = r == SE_OK && w.conflict;
+    if (r == SE_OK && !w.conflict)
+        r = se__write_ack(e, &w, deadline_ms);
+    se__write_done(e, &w);
+    return r;
+}
+
+se_result se_set_state(se_engine *e, const char *id, const char *state)
+{
+    size_t len;
+    se_result r = se__look_in(e);
+    if (r == SE_OK)
+        r = se__id_check("id", id, 1, SE_ID_MAX, &len);
+    if (r == SE_OK)
+        r = se__id_check("state", state, 1, SE_STATE_MAX, &len);
+    uint64_t deadline = r == SE_OK ? se__deadline_in(e->settings.c.ack_timeout_ms) : 0;
+    bool again = true;
+    while (r == SE_OK && again) {
+        r = try_set_state(e, id, state, deadline, &again);
+        if (again && se__deadline_left(deadline) == 0)
+            return se__error(SE_ERR_TIMEOUT, "id '%s': other writes came between every time", id);
+    }
+    return r;
+}
