@@ -185,6 +185,45 @@ def install(build, env):
             expect(said == f'b {version}\n', f'{name}: printed {said!r}')
 
 
+# ---- the runner itself ----
+
+FAULTS = {  # name: (stage, tests that the runner must count as passed and failed, body of the test file). A report counts as one failed.
+    'leak': ('asan', (1, 1), 'Test(s, t) { char *volatile p = malloc(7); p[0] = 1; p = 0; }'),
+    'overrun': ('asan', (0, 1), 'Test(s, t) { char *volatile p = malloc(7); p[7] = 1; free(p); }'),
+    'undefined': ('asan', (0, 1), 'Test(s, t) { volatile int x = 2147483647; x++; }'),
+    'clean': ('asan', (1, 0), 'Test(s, t) { free(malloc(7)); }'),
+    'race': ('tsan', (1, 1), 'static int x; static void *f(void *a) { x++; return a; }\n'
+             'Test(s, t) { pthread_t p; pthread_create(&p, 0, f, 0); x++; pthread_join(p, 0); }'),
+    'fails': ('tsan', (1, 1), 'Test(s, a) { cr_assert_eq(1, 2, "no %d", 3); } Test(s, b) { cr_assert(1); }'),
+    'in_order': ('tsan', (2, 0), 'static int n; static void up(void) { n++; } TestSuite(s, .init = up, .fini = up);\n'
+                 'Test(s, b) { cr_assert_eq(n, 4); } Test(s, a, .init = up) { cr_assert_eq(n, 2); }'),
+    'crash': ('plain', (1, 1), 'Test(s, a) { raise(SIGSEGV); } Test(s, b) {}'),
+    'empty': ('plain', (0, 1), ''),
+    'dies': ('plain', (0, 1), '__attribute__((constructor)) static void f(void) { _exit(0); }'),
+    'hangs': ('plain', (0, 1), 'Test(s, t) { for (;;) pause(); }'),
+}
+
+
+def runner(build, env):
+    """What the runner must notice, each made on purpose: or a green run would mean nothing."""
+    import run as tests
+    wrong = []
+    with folder() as place:
+        for name, (stage, wanted, body) in FAULTS.items():
+            source, program = pathlib.Path(place) / f'{name}.c', pathlib.Path(place) / name
+            source.write_text('#include "support/test.h"\n#include <pthread.h>\n#include <signal.h>\n'
+                              '#include <stdlib.h>\n#include <unistd.h>\n' + body + '\n')
+            how = {'plain': ['-lcriterion'], 'asan': ['-fsanitize=address,undefined', *tests.SANITIZE_C_ARGS.split(),
+                                                      '-lcriterion'],
+                   'tsan': ['-fsanitize=thread', '-DSE_TEST_ONE_PROCESS', 'tests/support/one_process.c']}[stage]
+            run(['gcc', '-g', '-Itests', '-o', program, source, *how], env)
+            seconds = 3 if name == 'hangs' else 60
+            count, _, _ = tests.run_program(stage, f'runner_{name}', [str(program)], {}, {'plain'}, seconds)
+            if (count.passed, count.failed) != wanted:
+                wrong.append(f'{name}: counted {count}, not {wanted}')
+    expect(not wrong, '\n'.join(wrong))
+
+
 # ---- examples ----
 
 
@@ -285,7 +324,7 @@ def scripts(build, env):
 def all_checks(build, env):
     """(name, function without arguments) of every check."""
     checks = [layers, layers_finds_breaks, headers_alone, public_header, exported_symbols, static_symbols, soname, install,
-              quickstart, cache_aside, write_behind, configuration_page, metrics_page, snippets, links, two_commands,
+              runner, quickstart, cache_aside, write_behind, configuration_page, metrics_page, snippets, links, two_commands,
               scripts]
     for check in checks:
         yield check.__name__, lambda check=check: check(build, env)

@@ -44,6 +44,9 @@ STAGES = {
 }
 
 
+running = set()  # sessions of test programs, ended with this one
+
+
 class Count:
     """Passed, failed and skipped tests."""
 
@@ -84,20 +87,25 @@ def build(stage):
     about = STAGES[stage]
     folder = BUILD / stage
     env = clean_environment() | about.get('env', {})
-    if not (folder / 'build.ninja').exists():
-        shutil.rmtree(folder, ignore_errors=True)
-    steps = [['meson', 'setup', folder, '-Dtests=enabled'] + about['options'], ['ninja', '-C', folder]]
-    if (folder / 'build.ninja').exists():
-        steps[0].insert(2, '--reconfigure')
-    for step in steps:
-        done = subprocess.run(step, cwd=ROOT, env=env, stdin=subprocess.DEVNULL, text=True, errors='replace',
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        (LOGS / f'{stage}-{step[0]}.log').write_text(done.stdout)
-        if done.returncode != 0:
-            say(f'{stage}: {step[0]} failed')
-            say(tail(done.stdout))
-            return False
-    return True
+    setup = ['meson', 'setup', folder, '-Dtests=enabled', *about['options']]
+    again = (folder / 'build.ninja').exists()
+    if not again or not build_step(stage, [*setup, '--reconfigure'], env):
+        shutil.rmtree(folder, ignore_errors=True)  # moved, half made, or made by another version of meson
+        if not build_step(stage, setup, env):
+            return show_log(stage, 'meson')
+    return build_step(stage, ['ninja', '-C', folder], env) or show_log(stage, 'ninja')
+
+
+def build_step(stage, command, env):
+    with open(LOGS / f'{stage}-{command[0]}.log', 'wb') as log:
+        return subprocess.run(command, cwd=ROOT, env=env, stdin=subprocess.DEVNULL, stdout=log,
+                              stderr=subprocess.STDOUT).returncode == 0
+
+
+def show_log(stage, tool):
+    say(f'{stage}: {tool} failed')
+    say(tail((LOGS / f'{stage}-{tool}.log').read_text(errors='replace')))
+    return False
 
 
 def programs_of(stage):
@@ -125,12 +133,15 @@ def run_bounded(command, env, seconds, out):
     with open(out, 'wb') as sink:
         process = subprocess.Popen(command, cwd=ROOT, env=env, stdin=subprocess.DEVNULL, stdout=sink,
                                    stderr=subprocess.STDOUT, start_new_session=True)
+        running.add(process.pid)
         try:
             return process.wait(timeout=seconds)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             return f'not done after {seconds} s'
+        finally:
+            running.discard(process.pid)
 
 
 def count_criterion(path):
@@ -156,7 +167,7 @@ def count_one_process(text):
     return Count(*map(int, last[-1])) if last else Count()
 
 
-def run_program(stage, name, command, env, suites):
+def run_program(stage, name, command, env, suites, seconds=None):
     """Runs one test program. Returns its count, its report's lines and the seconds it took."""
     folder = LOGS / stage / name
     shutil.rmtree(folder, ignore_errors=True)
@@ -168,7 +179,7 @@ def run_program(stage, name, command, env, suites):
         command = command + [f'--xml={xml}']
     started = time.monotonic()
     env = clean_environment() | env | sanitizer_environment(stage, folder / 'report')
-    status = run_bounded(command, env, STAGES[stage]['seconds'], out)
+    status = run_bounded(command, env, seconds or STAGES[stage]['seconds'], out)
     took = time.monotonic() - started
     text = out.read_text(errors='replace')
     if script:
@@ -192,11 +203,11 @@ def run_programs(stage, names, jobs):
               if (not names or any(n in p[0] for n in names)) and not (stage == 'tsan' and 'plain' not in p[3])]
     total = Count()
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
-        running = {pool.submit(run_program, stage, *p): p[0] for p in chosen}
-        for done in concurrent.futures.as_completed(running):
+        jobs_of = {pool.submit(run_program, stage, *p): p[0] for p in chosen}
+        for done in concurrent.futures.as_completed(jobs_of):
             count, trouble, took = done.result()
             total.add(count)
-            say(f'  {stage:<6} {running[done]:<28} {count}  ({took:.1f} s)')
+            say(f'  {stage:<6} {jobs_of[done]:<28} {count}  ({took:.1f} s)')
             for text in trouble:
                 say(tail(text))
     if not chosen:
@@ -258,6 +269,14 @@ def main():
     return 1 if total.failed or not total.passed else 0
 
 
+def end(*_):
+    for session in list(running):
+        os.killpg(session, signal.SIGKILL)
+    os._exit(130)
+
+
 if __name__ == '__main__':
+    signal.signal(signal.SIGINT, end)
+    signal.signal(signal.SIGTERM, end)
     sys.path.insert(0, str(ROOT / 'tests'))
     sys.exit(main())
