@@ -27,10 +27,8 @@ static void settle_home(struct worker *w, const struct tier_write *write)
     se__wal_confirm(w->o.wal, se_item_id(item), se__item_id_len(item), se_item_version(item),
                     &gone);
     se__metrics_add(w->o.metrics, M_SUPERSEDED, gone.superseded + (gone.dead_gone ? 1u : 0u));
-    if (gone.was_home) {
+    if (gone.was_home)
         se__metrics_inc(w->o.metrics, lost ? M_LOST : M_PERSISTED);
-        se__metrics_inc(w->o.metrics, M_WAL_DRAINED);
-    }
     if (lost) {
         se__l1_lost(w->o.l1, item);
         se__flush_saw(w, item, write->newer);
