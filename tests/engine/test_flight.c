@@ -1,0 +1,109 @@
+/*
+ * flight: one leader per id, followers get its item or its error, nobody waits past his deadline.
+ */
+#include "base/mem.h"
+#include "engine/flight.h"
+#include "support/test.h"
+
+#include <string.h>
+
+static se_item *make(const char *id, const char *content)
+{
+    struct item_spec spec = {
+        .id = id, .id_len = strlen(id), .content = content, .content_len = strlen(content), .version = 1};
+    return se__item_new(&spec);
+}
+
+struct follower {
+    struct flights *flights;
+    struct flight *flight;
+    struct se__thread thread;
+    se_result result;
+    se_item *item;
+    bool again;
+    char error[64];
+};
+
+static void follow(void *arg)
+{
+    struct follower *f = arg;
+    f->result = se__flight_follow(f->flights, f->flight, se__deadline_in(10000), &f->item, &f->again);
+    strncpy(f->error, se_errmsg(), sizeof f->error - 1);
+}
+
+Test(flight, followers_share_the_leaders_item)
+{
+    struct flights *flights;
+    cr_assert_eq(se__flights_open(&flights), SE_OK);
+    struct flight *flight;
+    bool leads;
+    cr_assert_eq(se__flight_join(flights, 7, "a", 1, &flight, &leads), SE_OK);
+    cr_assert(leads && se__flight_mine(flight));
+    struct follower f[4] = {0};
+    for (int i = 0; i < 4; i++) {
+        f[i].flights = flights;
+        cr_assert_eq(se__flight_join(flights, 7, "a", 1, &f[i].flight, &leads), SE_OK);
+        cr_assert(!leads);
+        cr_assert_eq(se__thread_start(&f[i].thread, "follower", follow, &f[i]), SE_OK);
+    }
+    se_item *item = make("a", "content");
+    se__flight_land(flights, flight, SE_OK, item, false);
+    for (int i = 0; i < 4; i++) {
+        se__thread_join(&f[i].thread);
+        cr_assert_eq(f[i].result, SE_OK);
+        cr_assert_eq(f[i].item, item);
+        se_item_release(f[i].item);
+    }
+    cr_assert_eq(se__item_refs(item), 1);
+    se_item_release(item);
+    cr_assert_eq(se__flight_join(flights, 7, "a", 1, &flight, &leads), SE_OK);
+    cr_assert(leads, "a landed flight must not be joined");
+    se__flight_land(flights, flight, SE_NOT_FOUND, NULL, false);
+    se__flights_close(flights);
+}
+
+Test(flight, followers_share_the_leaders_error_and_its_text)
+{
+    struct flights *flights;
+    cr_assert_eq(se__flights_open(&flights), SE_OK);
+    struct follower f = {.flights = flights};
+    struct flight *flight;
+    bool leads;
+    cr_assert_eq(se__flight_join(flights, 7, "a", 1, &flight, &leads), SE_OK);
+    cr_assert_eq(se__flight_join(flights, 7, "a", 1, &f.flight, &leads), SE_OK);
+    cr_assert_eq(se__thread_start(&f.thread, "follower", follow, &f), SE_OK);
+    se__flight_land(flights, flight, se__error(SE_ERR_BACKEND, "the reason"), NULL, false);
+    se__thread_join(&f.thread);
+    cr_assert_eq(f.result, SE_ERR_BACKEND);
+    cr_assert_str_eq(f.error, "the reason");
+    se__flights_close(flights);
+}
+
+Test(flight, other_ids_do_not_meet_even_with_one_hash)
+{
+    struct flights *flights;
+    cr_assert_eq(se__flights_open(&flights), SE_OK);
+    struct flight *a, *b;
+    bool leads;
+    cr_assert_eq(se__flight_join(flights, 7, "a", 1, &a, &leads), SE_OK);
+    cr_assert_eq(se__flight_join(flights, 7, "ab", 2, &b, &leads), SE_OK);
+    cr_assert(leads);
+    se__flight_land(flights, a, SE_NOT_FOUND, NULL, false);
+    se__flight_land(flights, b, SE_NOT_FOUND, NULL, false);
+    se__flights_close(flights);
+}
+
+Test(flight, a_follower_gives_up_at_its_deadline_and_the_leader_still_lands)
+{
+    struct flights *flights;
+    cr_assert_eq(se__flights_open(&flights), SE_OK);
+    struct flight *flight, *same;
+    bool leads, again;
+    se_item *item;
+    cr_assert_eq(se__flight_join(flights, 7, "a", 1, &flight, &leads), SE_OK);
+    cr_assert_eq(se__flight_join(flights, 7, "a", 1, &same, &leads), SE_OK);
+    cr_assert_eq(se__flight_follow(flights, same, 0, &item, &again), SE_ERR_TIMEOUT);
+    cr_assert_null(item);
+    se__flight_land(flights, flight, SE_NOT_FOUND, NULL, true);
+    se__flights_close(flights);
+}
