@@ -1,0 +1,34 @@
+/*
+ * progress - how far a load has come, as one line of text.
+ *
+ * Pure: no clock, no terminal; the caller passes what it knows.
+ *
+ * Threads: any; pure.
+ */
+#ifndef SE_TOOLS_PROGRESS_H
+#define SE_TOOLS_PROGRESS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct progress {
+    uint64_t items;       /* taken by the engine */
+    uint64_t bad;         /* lines */
+    uint64_t bytes;       /* of the input, as read */
+    uint64_t bytes_total; /* 0: not known */
+    uint64_t elapsed_ms;
+};
+
+/* Items a second since the start; 0 before the first millisecond. */
+uint64_t progress_rate(const struct progress *p);
+/* Milliseconds left by the bytes read so far; false while nobody can tell. */
+bool progress_left(const struct progress *p, uint64_t *ms);
+
+/* "[#####......]  43%  73,112 items  91,390/s  0:02 left", at most width - 1 columns, for a terminal. Without a total there is
+ * no bar; where the width is short the bar goes first. Always terminated. */
+void progress_bar(const struct progress *p, unsigned width, char *out, size_t cap);
+/* The same facts for a log: "73112 items, 43 %, 91390 items/s, about 2 s left, 3 bad lines". */
+void progress_line(const struct progress *p, char *out, size_t cap);
+
+#endif
