@@ -138,9 +138,10 @@ static uint64_t rest_ms(struct worker *w, uint32_t failures)
         return circuit_ms;
     if (w->rejected)
         return PROBE_WAIT_MS;
-    uint32_t wait_ms = SE__RETRY_DAEMON.cap_ms;
-    (void)se__retry_next(&SE__RETRY_DAEMON, failures, se__random_u64(), se__mono_ms(), SE__FOREVER,
-                         &wait_ms);
+    uint32_t wait_ms;
+    if (!se__retry_next(&SE__RETRY_DAEMON, failures, se__random_u64(), se__mono_ms(), SE__FOREVER,
+                        &wait_ms))
+        wait_ms = SE__RETRY_DAEMON.cap_ms;
     return wait_ms > BACK_OFF_MIN_MS ? wait_ms : BACK_OFF_MIN_MS;
 }
 
