@@ -4,6 +4,8 @@
  * What yajl 2.1 leaves open, and what is done about it here:
  *   - it takes vertical tab and form feed for whitespace: control bytes other than tab, line feed and carriage
  *     return cannot occur anywhere in JSON text, so they are refused beforehand
+ *   - it overlooks a token that is cut off behind the value (`1"`): it is told to stop behind the value, and what is left
+ *     is looked at here
  *   - its UTF-8 check lets overlong forms and surrogates through: ours (RFC 3629) runs first, its own is off
  *   - it never looks whether an allocation succeeded: the hook leaves by longjmp when there is no memory. yajl keeps
  *     nothing outside its handle, and all blocks are on a list of ours, so nothing is lost
@@ -92,6 +94,19 @@ static void free_blocks(struct heap *heap)
     }
 }
 
+static bool is_space(uint8_t c)
+{
+    return c == ' ' || c == '\t' || c == '\n' || c == '\r';
+}
+
+static bool only_space(const uint8_t *text, size_t len)
+{
+    for (size_t i = 0; i < len; i++)
+        if (!is_space(text[i]))
+            return false;
+    return true;
+}
+
 static bool parse(struct heap *heap, const uint8_t *text, size_t len)
 {
     yajl_alloc_funcs hooks = {.malloc = take, .realloc = resize, .free = give_back, .ctx = heap};
@@ -99,15 +114,13 @@ static bool parse(struct heap *heap, const uint8_t *text, size_t len)
         return false;
     yajl_handle h = yajl_alloc(NULL, &hooks, NULL);
     yajl_config(h, yajl_dont_validate_strings, 1); /* done by us, strictly */
-    bool valid =
-        yajl_parse(h, text, len) == yajl_status_ok && yajl_complete_parse(h) == yajl_status_ok;
+    yajl_config(h, yajl_allow_trailing_garbage, 1);
+    bool valid = yajl_parse(h, text, len) == yajl_status_ok;
+    size_t used = valid ? yajl_get_bytes_consumed(h) : 0;
+    valid =
+        valid && yajl_complete_parse(h) == yajl_status_ok && only_space(text + used, len - used);
     yajl_free(h);
     return valid;
-}
-
-static bool is_space(uint8_t c)
-{
-    return c == ' ' || c == '\t' || c == '\n' || c == '\r';
 }
 
 /* Most binary content is turned away here, without looking at all of it. */

@@ -52,9 +52,10 @@ void *se__alloc(size_t bytes)
 
 void *se__alloc_zeroed(size_t count, size_t bytes)
 {
-    if (told_to_fail())
+    size_t total; /* checked here: the sanitizers' calloc ends the process instead */
+    if (told_to_fail() || __builtin_mul_overflow(count, bytes, &total) || total > PTRDIFF_MAX)
         return NULL;
-    return count && bytes ? calloc(count, bytes) : calloc(1, 1);
+    return total ? calloc(count, bytes) : calloc(1, 1);
 }
 
 void *se__alloc_aligned(size_t alignment, size_t bytes)

@@ -299,6 +299,8 @@ static void put_family(const struct printer *p, size_t first)
 
 void se__metrics_text(const struct metrics *m, const char *name, struct buf *out)
 {
+    if (!m)
+        return;
     struct printer p = {.m = m, .name = name ? name : "", .out = out};
     for (size_t i = 0; i < METRIC_COUNT; i++)
         if (first_of_family(i))

@@ -1,0 +1,77 @@
+/* The word that a forked child sees as zero. */
+#include "base/os.h"
+#include "support/test.h"
+
+#include <sys/wait.h>
+#include <unistd.h>
+
+typedef se_result (*open_fn)(struct se__forkword *f);
+static const open_fn ways[] = {se__forkword_open, se__forkword_open_by_handler};
+
+/* In a child: is the word not ours, and do new ones work there? */
+static int child_sees(const struct se__forkword *parents)
+{
+    if (se__forkword_ours(parents))
+        return 1;
+    for (int w = 0; w < 2; w++) {
+        struct se__forkword own;
+        if (ways[w](&own) != SE_OK || !se__forkword_ours(&own))
+            return 2;
+        se__forkword_close(&own);
+    }
+    pid_t grandchild = fork();
+    if (grandchild == 0)
+        _exit(se__forkword_ours(parents) ? 3 : 0);
+    int status;
+    waitpid(grandchild, &status, 0);
+    return WEXITSTATUS(status);
+}
+
+Test(forkword, is_ours_here_and_not_in_a_child)
+{
+    for (int w = 0; w < 2; w++) {
+        struct se__forkword f[3];
+        for (int i = 0; i < 3; i++)
+            cr_assert_eq(ways[w](&f[i]), SE_OK);
+        se__forkword_close(&f[1]);
+        cr_assert_null((const void *)f[1].word);
+        pid_t child = fork();
+        if (child == 0)
+            _exit(child_sees(&f[0]) * 10 + child_sees(&f[2]));
+        int status;
+        cr_assert_eq(waitpid(child, &status, 0), child);
+        cr_assert_eq(status, 0, "way %d: %d", w, WEXITSTATUS(status));
+        cr_assert(se__forkword_ours(&f[0]) && se__forkword_ours(&f[2]));
+        se__forkword_close(&f[2]);
+        se__forkword_close(&f[0]);
+        se__forkword_close(&f[0]); /* again: nothing */
+    }
+}
+
+static void open_and_close(void *arg)
+{
+    (void)arg;
+    for (int i = 0; i < 500; i++) {
+        struct se__forkword f;
+        if (ways[1](&f) == SE_OK)
+            se__forkword_close(&f);
+    }
+}
+
+Test(forkword, fork_while_others_open_and_close)
+{
+    struct se__thread t;
+    struct se__forkword f;
+    cr_assert_eq(ways[1](&f), SE_OK);
+    cr_assert_eq(se__thread_start(&t, "opener", open_and_close, NULL), SE_OK);
+    for (int i = 0; i < 20; i++) {
+        pid_t child = fork();
+        if (child == 0)
+            _exit(se__forkword_ours(&f) ? 1 : 0);
+        int status;
+        cr_assert_eq(waitpid(child, &status, 0), child);
+        cr_assert_eq(status, 0);
+    }
+    se__thread_join(&t);
+    se__forkword_close(&f);
+}
