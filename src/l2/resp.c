@@ -17,12 +17,22 @@
 #define PUSH_BYTES (256u << 10)
 /* More than the longest value Redis has by default (512 MB) with its frame: beyond it somebody feeds us for ever. */
 #define REPLY_BYTES_MAX (600u << 20)
+/* Longer arrays are no answer to anything we ask; hiredis would set memory aside for as many elements as it is promised. */
+#define ELEMENTS_MAX (1 << 20)
 /* A server that refuses a command's frame answers and hangs up while we still write: what it said is there at once. */
 #define LAST_WORDS_MS 50
+
+#if HIREDIS_MAJOR >= 1
+typedef size_t array_len;
+#else
+typedef int array_len;
+#endif
 
 struct resp {
     int fd;
     redisReader *reader;
+    redisReplyObjectFunctions functions; /* the reader's own, with a bound on arrays */
+    void *(*create_array)(const redisReadTask *task, array_len elements);
     struct buf out;
     size_t pending;
     se_result failed; /* of a push; shown by the next exchange */
@@ -30,14 +40,32 @@ struct resp {
     char chunk[CHUNK_SIZE];
 };
 
+static void *create_bounded(const redisReadTask *task, array_len elements)
+{
+    struct resp *c = task->privdata;
+    return elements > ELEMENTS_MAX ? NULL : c->create_array(task, elements);
+}
+
+static bool open_reader(struct resp *c)
+{
+    c->reader = redisReaderCreate();
+    if (!c->reader)
+        return false;
+    c->functions = *c->reader->fn;
+    c->create_array = c->functions.createArray;
+    c->functions.createArray = create_bounded;
+    c->reader->fn = &c->functions;
+    c->reader->privdata = c;
+    return true;
+}
+
 se_result se__resp_open(const struct url *url, uint64_t deadline_ms, struct resp **resp)
 {
     struct resp *c = se__alloc_zeroed(1, sizeof *c);
     if (!c)
         return se__error_nomem();
     c->fd = -1;
-    c->reader = redisReaderCreate();
-    se_result r = c->reader ? SE_OK : se__error_nomem();
+    se_result r = open_reader(c) ? SE_OK : se__error_nomem();
     if (r == SE_OK)
         r = se__net_connect(url->host, url->port, url->path, deadline_ms, &c->fd);
     if (r != SE_OK) {

@@ -19,7 +19,7 @@
     "local now = t[1] * 1000 + math.floor(t[2] / 1000)\n"                                          \
     "local out = {now}\n"                                                                          \
     "local last = tonumber(ARGV[1])\n"                                                             \
-    "if now > last or now < last - 310000 then return out end\n"                                   \
+    "if now >= last or now < last - 310000 then return out end\n"                                  \
     "local gen = ARGV[2]\n"
 
 #define STORE                                                                                      \

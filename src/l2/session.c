@@ -13,6 +13,9 @@
 
 /* What is known of the server's clock is replaced by a worse sample only after this long: clocks drift. */
 #define CLOCK_FRESH_MS 30000u
+/* Both clocks are read in whole ms, so what is known may be off by one each; without this a call whose deadline has just passed
+ * here may still act there. */
+#define CLOCK_GRAIN_MS 2
 
 /* ---- the server's clock ---- */
 
@@ -32,7 +35,7 @@ uint64_t se__clock_deadline(const struct server_clock *clock, uint64_t deadline_
     uint64_t ahead_ms = deadline_ms - now_ms;
     if (ahead_ms > SCRIPT_AHEAD_MS_MAX)
         ahead_ms = SCRIPT_AHEAD_MS_MAX;
-    int64_t at_ms = (int64_t)(now_ms + ahead_ms) + clock->offset_ms;
+    int64_t at_ms = (int64_t)(now_ms + ahead_ms) + clock->offset_ms - CLOCK_GRAIN_MS;
     return at_ms > 0 ? (uint64_t)at_ms : 0;
 }
 

@@ -1,0 +1,325 @@
+/*
+ * Read-through: leases, fills, and voiding.
+ */
+#include "l2/fixture.h"
+
+#include <stdio.h>
+
+static struct redis_server server;
+static struct l2 l2, other; /* two engines on one Redis */
+
+static void setup(void)
+{
+    redis_server_start(&server, NULL);
+    l2_open(&l2, &server, NULL);
+    l2_open(&other, &server, NULL);
+}
+
+static void teardown(void)
+{
+    l2_close(&other);
+    l2_close(&l2);
+    redis_server_stop(&server);
+}
+
+TestSuite(l2_lease, .init = setup, .fini = teardown);
+
+static struct tier_read read_of(struct l2 *l, const char *id)
+{
+    struct tier_read read = {.id = id, .id_len = strlen(id)};
+    struct tier_reply reply =
+        l->tier.ops->read(l->tier.self, &read, 1, se__deadline_in(PATIENCE_MS));
+    cr_assert_eq(reply.fault, TIER_FINE, "%s", se_errmsg());
+    return read;
+}
+
+static struct redis_lease lease_on(struct l2 *l, struct tier_read read)
+{
+    struct redis_lease lease = {.taken = true};
+    struct tier_reply reply =
+        se__redis_lease(l->redis, &read, &lease, 1, se__deadline_in(PATIENCE_MS));
+    cr_assert_eq(reply.fault, TIER_FINE, "%s", se_errmsg());
+    return lease;
+}
+
+/* Reads and leases, as a read-through does. */
+static struct redis_lease take(struct l2 *l, const char *id)
+{
+    struct tier_read read = read_of(l, id);
+    se_item_release(read.item);
+    return lease_on(l, read);
+}
+
+static void fill(struct l2 *l, se_item *item, const struct redis_lease *lease)
+{
+    struct tier_reply reply =
+        se__redis_fill(l->redis, &item, lease, 1, se__deadline_in(PATIENCE_MS));
+    cr_assert_eq(reply.fault, TIER_FINE, "%s", se_errmsg());
+    se_item_release(item);
+}
+
+static void void_id(struct l2 *l, const char *id)
+{
+    struct tier_reply reply = se__redis_void(l->redis, &id, 1, se__deadline_in(PATIENCE_MS));
+    cr_assert_eq(reply.fault, TIER_FINE, "%s", se_errmsg());
+}
+
+Test(l2_lease, an_absent_id_is_leased_and_filled)
+{
+    struct redis_lease lease = take(&l2, "a");
+    cr_assert(lease.taken);
+    cr_assert_eq(l2_get(&l2, "a", NULL), TIER_VOID);
+    long px = l2_pttl(&l2, "a");
+    cr_assert(px > 20000 && px <= 30000, "%ld", px);
+    fill(&l2, l2_item("a", "loaded", 4), &lease);
+    cr_assert(l2_holds(&l2, "a", "loaded", 4));
+    cr_assert_eq(l2_pttl(&l2, "a"), -1);
+}
+
+Test(l2_lease, one_of_two_readers_gets_the_lease)
+{
+    struct tier_read mine = read_of(&l2, "a"), theirs = read_of(&other, "a");
+    cr_assert(lease_on(&l2, mine).taken);
+    cr_assert(!lease_on(&other, theirs).taken);
+    cr_assert(!take(&other, "a").taken);
+}
+
+Test(l2_lease, a_write_between_lease_and_fill_wins)
+{
+    struct redis_lease lease = take(&l2, "a");
+    cr_assert_eq(l2_put(&other, l2_item("a", "written", 9), RECORD_ITEM), TIER_STORED);
+    fill(&l2, l2_item("a", "read before", 5), &lease);
+    cr_assert(l2_holds(&l2, "a", "written", 9));
+    /* Even with a greater version: it is no longer the lease's. */
+    fill(&l2, l2_item("a", "read before", 50), &lease);
+    cr_assert(l2_holds(&l2, "a", "written", 9));
+}
+
+Test(l2_lease, a_delete_between_lease_and_fill_wins)
+{
+    struct redis_lease lease = take(&l2, "a");
+    l2_put(&other, l2_tombstone("a", 9), RECORD_TOMBSTONE);
+    fill(&l2, l2_item("a", "read before", 5), &lease);
+    se_item *item = NULL;
+    cr_assert_eq(l2_get(&l2, "a", &item), TIER_HIT);
+    cr_assert(se__item_deleted(item));
+    se_item_release(item);
+}
+
+Test(l2_lease, a_fill_without_its_lease_stores_nothing)
+{
+    char out[64];
+    struct redis_lease lease = take(&l2, "a");
+    redis_server_ask(&server, out, sizeof out, "DEL sync:a"); /* evicted, expired */
+    fill(&l2, l2_item("a", "x", 5), &lease);
+    cr_assert_eq(l2_get(&l2, "a", NULL), TIER_ABSENT);
+    /* Nor in place of somebody else's. */
+    struct redis_lease theirs = take(&other, "a");
+    cr_assert(theirs.taken);
+    fill(&l2, l2_item("a", "x", 5), &lease);
+    cr_assert_eq(l2_get(&l2, "a", NULL), TIER_VOID);
+    fill(&other, l2_item("a", "y", 5), &theirs);
+    cr_assert(l2_holds(&l2, "a", "y", 5));
+}
+
+Test(l2_lease, tombstones_floors_and_items_are_not_leased)
+{
+    l2_put(&l2, l2_item("item", "x", 5), RECORD_ITEM);
+    l2_put(&l2, l2_tombstone("gone", 5), RECORD_TOMBSTONE);
+    l2_put(&l2, l2_item("floor", "x", 5), RECORD_FLOOR);
+    static const char *const IDS[] = {"item", "gone", "floor"};
+    for (size_t i = 0; i < 3; i++) {
+        /* Also for a reader that saw the id absent just before. */
+        struct tier_read read = {.id = IDS[i], .id_len = strlen(IDS[i]), .found = TIER_ABSENT};
+        cr_assert(!take(&l2, IDS[i]).taken, "%s", IDS[i]);
+        cr_assert(!lease_on(&l2, read).taken, "%s", IDS[i]);
+    }
+}
+
+Test(l2_lease, another_generations_record_is_leased)
+{
+    l2_put(&l2, l2_item("a", "x", 5), RECORD_ITEM);
+    l2_put(&l2, l2_tombstone("b", 5), RECORD_TOMBSTONE);
+    cr_assert(take(&l2, "c").taken);
+    l2_accept(&l2, GENERATION + 1);
+    cr_assert(take(&l2, "a").taken);
+    cr_assert(take(&l2, "b").taken);
+    cr_assert(take(&l2, "c").taken);
+}
+
+Test(l2_lease, garbage_is_leased_and_filled)
+{
+    char out[64];
+    redis_server_ask(&server, out, sizeof out, "SET sync:text hello");
+    redis_server_ask(&server, out, sizeof out, "RPUSH sync:list a b");
+    l2_put(&l2, l2_item("flip", "abcdef", 5), RECORD_ITEM);
+    redis_server_ask(&server, out, sizeof out, "SETRANGE sync:flip 90 X");
+    static const char *const IDS[] = {"text", "list", "flip"};
+    for (size_t i = 0; i < 3; i++) {
+        struct redis_lease lease = take(&l2, IDS[i]);
+        cr_assert(lease.taken, "%s", IDS[i]);
+        fill(&l2, l2_item(IDS[i], "good", 5), &lease);
+        cr_assert(l2_holds(&l2, IDS[i], "good", 5), "%s", IDS[i]);
+    }
+}
+
+Test(l2_lease, garbage_that_has_changed_since_it_was_seen_is_left)
+{
+    char out[64];
+    l2_put(&l2, l2_item("a", "abcdef", 5), RECORD_ITEM);
+    redis_server_ask(&server, out, sizeof out, "SETRANGE sync:a 90 X");
+    struct tier_read read = read_of(&l2, "a");
+    cr_assert_eq(read.found, TIER_CORRUPT);
+    l2_put(&other, l2_item("a", "newer", 6), RECORD_ITEM);
+    cr_assert(!lease_on(&l2, read).taken);
+    cr_assert(l2_holds(&l2, "a", "newer", 6));
+}
+
+Test(l2_lease, what_has_expired_or_is_not_there_is_not_filled)
+{
+    struct redis_lease lease = take(&l2, "a");
+    struct item_spec spec = {.id = "a",
+                             .id_len = 1,
+                             .content = "x",
+                             .content_len = 1,
+                             .version = 5,
+                             .expires_at_ms = se__wall_ms() - 1};
+    fill(&l2, se__item_new(&spec), &lease);
+    cr_assert_eq(l2_get(&l2, "a", NULL), TIER_VOID);
+    fill(&l2, NULL, &lease);
+    cr_assert_eq(l2_get(&l2, "a", NULL), TIER_VOID);
+    spec.expires_at_ms = se__wall_ms() + 60000;
+    fill(&l2, se__item_new(&spec), &lease);
+    cr_assert(l2_holds(&l2, "a", "x", 5));
+    cr_assert(l2_pttl(&l2, "a") <= 60000 && l2_pttl(&l2, "a") > 0);
+}
+
+Test(l2_lease, many_at_once_take_one_call_each)
+{
+    enum { N = 250 };
+    static struct tier_read reads[N];
+    static struct redis_lease leases[N];
+    static se_item *items[N];
+    static char ids[N][8];
+    uint64_t deadline = se__deadline_in(PATIENCE_MS);
+    for (size_t i = 0; i < N; i++) {
+        snprintf(ids[i], sizeof ids[i], "m%03zu", i);
+        reads[i] = (struct tier_read){.id = ids[i], .id_len = strlen(ids[i])};
+        if (i % 3 == 0)
+            l2_put(&other, l2_item(ids[i], "there", 1), RECORD_ITEM);
+    }
+    cr_assert_eq(l2.tier.ops->read(l2.tier.self, reads, N, deadline).fault, TIER_FINE);
+    cr_assert_eq(se__redis_lease(l2.redis, reads, leases, N, deadline).fault, TIER_FINE);
+    for (size_t i = 0; i < N; i++) {
+        cr_assert_eq(leases[i].taken, i % 3 != 0);
+        se_item_release(reads[i].item);
+        items[i] = leases[i].taken ? l2_item(ids[i], "filled", 2) : NULL;
+    }
+    cr_assert_eq(se__redis_fill(l2.redis, items, leases, N, deadline).fault, TIER_FINE);
+    for (size_t i = 0; i < N; i++) {
+        cr_assert(l2_holds(&l2, ids[i], i % 3 ? "filled" : "there", i % 3 ? 2 : 1));
+        se_item_release(items[i]);
+    }
+}
+
+/* ---- void ---- */
+
+Test(l2_lease, a_voided_item_is_a_floor_of_its_version)
+{
+    l2_put(&l2, l2_item("a", "x", 5), RECORD_ITEM);
+    void_id(&l2, "a");
+    struct tier_read read = read_of(&l2, "a");
+    cr_assert_eq(read.found, TIER_VOID);
+    cr_assert_eq(read.seen_len, RECORD_HEADER_SIZE);
+    cr_assert_eq(read.seen[3], RECORD_FLOOR);
+    cr_assert(l2_pttl(&l2, "a") > 590000);
+    cr_assert_eq(l2_put(&l2, l2_item("a", "w", 4), RECORD_ITEM), TIER_NEWER);
+    /* The write that was voided does not come back by being repeated. */
+    cr_assert_eq(l2_put(&l2, l2_item("a", "x", 5), RECORD_ITEM), TIER_STORED);
+    cr_assert_eq(l2_get(&l2, "a", NULL), TIER_VOID);
+    cr_assert_eq(l2_put(&l2, l2_item("a", "y", 6), RECORD_ITEM), TIER_STORED);
+    cr_assert(l2_holds(&l2, "a", "y", 6));
+}
+
+Test(l2_lease, a_void_keeps_state_and_expiry_in_the_order_of_ties)
+{
+    struct item_spec spec = {.id = "a",
+                             .id_len = 1,
+                             .content = "x",
+                             .content_len = 1,
+                             .version = 5,
+                             .state = "busy",
+                             .cache_ttl_ms = 90000,
+                             .expires_at_ms = se__wall_ms() + 90000,
+                             .content_type = SE_CONTENT_JSON,
+                             .route = SE_ROUTE_L2};
+    se_item *item = se__item_new(&spec);
+    se_item_retain(item);
+    l2_put(&l2, item, RECORD_ITEM);
+    void_id(&l2, "a");
+    cr_assert_eq(l2_put(&l2, item, RECORD_ITEM), TIER_STORED);
+    cr_assert_eq(l2_get(&l2, "a", NULL), TIER_VOID);
+}
+
+Test(l2_lease, a_void_ends_leases_so_that_no_fill_brings_the_old_copy)
+{
+    struct redis_lease lease = take(&other, "a");
+    void_id(&l2, "a");
+    fill(&other, l2_item("a", "read before the void", 5), &lease);
+    cr_assert_eq(l2_get(&l2, "a", NULL), TIER_VOID);
+    cr_assert_eq(l2_put(&l2, l2_item("a", "x", 1), RECORD_ITEM), TIER_STORED);
+    cr_assert(l2_holds(&l2, "a", "x", 1));
+}
+
+Test(l2_lease, a_void_leaves_everything_else)
+{
+    char out[64];
+    const char *ids[] = {"absent", "gone", "text", "old"};
+    l2_put(&l2, l2_tombstone("gone", 5), RECORD_TOMBSTONE);
+    redis_server_ask(&server, out, sizeof out, "SET sync:text hello");
+    l2_put(&l2, l2_item("old", "x", 5), RECORD_ITEM);
+    l2_accept(&l2, GENERATION + 1);
+    cr_assert_eq(se__redis_void(l2.redis, ids, 4, se__deadline_in(PATIENCE_MS)).fault, TIER_FINE);
+    redis_server_ask(&server, out, sizeof out, "GET sync:text");
+    cr_assert_str_eq(out, "hello");
+    cr_assert_eq(l2_get(&l2, "absent", NULL), TIER_ABSENT);
+    cr_assert(l2_holds(&other, "old", "x", 5));
+    cr_assert_eq(l2_get(&other, "gone", NULL), TIER_HIT);
+}
+
+struct writer {
+    struct l2 l2;
+    _Atomic bool stop;
+    uint64_t written;
+};
+
+static void write_on(void *arg)
+{
+    struct writer *w = arg;
+    while (!w->stop)
+        l2_put(&w->l2, l2_item("hot", "x", ++w->written), RECORD_ITEM);
+}
+
+/* Whatever void and writes do at the same time, what is left is a floor or a write not older than the void saw. */
+Test(l2_lease, voids_and_writes_of_one_id_keep_its_order)
+{
+    struct writer w = {.stop = false};
+    struct se__thread thread = {.started = false};
+    const char *id = "hot";
+    l2_open(&w.l2, &server, NULL);
+    cr_assert_eq(se__thread_start(&thread, "writer", write_on, &w), SE_OK);
+    uint64_t before = 0;
+    for (int i = 0; i < 200; i++) {
+        struct tier_reply reply = se__redis_void(l2.redis, &id, 1, se__deadline_in(PATIENCE_MS));
+        cr_assert(reply.fault == TIER_FINE || reply.fault == TIER_CONFLICT);
+        se_item *item = NULL;
+        if (l2_get(&l2, id, &item) == TIER_HIT) {
+            cr_assert(se_item_version(item) >= before);
+            before = se_item_version(item);
+        }
+        se_item_release(item);
+    }
+    w.stop = true;
+    se__thread_join(&thread);
+    l2_close(&w.l2);
+}
