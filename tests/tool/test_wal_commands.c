@@ -1,0 +1,143 @@
+/*
+ * syncengine wal list, drain, dead, salvage: on a WAL that a load during an outage has left behind.
+ */
+#include "run.h"
+#include "support/mariadb_server.h"
+#include "support/test.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define WAL "--wal-path tool.wal "
+
+static struct mariadb_server *server;
+static char url[256];
+
+static void init(void)
+{
+    run_init();
+    server = mariadb_start(false, NULL);
+    cr_assert_not_null(server);
+    mariadb_url(server, false, url, sizeof url);
+}
+
+static void fini(void)
+{
+    mariadb_close(server);
+    run_done();
+}
+
+TestSuite(tool_wal, .init = init, .fini = fini, .timeout = 120);
+
+/* Three lines that only the WAL has. */
+static void load_in_an_outage(void)
+{
+    cr_assert(mariadb_kill(server));
+    struct run r = run("{\"id\":\"a\"}\n{\"id\":\"b\"}\n{\"id\":\"c\"}\n", 33,
+                       "--sql-url '%s' " WAL "--startup-timeout-ms 300 load -", url);
+    cr_assert_eq(r.status, 0, "%s%s", r.out, r.err);
+    cr_assert(says(r.out, "3 of them wait in the WAL"), "%s", r.out);
+}
+
+static int lines(const char *text)
+{
+    int n = 0;
+    for (; *text; text++)
+        n += *text == '\n';
+    return n;
+}
+
+Test(tool_wal, lists_reads_and_drains_what_an_outage_left)
+{
+    load_in_an_outage();
+    struct run r = run_expect(0, WAL "wal list");
+    cr_assert_eq(lines(r.out), 3, "%s", r.out);
+    cr_assert(says(r.out, "\tput\ta\t10\t") && says(r.out, "\tput\tc\t10\t"), "%s", r.out);
+    r = run_expect(0, WAL "wal list --json");
+    cr_assert(says(r.out, "\"deleted\":false,\"item\":{\"id\":\"a\","), "%s", r.out);
+    r = run_expect(2, "--sql-url '%s' " WAL "--startup-timeout-ms 300 wal drain --patience 1s",
+                   url);
+    cr_assert_eq(lines(run_expect(0, WAL "wal list").out), 3, "a drain in vain loses nothing");
+    cr_assert(mariadb_restart(server));
+    r = run_expect(0, "--sql-url '%s' " WAL "wal drain", url);
+    cr_assert(says(r.out, "0 records left, 0 dead letters"), "%s", r.out);
+    cr_assert_eq(run_expect(0, WAL "wal list").out_len, 0);
+    cr_assert_eq(mariadb_number(server, "SELECT COUNT(*) FROM sync_items"), 3);
+    cr_assert_str_eq(run_expect(0, "--sql-url '%s' get b", url).out, "{\"id\":\"b\"}");
+    run_expect(0, "--sql-url '%s' " WAL "wal drain", url); /* nothing to do */
+}
+
+/* A trigger refuses one row: it becomes a dead letter, and an operator decides. */
+Test(tool_wal, dead_letters_are_listed_retried_and_discarded)
+{
+    run_expect(0, "--sql-url '%s' " WAL "put a --value 1", url);
+    cr_assert(mariadb_exec(server, "CREATE TRIGGER no BEFORE INSERT ON sync_items FOR EACH ROW "
+                                   "IF NEW.id LIKE 'bad%' THEN SIGNAL SQLSTATE '45000' "
+                                   "SET MESSAGE_TEXT = 'not this one'; END IF"));
+    struct run r = run("{\"id\":\"bad.1\"}\n{\"id\":\"good\"}\n{\"id\":\"bad.2\"}\n", 44,
+                       "--sql-url '%s' " WAL "load -", url);
+    cr_assert_eq(r.status, 1, "%d %s%s", r.status, r.out, r.err);
+    cr_assert(says(r.err, "2 items were refused by the database"), "%s", r.err);
+    r = run_expect(0, WAL "wal dead");
+    cr_assert_eq(lines(r.out), 2, "%s", r.out);
+    cr_assert(says(r.out, "bad.1\t14\t") && says(r.out, "not this one"), "%s", r.out);
+    r = run_expect(0, WAL "wal dead --json");
+    cr_assert(says(r.out, "\"content\":\"{\\\"id\\\":\\\"bad.1\\\"}\""), "%s", r.out);
+    r = run_expect(1, WAL "wal dead --retry nobody");
+    cr_assert(says(r.err, "no dead letter"), "%s", r.err);
+    run_expect(2, WAL "wal dead --retry a --discard b");
+    run_expect(0, WAL "wal dead --discard bad.2");
+    cr_assert_eq(lines(run_expect(0, WAL "wal dead").out), 1);
+    cr_assert(mariadb_exec(server, "DROP TRIGGER no"));
+    run_expect(0, WAL "wal dead --retry bad.1");
+    r = run_expect(0, "--sql-url '%s' " WAL "wal drain", url);
+    cr_assert_eq(run_expect(0, WAL "wal dead").out_len, 0);
+    cr_assert_eq(mariadb_number(server, "SELECT COUNT(*) FROM sync_items WHERE id = 'bad.1'"), 1);
+    cr_assert_eq(mariadb_number(server, "SELECT COUNT(*) FROM sync_items"), 3);
+}
+
+Test(tool_wal, works_beside_a_live_service_and_never_against_it)
+{
+    int in;
+    load_in_an_outage();
+    pid_t pid = run_start(&in, "--sql-url '%s' " WAL "--startup-timeout-ms 300 load -", url);
+    struct run r;
+    for (int i = 0; i < 100; i++) { /* until it holds the lock */
+        char command[512];
+        snprintf(command, sizeof command,
+                 "\"$SE_TOOL\" " WAL "wal dead --discard nobody >/dev/null 2>other-err");
+        int status = system(command);
+        if (status == 2 << 8)
+            break;
+        cr_assert_lt(i, 99, "the WAL was never locked");
+    }
+    size_t len;
+    char *err = read_file("other-err", &len);
+    cr_assert(says(err, "another engine") || says(err, "lock"), "%s", err);
+    free(err);
+    cr_assert_eq(system("\"$SE_TOOL\" " WAL "wal list > other-out"), 0);
+    char *out = read_file("other-out", &len);
+    cr_assert_eq(lines(out), 3, "%s", out);
+    free(out);
+    close(in);
+    r = run_wait(pid);
+    cr_assert_eq(r.status, 0, "%d %s", r.status, r.err);
+}
+
+Test(tool_wal, salvages_what_can_be_read)
+{
+    size_t len;
+    load_in_an_outage();
+    struct run r = run_expect(0, "wal salvage tool.wal saved.wal");
+    cr_assert(says(r.out, "3 records and 0 dead letters saved, 0 damaged"), "%s", r.out);
+    cr_assert_eq(lines(run_expect(0, "--wal-path saved.wal wal list").out), 3);
+    r = run_expect(2, "wal salvage tool.wal saved.wal");
+    cr_assert(says(r.err, "exists already"), "%s", r.err);
+    write_file("noise.wal", "this is no database at all, and never was one", 45);
+    run_expect(2, "wal salvage noise.wal new.wal");
+    r = run_expect(2, "--wal-path noise.wal wal list");
+    char *bytes = read_file("noise.wal", &len);
+    cr_assert_eq(len, 45, "what is not ours is left alone");
+    free(bytes);
+}
