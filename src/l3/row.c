@@ -1,0 +1,235 @@
+/*
+ * row - one row of the item table, to and from an item.
+ *
+ * Column forms, the same in both dialects:
+ *   version, updated_at, expires_at      as they are (63-bit versions sort as BIGINT)
+ *   cache_ttl_ms                         64 bits, stored as the signed number of the same bits
+ *   state                                the tag's bytes; "default" for items without one, so that operators can ask for it
+ *   content_type                         1 binary, 2 JSON
+ *   encoding                             0 plain (others are reserved: such a row does not decode here)
+ *   bucket, leaf_hi, leaf_lo             se__item_bucket, and se__item_leaf's halves as signed numbers of the same bits
+ */
+#include "l3/row.h"
+
+#include "base/bytes.h"
+#include "base/hlc.h"
+#include "base/utf8.h"
+
+#include <string.h>
+
+enum { TYPE_BINARY = 1, TYPE_JSON = 2, ENCODING_PLAIN = 0 };
+
+/* Base of the retention: beyond any real time, and far from overflowing when the retention is added. */
+#define PURGE_FROM_MAX (INT64_MAX / 4)
+
+/* ---- item -> row ---- */
+
+static void set_hashes(const se_item *item, struct sql_row *row)
+{
+    uint8_t leaf[SE_HASH_SIZE];
+    const char *id = se_item_id(item);
+    size_t len = se__item_id_len(item);
+    se__item_record_hash(item, row->record_hash);
+    se__item_leaf(id, len, row->version, row->record_hash, leaf);
+    row->value[COL_RECORD_HASH] = se__db_blob(row->record_hash, SE_HASH_SIZE);
+    row->value[COL_BUCKET] = se__db_int(se__item_bucket(id, len));
+    row->value[COL_LEAF_HI] = se__db_int((int64_t)se__get_u64(leaf));
+    row->value[COL_LEAF_LO] = se__db_int((int64_t)se__get_u64(leaf + 8));
+}
+
+static void set_content(const se_item *item, struct sql_row *row)
+{
+    bool json = se_item_content_type(item) == SE_CONTENT_JSON;
+    const void *content = se_item_content(item);
+    size_t len = se_item_content_len(item);
+    /* a caller may declare anything JSON: only UTF-8 may go into a text column */
+    bool text = json && se__utf8_check(content, len) == len;
+    row->value[COL_CONTENT_TYPE] = se__db_int(json ? TYPE_JSON : TYPE_BINARY);
+    row->value[COL_PAYLOAD] = text ? se__db_text(content, len) : (struct db_value){0};
+    row->value[COL_PAYLOAD_BLOB] = text ? (struct db_value){0} : se__db_blob(content, len);
+    se_item_hash(item, row->content_hash);
+}
+
+static void set_tombstone(struct sql_row *row)
+{
+    row->value[COL_CONTENT_TYPE] = se__db_int(TYPE_BINARY);
+    row->value[COL_PAYLOAD] = (struct db_value){0};
+    row->value[COL_PAYLOAD_BLOB] = (struct db_value){0};
+    memset(row->content_hash, 0, sizeof row->content_hash);
+}
+
+/* When the retention starts to count, at the earliest; the statement takes the server's clock where that is later. A row must
+ * not be purged before its version is `retention` old: the floor would then refuse writes that are on their way. */
+static struct db_value purge_from(const struct sql_row *row, bool deleted, int64_t expires_at)
+{
+    if (!deleted && expires_at == 0)
+        return (struct db_value){0};
+    int64_t from = se__version_ms(row->version);
+    if (!deleted && expires_at > from)
+        from = expires_at;
+    return se__db_int(from < PURGE_FROM_MAX ? from : PURGE_FROM_MAX);
+}
+
+void se__row_init(const se_item *item, enum record_kind kind, struct sql_row *row)
+{
+    bool deleted = kind != RECORD_ITEM || se__item_deleted(item);
+    int64_t expires_at = deleted ? 0 : se__item_expires_at_ms(item);
+    const char *state = deleted ? "default" : se_item_state(item);
+    row->item = item;
+    row->version = se_item_version(item);
+    set_hashes(item, row);
+    if (deleted)
+        set_tombstone(row);
+    else
+        set_content(item, row);
+    row->value[COL_ID] = se__db_text(se_item_id(item), se__item_id_len(item));
+    row->value[COL_VERSION] = se__db_int((int64_t)row->version);
+    row->value[COL_UPDATED_AT] = se__db_int(se_item_updated_at_ms(item));
+    row->value[COL_STATE] = se__db_text(state, strlen(state));
+    row->value[COL_ENCODING] = se__db_int(ENCODING_PLAIN);
+    row->value[COL_CONTENT_HASH] = se__db_blob(row->content_hash, SE_HASH_SIZE);
+    row->value[COL_CACHE_TTL] = se__db_int(deleted ? 0 : (int64_t)se__item_cache_ttl_ms(item));
+    row->value[COL_EXPIRES_AT] = se__db_int(expires_at);
+    row->value[COL_DELETED] = se__db_int(deleted);
+    row->value[COL_ROUTE] = se__db_int(se__item_route(item));
+    row->value[ROW_PURGE_FROM] = purge_from(row, deleted, expires_at);
+}
+
+size_t se__row_bytes(const struct sql_row *row)
+{
+    size_t bytes = 0;
+    for (unsigned i = 0; i < ROW_PARAMS; i++)
+        bytes += 10 + row->value[i].len; /* 9 bytes of length or 8 of number, and an indicator */
+    return bytes;
+}
+
+/* ---- row -> item ---- */
+
+static bool is_bytes(const struct db_value *v)
+{
+    return (v->type == DB_TEXT || v->type == DB_BLOB) && (v->bytes || v->len == 0);
+}
+
+static bool is_hash(const struct db_value *v)
+{
+    return is_bytes(v) && v->len == SE_HASH_SIZE;
+}
+
+static bool in_range(const struct db_value *v, int64_t min, int64_t max)
+{
+    return v->type == DB_INT && v->number >= min && v->number <= max;
+}
+
+static bool types_fit(const struct db_value *c)
+{
+    return is_bytes(&c[COL_ID]) && in_range(&c[COL_VERSION], 0, INT64_MAX) &&
+           is_hash(&c[COL_RECORD_HASH]) && c[COL_UPDATED_AT].type == DB_INT &&
+           is_bytes(&c[COL_STATE]) && in_range(&c[COL_CONTENT_TYPE], TYPE_BINARY, TYPE_JSON) &&
+           in_range(&c[COL_ENCODING], ENCODING_PLAIN, ENCODING_PLAIN) &&
+           is_hash(&c[COL_CONTENT_HASH]) && in_range(&c[COL_BUCKET], 0, UINT16_MAX) &&
+           c[COL_LEAF_HI].type == DB_INT && c[COL_LEAF_LO].type == DB_INT &&
+           c[COL_CACHE_TTL].type == DB_INT && c[COL_EXPIRES_AT].type == DB_INT &&
+           in_range(&c[COL_DELETED], 0, 1) && in_range(&c[COL_ROUTE], 1, ITEM_ROUTE_ALL);
+}
+
+/* Copies text that has to be NUL-terminated and must hold no NUL itself. */
+static bool copy_text(const struct db_value *v, char *out, size_t max)
+{
+    if (v->len == 0 || v->len > max || memchr(v->bytes, '\0', v->len))
+        return false;
+    memcpy(out, v->bytes, v->len);
+    out[v->len] = '\0';
+    return true;
+}
+
+static bool id_fits(const struct db_value *c, char id[SE_ID_MAX + 1])
+{
+    size_t len;
+    return copy_text(&c[COL_ID], id, SE_ID_MAX) &&
+           se__id_check("id", id, 1, SE_ID_MAX, &len) == SE_OK;
+}
+
+/* The content column of a live row; a tombstone has none. */
+static bool content_of(const struct db_value *c, const struct db_value **content)
+{
+    bool text = c[COL_PAYLOAD].type != DB_NULL, blob = c[COL_PAYLOAD_BLOB].type != DB_NULL;
+    if (c[COL_DELETED].number)
+        return !text && !blob;
+    *content = text ? &c[COL_PAYLOAD] : &c[COL_PAYLOAD_BLOB];
+    return text != blob && is_bytes(*content);
+}
+
+static bool merkle_fits(const struct db_value *c, const char *id)
+{
+    uint8_t leaf[SE_HASH_SIZE];
+    size_t len = c[COL_ID].len;
+    se__item_leaf(id, len, (uint64_t)c[COL_VERSION].number, c[COL_RECORD_HASH].bytes, leaf);
+    return c[COL_BUCKET].number == se__item_bucket(id, len) &&
+           (uint64_t)c[COL_LEAF_HI].number == se__get_u64(leaf) &&
+           (uint64_t)c[COL_LEAF_LO].number == se__get_u64(leaf + 8);
+}
+
+static bool hashes_fit(const struct db_value *c, const se_item *item, bool with_content)
+{
+    uint8_t record_hash[SE_HASH_SIZE];
+    if (se__item_deleted(item))
+        return true; /* see I2's remark on tombstones: the leaf was checked */
+    se__item_record_hash(item, record_hash);
+    return memcmp(record_hash, c[COL_RECORD_HASH].bytes, SE_HASH_SIZE) == 0 &&
+           (!with_content || se__item_intact(item));
+}
+
+static se_item *make_item(const struct db_value *c, const char *id, const char *state,
+                          const struct db_value *content)
+{
+    bool deleted = c[COL_DELETED].number != 0;
+    struct item_spec spec = {
+        .id = id,
+        .id_len = c[COL_ID].len,
+        .content = content ? content->bytes : NULL,
+        .content_len = content ? content->len : 0,
+        .version = (uint64_t)c[COL_VERSION].number,
+        .updated_at_ms = c[COL_UPDATED_AT].number,
+        .expires_at_ms = c[COL_EXPIRES_AT].number,
+        .cache_ttl_ms = (uint64_t)c[COL_CACHE_TTL].number,
+        .state = state,
+        .content_hash = deleted ? NULL : c[COL_CONTENT_HASH].bytes,
+        .content_type =
+            c[COL_CONTENT_TYPE].number == TYPE_JSON ? SE_CONTENT_JSON : SE_CONTENT_BINARY,
+        .route = (uint8_t)c[COL_ROUTE].number,
+        .deleted = deleted,
+    };
+    return se__item_new(&spec);
+}
+
+enum row_result se__row_decode(const struct db_value *columns, unsigned n, bool with_content,
+                               se_item **item)
+{
+    char id[SE_ID_MAX + 1], state[SE_STATE_MAX + 1];
+    const struct db_value *content = NULL;
+    if (n != ROW_COLUMNS || !types_fit(columns) || !id_fits(columns, id))
+        return ROW_CORRUPT;
+    size_t state_len;
+    if (!copy_text(&columns[COL_STATE], state, SE_STATE_MAX) ||
+        se__id_check("state", state, 1, SE_STATE_MAX, &state_len) != SE_OK)
+        return ROW_CORRUPT;
+    if ((with_content && !content_of(columns, &content)) || !merkle_fits(columns, id))
+        return ROW_CORRUPT;
+    se_item *made = make_item(columns, id, strcmp(state, "default") == 0 ? NULL : state, content);
+    if (!made)
+        return ROW_NOMEM;
+    if (!hashes_fit(columns, made, with_content)) {
+        se_item_release(made);
+        return ROW_CORRUPT;
+    }
+    *item = made;
+    return ROW_ITEM;
+}
+
+int se__row_compare(const void *a, size_t a_len, const void *b, size_t b_len)
+{
+    int order = memcmp(a, b, a_len < b_len ? a_len : b_len);
+    if (order != 0)
+        return order;
+    return (a_len > b_len) - (a_len < b_len);
+}

@@ -1,0 +1,362 @@
+/*
+ * sqlite - the tier over a SQLite file.
+ *
+ * journal_mode=WAL, synchronous=FULL: a commit that returned survives power loss. One connection writes and checkpoints; reading
+ * ones never do, not even when they are closed (older releases have a race between checkpointing connections).
+ * Writes begin with BEGIN IMMEDIATE, so that waiting for another process's lock happens before anything is done, bounded by
+ * the deadline through the busy timeout. A progress handler ends statements that run past it; an fsync cannot be ended.
+ *
+ * Schemas in the file are not trusted: functions and views in them cannot reach beyond it (trusted_schema=OFF).
+ */
+#include "base/mem.h"
+#include "l3/store.h"
+
+#include <sqlite3.h>
+#include <stdio.h>
+#include <string.h>
+
+#define PROGRESS_STEPS 4000 /* instructions between looks at the clock: some 50 us */
+
+struct driver {
+    char *path;
+    uint32_t retention_s;
+    bool read_only;
+    struct sqltext sql;
+};
+
+struct connection {
+    const struct driver *driver;
+    sqlite3 *db;
+    uint64_t deadline_ms;
+    sqlite3_stmt *prepared[SQL_STATEMENTS];
+    char wrong[160]; /* check_fit's words */
+};
+
+/* ---- errors ---- */
+
+/* What the row itself is to blame for. */
+static bool is_refusal(int code)
+{
+    switch (code & 0xff) {
+    case SQLITE_CONSTRAINT: /* NOT NULL, CHECK, UNIQUE, STRICT's types, RAISE() in a trigger */
+    case SQLITE_TOOBIG:     /* longer than SQLITE_LIMIT_LENGTH */
+    case SQLITE_MISMATCH:   /* a value of the wrong type */
+    case SQLITE_RANGE:
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* After these a fresh connection sees more clearly. */
+static bool is_lost(int code)
+{
+    switch (code & 0xff) {
+    case SQLITE_IOERR:
+    case SQLITE_CORRUPT:
+    case SQLITE_NOTADB:
+    case SQLITE_CANTOPEN:
+    case SQLITE_PROTOCOL:
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* Everything that is neither the row's fault nor a conflict is UNWELL: BUSY (another process writes), FULL, IOERR, READONLY,
+ * CORRUPT, NOMEM, INTERRUPT (the deadline), and ERROR: a missing table or column. */
+static struct db_result failure(struct connection *c, int code)
+{
+    struct db_result r = {.reply = {.code = code}, .lost = is_lost(code)};
+    int primary = code & 0xff;
+    bool late = se__deadline_left(c->deadline_ms) == 0;
+    r.reply.timed_out = late && (primary == SQLITE_BUSY || primary == SQLITE_INTERRUPT);
+    r.reply.fault = primary == SQLITE_LOCKED ? TIER_CONFLICT
+                    : is_refusal(code)       ? TIER_REFUSED
+                                             : TIER_UNWELL;
+    se__error(r.reply.timed_out ? SE_ERR_TIMEOUT : SE_ERR_BACKEND, "sqlite %s: %s (error %d)",
+              c->driver->path, sqlite3_errmsg(c->db), code);
+    return r;
+}
+
+static bool no_right(int code)
+{
+    return (code & 0xff) == SQLITE_READONLY;
+}
+
+/* ---- statements ---- */
+
+static int bind_one(sqlite3_stmt *stmt, int at, const struct db_value *v)
+{
+    /* a NULL pointer would bind NULL where an empty string is meant */
+    const void *bytes = v->len ? v->bytes : "";
+    switch (v->type) {
+    case DB_INT:
+        return sqlite3_bind_int64(stmt, at, v->number);
+    case DB_TEXT:
+        return sqlite3_bind_text64(stmt, at, bytes, v->len, SQLITE_STATIC, SQLITE_UTF8);
+    case DB_BLOB:
+        return sqlite3_bind_blob64(stmt, at, bytes, v->len, SQLITE_STATIC);
+    case DB_NULL:
+        break;
+    }
+    return sqlite3_bind_null(stmt, at);
+}
+
+static struct db_value column_of(sqlite3_stmt *stmt, int i)
+{
+    struct db_value v = {.type = DB_NULL};
+    switch (sqlite3_column_type(stmt, i)) {
+    case SQLITE_INTEGER:
+        return se__db_int(sqlite3_column_int64(stmt, i));
+    case SQLITE_TEXT:
+        v.type = DB_TEXT;
+        v.bytes = sqlite3_column_text(stmt, i);
+        break;
+    case SQLITE_BLOB:
+    case SQLITE_FLOAT: /* as text: no column of ours is one */
+        v.type = DB_BLOB;
+        v.bytes = sqlite3_column_blob(stmt, i);
+        break;
+    default:
+        return v;
+    }
+    v.len = (size_t)sqlite3_column_bytes(stmt, i);
+    return v;
+}
+
+/* Steps to the end or until `row` has seen enough. */
+static int step_all(sqlite3_stmt *stmt, db_row_fn row, void *arg)
+{
+    struct db_value columns[ROW_COLUMNS];
+    int n = sqlite3_column_count(stmt), code;
+    n = n < ROW_COLUMNS ? n : ROW_COLUMNS;
+    while ((code = sqlite3_step(stmt)) == SQLITE_ROW) {
+        for (int i = 0; i < n; i++)
+            columns[i] = column_of(stmt, i);
+        if (row && !row(arg, columns, (unsigned)n))
+            return SQLITE_DONE;
+    }
+    return code;
+}
+
+static struct db_result run(void *connection, enum sql_statement which,
+                            const struct db_value *params, unsigned n, db_row_fn row, void *arg)
+{
+    struct connection *c = connection;
+    sqlite3_stmt *stmt = c->prepared[which];
+    int code = SQLITE_OK;
+    if (!stmt)
+        code = sqlite3_prepare_v3(c->db, c->driver->sql.text[which], -1, SQLITE_PREPARE_PERSISTENT,
+                                  &c->prepared[which], NULL);
+    stmt = c->prepared[which];
+    for (unsigned i = 0; i < n && code == SQLITE_OK; i++)
+        code = bind_one(stmt, (int)i + 1, &params[i]);
+    if (code == SQLITE_OK)
+        code = step_all(stmt, row, arg);
+    struct db_result r = se__db_fine();
+    if (code == SQLITE_DONE)
+        r.changed = (uint64_t)sqlite3_changes(c->db);
+    else
+        r = failure(c, code);
+    if (stmt) {
+        sqlite3_reset(stmt);
+        sqlite3_clear_bindings(stmt);
+    }
+    return r;
+}
+
+static struct db_result exec(void *connection, const char *sql, db_row_fn row, void *arg)
+{
+    struct connection *c = connection;
+    sqlite3_stmt *stmt = NULL;
+    int code = sqlite3_prepare_v2(c->db, sql, -1, &stmt, NULL);
+    if (code == SQLITE_OK)
+        code = step_all(stmt, row, arg);
+    struct db_result r = code == SQLITE_DONE ? se__db_fine() : failure(c, code);
+    sqlite3_finalize(stmt);
+    return r;
+}
+
+static struct db_result roll_back(void *connection)
+{
+    struct connection *c = connection;
+    if (sqlite3_get_autocommit(c->db))
+        return se__db_fine(); /* the error has done it already */
+    return exec(c, "ROLLBACK", NULL, NULL);
+}
+
+/* ---- deadlines ---- */
+
+static int past_deadline(void *connection)
+{
+    const struct connection *c = connection;
+    return se__deadline_left(c->deadline_ms) == 0;
+}
+
+static void arm(void *connection, uint64_t deadline_ms)
+{
+    struct connection *c = connection;
+    uint64_t left = se__deadline_left(deadline_ms);
+    c->deadline_ms = deadline_ms;
+    sqlite3_busy_timeout(c->db, left < 3600000 ? (int)left : 3600000);
+}
+
+static bool disarm(void *connection)
+{
+    struct connection *c = connection;
+    c->deadline_ms = SE__FOREVER;
+    return false; /* what ran into it has said so; the connection stays good */
+}
+
+/* ---- connections ---- */
+
+static void disconnect(void *driver, void *connection)
+{
+    struct connection *c = connection;
+    (void)driver;
+    if (!c)
+        return;
+    for (unsigned i = 0; i < SQL_STATEMENTS; i++)
+        sqlite3_finalize(c->prepared[i]);
+    sqlite3_close(c->db);
+    se__free(c);
+}
+
+static int pragmas(struct connection *c, bool writer)
+{
+    static const char common[] = "PRAGMA trusted_schema=OFF; PRAGMA cell_size_check=ON;";
+    static const char reading[] = "PRAGMA query_only=ON; PRAGMA wal_autocheckpoint=0;";
+    static const char writing[] =
+        "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA secure_delete=OFF;"
+        "PRAGMA journal_size_limit=67108864; PRAGMA cache_size=-16384;";
+    int code = sqlite3_exec(c->db, common, NULL, NULL, NULL);
+    if (code == SQLITE_OK)
+        code = sqlite3_exec(c->db, writer ? writing : reading, NULL, NULL, NULL);
+    if (code == SQLITE_OK && !writer)
+        code = sqlite3_db_config(c->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+    return code;
+}
+
+static se_result connect_file(void *driver, bool writer, uint64_t deadline_ms, void **connection,
+                              int *code)
+{
+    struct driver *d = driver;
+    struct connection *c = se__alloc_zeroed(1, sizeof *c);
+    if (!c)
+        return se__error_nomem();
+    c->driver = d;
+    writer = writer && !d->read_only;
+    /* a reader never creates the file: an empty one would hide that the writer has not come yet */
+    int flags = d->read_only ? SQLITE_OPEN_READONLY
+                             : SQLITE_OPEN_READWRITE | (writer ? SQLITE_OPEN_CREATE : 0);
+    *code =
+        sqlite3_open_v2(d->path, &c->db, flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, NULL);
+    if (*code == SQLITE_OK) {
+        arm(c, deadline_ms);
+        sqlite3_progress_handler(c->db, PROGRESS_STEPS, past_deadline, c);
+        *code = pragmas(c, writer);
+    }
+    if (*code == SQLITE_OK) {
+        disarm(c);
+        *connection = c;
+        return SE_OK;
+    }
+    se_result r = se__error(SE_ERR_BACKEND, "sqlite %s: %s (error %d)", d->path,
+                            c->db ? sqlite3_errmsg(c->db) : sqlite3_errstr(*code), *code);
+    disconnect(d, c);
+    return r;
+}
+
+static bool broken(void *connection)
+{
+    (void)connection;
+    return false;
+}
+
+/* ---- the rest of db_ops ---- */
+
+static int64_t now_ms(void *connection)
+{
+    (void)connection;
+    return se__wall_ms();
+}
+
+static size_t content_max(void *connection)
+{
+    struct connection *c = connection;
+    int limit = sqlite3_limit(c->db, SQLITE_LIMIT_LENGTH, -1);
+    return limit > 4096 ? (size_t)limit - 4096 : 0; /* of a whole row */
+}
+
+static bool take_id_column(void *arg, const struct db_value *columns, unsigned n)
+{
+    *(bool *)arg = n == 2 && columns[0].type == DB_TEXT && columns[0].len == 4 &&
+                   memcmp(columns[0].bytes, "TEXT", 4) == 0 && columns[1].type == DB_INT &&
+                   columns[1].number == 1;
+    return false;
+}
+
+static const char *check_fit(void *connection, const char *table)
+{
+    struct connection *c = connection;
+    bool fits = false;
+    char sql[160];
+    snprintf(sql, sizeof sql, "SELECT type, pk FROM pragma_table_info('%s') WHERE name = 'id'",
+             table);
+    struct db_result r = exec(c, sql, take_id_column, &fits);
+    if (se__db_failed(&r))
+        snprintf(c->wrong, sizeof c->wrong, "%.150s", se_errmsg());
+    else if (!fits)
+        snprintf(c->wrong, sizeof c->wrong, "id is not a TEXT primary key");
+    return se__db_failed(&r) || !fits ? c->wrong : NULL;
+}
+
+static void close_driver(void *driver)
+{
+    struct driver *d = driver;
+    if (!d)
+        return;
+    se__sqltext_done(&d->sql);
+    se__free(d->path);
+    se__free(d);
+}
+
+static const struct db_ops ops = {
+    .name = "sqlite",
+    .dialect = SQL_SQLITE,
+    .connect = connect_file,
+    .disconnect = disconnect,
+    .broken = broken,
+    .arm = arm,
+    .disarm = disarm,
+    .run = run,
+    .exec = exec,
+    .rollback = roll_back,
+    .now_ms = now_ms,
+    .content_max = content_max,
+    .no_right = no_right,
+    .check_fit = check_fit,
+    .close = close_driver,
+};
+
+se_result se__sqlite_open(const struct l3_options *options, struct tier *tier)
+{
+    se_result r = se__store_check_table(options);
+    if (r != SE_OK)
+        return r;
+    if (options->url->scheme != URL_SQLITE || !options->url->path)
+        return se__error(SE_ERR_CONFIG, "sql_url is not a sqlite: address");
+    struct driver *d = se__alloc_zeroed(1, sizeof *d);
+    if (!d)
+        return se__error_nomem();
+    d->read_only = options->read_only;
+    d->path = se__strdup(options->url->path);
+    r = d->path
+            ? se__sqltext_init(SQL_SQLITE, options->table, options->tombstone_retention_s, &d->sql)
+            : se__error_nomem();
+    if (r == SE_OK)
+        return se__store_open(options, &ops, d, tier);
+    close_driver(d);
+    return r;
+}

@@ -1,0 +1,55 @@
+/*
+ * sqltext - every statement of this room, for both dialects, with the table's name in it.
+ *
+ * The texts are made once, at open; connections prepare them when first needed.
+ *
+ * Threads: any; read-only after init.  Memory: se__sqltext_done frees.
+ */
+#ifndef SE_L3_SQLTEXT_H
+#define SE_L3_SQLTEXT_H
+
+#include "base/error.h"
+
+enum sql_dialect { SQL_MYSQL, SQL_SQLITE };
+
+/* Statements over a list of ids come for these list lengths; shorter lists repeat their last id. */
+#define SQL_LISTS 4
+#define SQL_LIST_MAX 1000u
+extern const unsigned SE__SQL_LIST[SQL_LISTS]; /* 1, 10, 100, 1000 */
+#define SQL_ROWS 3
+extern const unsigned SE__SQL_ROWS[SQL_ROWS]; /* 1, 10, 100: rows of one INSERT */
+
+enum sql_statement {
+    SQL_READ = 0,                           /* + 0..3: ids -> rows (ROW_COLUMNS) */
+    SQL_VERSIONS = SQL_READ + SQL_LISTS,    /* + 0..3: ids -> id, version, record_hash */
+    SQL_DELETE = SQL_VERSIONS + SQL_LISTS,  /* + 0..3: ids */
+    SQL_UPSERT = SQL_DELETE + SQL_LISTS,    /* + 0..2: ROW_PARAMS each */
+    SQL_UPDATE = SQL_UPSERT + SQL_ROWS,     /* ROW_PARAMS in their order but id, then id, version, version, record hash */
+    SQL_SCAN_PREFIX,     /* lower, after, upper, now, limit -> rows */
+    SQL_SCAN_PREFIX_IDS, /* the same without content */
+    SQL_SCAN_STATE,      /* state, after, now, limit -> rows */
+    SQL_SCAN_STATE_IDS,
+    SQL_COUNT_PREFIX, /* lower, after, upper, now */
+    SQL_COUNT_STATE,  /* state, after, now */
+    SQL_META_GET,     /* name -> value */
+    SQL_META_PUT,     /* name, value */
+    SQL_META_ADD,     /* name, value: nothing if the name is there */
+    SQL_META_DELETE,  /* name */
+    SQL_META_LIST,    /* lower, upper -> name, value */
+    SQL_FLOOR_SHARED, /* -> value: nobody raises it until we commit */
+    SQL_FLOOR_ALONE,  /* -> value: nobody reads it under a lock until we commit */
+    SQL_PURGE_PICK,   /* retention, limit -> id, version */
+    SQL_STATEMENTS
+};
+
+struct sqltext {
+    char *text[SQL_STATEMENTS];
+};
+
+SE_NODISCARD se_result se__sqltext_init(enum sql_dialect dialect, const char *table, uint32_t retention_s,
+                                        struct sqltext *t);
+void se__sqltext_done(struct sqltext *t);
+/* The smallest list length that takes n ids, as an index; n beyond SQL_LIST_MAX: the last. */
+unsigned se__sql_list_for(size_t n);
+
+#endif

@@ -1,0 +1,407 @@
+/*
+ * store - the SQL tier itself: its life, the frame of every call, reads.
+ *
+ * Reads and writes have pools of their own, so that a read never waits for a flush. The writers' pool has one connection
+ * a worker and one more for meta, purge and prepare; with SQLite, which has one writer at a time, it has one for all.
+ */
+#include "l3/store.h"
+
+#include "base/mem.h"
+#include "l3/schema.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- the frame of a call ---- */
+
+/* No connection: the pool's words are in the thread's text. */
+static struct tier_reply no_connection(struct store *s, se_result r)
+{
+    int code = atomic_load_explicit(&s->connect_code, memory_order_relaxed);
+    return (struct tier_reply){.fault = TIER_UNWELL,
+                               .code = r == SE_ERR_BACKEND ? code : 0,
+                               .timed_out = r == SE_ERR_TIMEOUT};
+}
+
+static struct db_result run_armed(struct store *s, void *connection, uint64_t deadline_ms,
+                                  store_body body, void *arg)
+{
+    s->db->arm(connection, deadline_ms);
+    struct db_result r = body(s, connection, arg);
+    bool struck = s->db->disarm(connection);
+    if (struck) {
+        r.lost =
+            true; /* its socket is shut down: never to be used again, even if the body was just done */
+        r.reply.timed_out = se__db_failed(&r);
+    }
+    if (struck && se__db_failed(&r)) {
+        r.reply.fault = TIER_UNWELL;
+        se__error(SE_ERR_TIMEOUT, "%s: no answer in time", s->where);
+    }
+    return r;
+}
+
+struct tier_reply se__store_call(struct store *s, struct pool *pool, uint64_t deadline_ms,
+                                 store_body body, void *arg)
+{
+    for (int attempt = 0;; attempt++) {
+        void *connection;
+        se_result taken = se__pool_take(pool, deadline_ms, &connection);
+        if (taken != SE_OK)
+            return no_connection(s, taken);
+        struct db_result r = run_armed(s, connection, deadline_ms, body, arg);
+        se__pool_give(pool, connection, r.lost);
+        bool again = se__db_failed(&r) && r.lost && !r.final && !r.reply.timed_out;
+        if (!again || attempt > 0)
+            return r.reply;
+        se__pool_drop_idle(pool); /* a restarted server has closed them all */
+    }
+}
+
+struct db_result se__store_run(struct store *s, void *connection, enum sql_statement which,
+                               const struct db_value *params, unsigned n, db_row_fn row, void *arg)
+{
+    return s->db->run(connection, which, params, n, row, arg);
+}
+
+/* Undoes the transaction and keeps the error that ended it. */
+static void undo(struct store *s, void *connection, struct db_result *r)
+{
+    char text[1024];
+    snprintf(text, sizeof text, "%s", se_errmsg());
+    struct db_result undone = s->db->rollback(connection);
+    se__error(SE_ERR_BACKEND, "%s", text);
+    if (!se__db_failed(&undone))
+        return;
+    r->lost = true; /* closing it rolls back too */
+    r->final = true;
+}
+
+struct db_result se__store_transaction(struct store *s, void *connection, store_body body,
+                                       void *arg)
+{
+    const char *begin = s->db->dialect == SQL_MYSQL ? "START TRANSACTION" : "BEGIN IMMEDIATE";
+    struct db_result r = s->db->exec(connection, begin, NULL, NULL);
+    if (se__db_failed(&r))
+        return r;
+    r = body(s, connection, arg);
+    if (!se__db_failed(&r)) {
+        r = s->db->exec(connection, "COMMIT", NULL, NULL);
+        r.final = r.lost;
+    }
+    if (se__db_failed(&r) && !r.lost)
+        undo(s, connection, &r);
+    return r;
+}
+
+void se__store_corrupt(struct store *s, const void *id, size_t id_len)
+{
+    if (se__log_gate_open(&s->corrupt_gate, se__mono_ms(), 10000))
+        se__log(s->log, SE_LOG_WARN,
+                "%s: the row of \"%.*s\" in %s does not fit its hashes or does not decode",
+                s->where, (int)(id_len > 64 ? 64 : id_len), id ? (const char *)id : "", s->table);
+}
+
+/* ---- reads ---- */
+
+struct read_call {
+    struct tier_read *reads;
+    size_t n;
+    struct tier_read **sorted; /* by id, so that rows find their reads */
+    bool nomem;
+};
+
+static int by_id(const void *a, const void *b)
+{
+    const struct tier_read *x = *(struct tier_read *const *)a, *y = *(struct tier_read *const *)b;
+    return se__row_compare(x->id, x->id_len, y->id, y->id_len);
+}
+
+static void forget(struct tier_read *read)
+{
+    if (read->found == TIER_HIT)
+        se_item_release(read->item);
+    read->item = NULL;
+    read->found = TIER_ABSENT;
+}
+
+static void give_row(struct read_call *call, struct store *s, struct tier_read *read,
+                     const struct db_value *columns, unsigned n)
+{
+    forget(read);
+    switch (se__row_decode(columns, n, true, &read->item)) {
+    case ROW_ITEM:
+        read->found = TIER_HIT;
+        break;
+    case ROW_CORRUPT:
+        read->found = TIER_CORRUPT;
+        se__store_corrupt(s, read->id, read->id_len);
+        break;
+    case ROW_NOMEM:
+        call->nomem = true;
+        break;
+    }
+}
+
+struct row_sink {
+    struct store *store;
+    struct read_call *call;
+};
+
+/* Gives a row to every read of its id: the same id may be asked for twice. */
+static bool take_row(void *arg, const struct db_value *columns, unsigned n)
+{
+    struct row_sink *sink = arg;
+    struct read_call *call = sink->call;
+    const struct db_value *id = &columns[COL_ID];
+    size_t low = 0, high = call->n;
+    if (id->type != DB_TEXT && id->type != DB_BLOB)
+        return true;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        const struct tier_read *read = call->sorted[middle];
+        if (se__row_compare(read->id, read->id_len, id->bytes, id->len) < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    for (; low < call->n && !call->nomem; low++) {
+        struct tier_read *read = call->sorted[low];
+        if (se__row_compare(read->id, read->id_len, id->bytes, id->len) != 0)
+            break;
+        give_row(call, sink->store, read, columns, n);
+    }
+    return !call->nomem;
+}
+
+static struct db_result read_list(struct store *s, void *connection, struct read_call *call,
+                                  size_t from, size_t n, struct db_value *params)
+{
+    unsigned k = se__sql_list_for(n), list = SE__SQL_LIST[k];
+    struct row_sink sink = {s, call};
+    for (unsigned i = 0; i < list; i++) {
+        const struct tier_read *read = call->sorted[from + (i < n ? i : n - 1)];
+        params[i] = se__db_text(read->id, read->id_len);
+    }
+    return se__store_run(s, connection, (enum sql_statement)(SQL_READ + k), params, list, take_row,
+                         &sink);
+}
+
+static struct db_result nomem(void)
+{
+    se__error_nomem();
+    return se__db_fault(TIER_UNWELL, 0);
+}
+
+static struct db_result read_body(struct store *s, void *connection, void *arg)
+{
+    struct read_call *call = arg;
+    struct db_result r = se__db_fine();
+    struct db_value one, *params = &one;
+    if (call->n > 1)
+        params = se__alloc_zeroed(SQL_LIST_MAX, sizeof *params);
+    if (!params)
+        return nomem();
+    for (size_t i = 0; i < call->n; i++)
+        forget(&call->reads[i]);
+    for (size_t i = 0; i < call->n && !se__db_failed(&r); i += SQL_LIST_MAX) {
+        size_t left = call->n - i;
+        r = read_list(s, connection, call, i, left < SQL_LIST_MAX ? left : SQL_LIST_MAX, params);
+    }
+    if (params != &one)
+        se__free(params);
+    return !se__db_failed(&r) && call->nomem ? nomem() : r;
+}
+
+struct tier_reply se__store_read(void *tier, struct tier_read *reads, size_t n,
+                                 uint64_t deadline_ms)
+{
+    struct store *s = tier;
+    struct tier_read *one = reads;
+    struct read_call call = {.reads = reads, .n = n, .sorted = &one};
+    for (size_t i = 0; i < n; i++) {
+        reads[i].found = TIER_ABSENT;
+        reads[i].item = NULL;
+        reads[i].seen_len = 0;
+    }
+    if (n == 0)
+        return se__tier_fine();
+    if (n > 1) {
+        call.sorted = se__alloc_zeroed(n, sizeof *call.sorted);
+        if (!call.sorted)
+            return nomem().reply;
+        for (size_t i = 0; i < n; i++)
+            call.sorted[i] = &reads[i];
+        qsort(call.sorted, n, sizeof *call.sorted, by_id);
+    }
+    struct tier_reply reply = se__store_call(s, s->readers, deadline_ms, read_body, &call);
+    if (n > 1)
+        se__free(call.sorted);
+    for (size_t i = 0; i < n && reply.fault != TIER_FINE; i++)
+        forget(&reads[i]);
+    return reply;
+}
+
+/* ---- probe and prepare ---- */
+
+static struct db_result probe_body(struct store *s, void *connection, void *arg)
+{
+    (void)arg;
+    return s->db->exec(connection, "SELECT 1", NULL, NULL);
+}
+
+static struct tier_reply probe(void *tier, uint64_t deadline_ms)
+{
+    struct store *s = tier;
+    return se__store_call(s, s->readers, deadline_ms, probe_body, NULL);
+}
+
+static se_result prepare(void *tier, uint64_t deadline_ms)
+{
+    struct store *s = tier;
+    struct schema_check check = {SE_OK};
+    struct tier_reply reply =
+        se__store_call(s, s->writers, deadline_ms, se__schema_prepare, &check);
+    if (reply.fault == TIER_FINE)
+        return check.verdict;
+    return reply.timed_out ? SE_ERR_TIMEOUT : SE_ERR_BACKEND;
+}
+
+/* ---- life ---- */
+
+static se_result open_with(struct store *s, bool writer, uint64_t deadline_ms, void **connection)
+{
+    int code = 0;
+    se_result r = s->db->connect(s->driver, writer, deadline_ms, connection, &code);
+    /* relaxed: a number for messages, and one that only changes with the server's settings */
+    atomic_store_explicit(&s->connect_code, code, memory_order_relaxed);
+    if (r == SE_OK)
+        atomic_store_explicit(&s->content_max, s->db->content_max(*connection),
+                              memory_order_relaxed);
+    return r;
+}
+
+static se_result open_reader(void *arg, uint64_t deadline_ms, void **connection)
+{
+    return open_with(arg, false, deadline_ms, connection);
+}
+
+static se_result open_writer(void *arg, uint64_t deadline_ms, void **connection)
+{
+    return open_with(arg, true, deadline_ms, connection);
+}
+
+static void close_connection(void *arg, void *connection)
+{
+    struct store *s = arg;
+    s->db->disconnect(s->driver, connection);
+}
+
+static bool is_broken(void *arg, void *connection)
+{
+    struct store *s = arg;
+    return s->db->broken(connection);
+}
+
+static void close_store(void *tier)
+{
+    struct store *s = tier;
+    se__pool_close(s->readers);
+    se__pool_close(s->writers);
+    if (s->driver)
+        s->db->close(s->driver);
+    se__free(s);
+}
+
+static size_t payload_max(void *tier)
+{
+    struct store *s = tier;
+    return atomic_load_explicit(&s->content_max, memory_order_relaxed);
+}
+
+static unsigned writers_max(void *tier)
+{
+    struct store *s = tier;
+    return s->writers_max;
+}
+
+static const struct tier_ops calls = {
+    .prepare = prepare,
+    .probe = probe,
+    .write = se__store_write,
+    .read = se__store_read,
+    .scan = se__store_scan,
+    .count = se__store_count,
+    .meta_get = se__store_meta_get,
+    .meta_put = se__store_meta_put,
+    .meta_add = se__store_meta_add,
+    .meta_delete = se__store_meta_delete,
+    .meta_list = se__store_meta_list,
+    .purge = se__store_purge,
+    .payload_max = payload_max,
+    .writers_max = writers_max,
+    .close = close_store,
+};
+
+static se_result open_pools(struct store *s, const struct l3_options *options, unsigned writers)
+{
+    struct pool_options pool = {.name = "se-sql-read",
+                                .arg = s,
+                                .open = open_reader,
+                                .close = close_connection,
+                                .broken = is_broken,
+                                .size = options->read_connections ? options->read_connections : 1,
+                                .connect_ms = options->timeout_ms};
+    se_result r = se__pool_open(&pool, &s->readers);
+    if (r != SE_OK)
+        return r;
+    pool.name = "se-sql-write";
+    pool.open = open_writer;
+    pool.size = writers;
+    return se__pool_open(&pool, &s->writers);
+}
+
+se_result se__store_check_table(const struct l3_options *options)
+{
+    static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_";
+    size_t len = options->table ? strlen(options->table) : 0;
+    if (len >= 1 && len <= 48 && strspn(options->table, allowed) == len)
+        return SE_OK;
+    return se__error(SE_ERR_CONFIG, "sql_table must be 1 to 48 of A-Z, a-z, 0-9 and _");
+}
+
+static se_result open_store(struct store *s, const struct l3_options *options,
+                            const struct db_ops *db, void *driver)
+{
+    bool one_writer = db->dialect == SQL_SQLITE;
+    s->db = db;
+    s->driver = driver;
+    s->calls = calls;
+    s->calls.name = db->name;
+    s->retention_ms = (int64_t)options->tombstone_retention_s * 1000;
+    s->read_only = options->read_only;
+    s->writers_max = one_writer ? 1 : UINT_MAX;
+    s->log = options->log;
+    snprintf(s->table, sizeof s->table, "%s", options->table);
+    se__url_describe(options->url, s->where, sizeof s->where);
+    return open_pools(s, options, one_writer ? 1 : options->workers + 1);
+}
+
+se_result se__store_open(const struct l3_options *options, const struct db_ops *db, void *driver,
+                         struct tier *tier)
+{
+    struct store *s = se__alloc_zeroed(1, sizeof *s);
+    if (!s) {
+        db->close(driver);
+        return se__error_nomem();
+    }
+    se_result r = open_store(s, options, db, driver);
+    if (r != SE_OK) {
+        close_store(s);
+        return r;
+    }
+    *tier = (struct tier){.ops = &s->calls, .self = s};
+    return SE_OK;
+}
