@@ -177,17 +177,34 @@ static void put_label_value(struct buf *out, const char *text)
     }
 }
 
-/* Nanos as seconds, without trailing zeros. Not by printf: the host's locale may have a comma for a point. */
-static void put_seconds(struct buf *out, uint64_t ns)
+/* Without trailing zeros. Not by printf("%f"): the host's locale may have a comma for a point. */
+static void put_decimal(struct buf *out, uint64_t whole, uint64_t billionths)
 {
-    char digits[32];
-    int len = snprintf(digits, sizeof digits, "%llu.%09llu", (unsigned long long)(ns / 1000000000u),
-                       (unsigned long long)(ns % 1000000000u));
+    char digits[40];
+    int len = snprintf(digits, sizeof digits, "%llu.%09llu", (unsigned long long)whole,
+                       (unsigned long long)billionths);
     while (digits[len - 1] == '0')
         len--;
     if (digits[len - 1] == '.')
         len--;
     se__buf_append(out, digits, (size_t)len);
+}
+
+static void put_seconds(struct buf *out, uint64_t ns)
+{
+    put_decimal(out, ns / 1000000000u, ns % 1000000000u);
+}
+
+/* The fraction is scaled by itself, so that a large whole part does not blur it. */
+static void put_positive(struct buf *out, double v)
+{
+    if (v >= 1e15) { /* whole anyhow, as far as anybody looks */
+        se__buf_printf(out, "%.0f", v);
+        return;
+    }
+    uint64_t whole = (uint64_t)v;
+    uint64_t billionths = (uint64_t)((v - (double)whole) * 1e9 + 0.5);
+    put_decimal(out, whole + billionths / 1000000000u, billionths % 1000000000u);
 }
 
 static void put_number(struct buf *out, double v)
@@ -199,11 +216,7 @@ static void put_number(struct buf *out, double v)
     } else {
         if (v < 0)
             se__buf_text(out, "-");
-        double size = fabs(v);
-        if (size < 9e9) /* nine decimals still fit 64 bits */
-            put_seconds(out, (uint64_t)(size * 1e9 + 0.5));
-        else
-            se__buf_printf(out, "%.0f", size);
+        put_positive(out, fabs(v));
     }
 }
 
