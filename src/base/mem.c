@@ -39,7 +39,8 @@ static bool told_to_fail(void)
 
 bool se__mem_fail_after(int64_t n)
 {
-    return n < 0;
+    (void)n;
+    return false;
 }
 #endif
 

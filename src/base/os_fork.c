@@ -72,14 +72,12 @@ static void unlist_page(struct page *page)
     pthread_mutex_unlock(&pages_lock);
 }
 
-static se_result map_page(struct page **page)
+/* NULL if the system has no page to give. */
+static struct page *map_page(void)
 {
     void *memory =
-        mmap(NULL, sizeof **page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (memory == MAP_FAILED)
-        return se__error_nomem();
-    *page = memory;
-    return SE_OK;
+        mmap(NULL, sizeof(struct page), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return memory == MAP_FAILED ? NULL : memory;
 }
 
 static se_result open_listed(struct page *page, struct se__forkword *f)
@@ -97,10 +95,9 @@ static se_result open_listed(struct page *page, struct se__forkword *f)
 
 se_result se__forkword_open(struct se__forkword *f)
 {
-    struct page *page;
-    se_result r = map_page(&page);
-    if (r != SE_OK)
-        return r;
+    struct page *page = map_page();
+    if (!page)
+        return se__error_nomem();
     if (madvise(page, sizeof *page, MADV_WIPEONFORK) != 0)
         return open_listed(page, f);
     page->word = 1;
@@ -110,9 +107,8 @@ se_result se__forkword_open(struct se__forkword *f)
 
 se_result se__forkword_open_by_handler(struct se__forkword *f)
 {
-    struct page *page;
-    se_result r = map_page(&page);
-    return r == SE_OK ? open_listed(page, f) : r;
+    struct page *page = map_page();
+    return page ? open_listed(page, f) : se__error_nomem();
 }
 
 void se__forkword_close(struct se__forkword *f)
