@@ -93,7 +93,7 @@ def build(stage):
         shutil.rmtree(folder, ignore_errors=True)  # moved, half made, or made by another version of meson
         if not build_step(stage, setup, env):
             return show_log(stage, 'meson')
-    return build_step(stage, ['ninja', '-C', folder], env) or show_log(stage, 'ninja')
+    return build_step(stage, ['ninja', '-k', '0', '-C', folder], env) or show_log(stage, 'ninja')
 
 
 def build_step(stage, command, env):
@@ -104,7 +104,8 @@ def build_step(stage, command, env):
 
 def show_log(stage, tool):
     say(f'{stage}: {tool} failed')
-    say(tail((LOGS / f'{stage}-{tool}.log').read_text(errors='replace')))
+    log = (LOGS / f'{stage}-{tool}.log').read_text(errors='replace')
+    say(tail('\n'.join(line for line in log.splitlines() if not re.match(r'\[\d+/\d+\] ', line))))
     return False
 
 
