@@ -59,7 +59,6 @@ struct se_engine {
     struct keeper *keeper;
 
     _Atomic uint64_t payload_max;   /* max_payload_bytes, lowered at connect */
-    _Atomic uint64_t pressure_bits; /* the double of the last computation; relaxed */
     _Atomic int pressure_level;     /* se_pressure; relaxed: advisory */
     _Atomic uint32_t pressure_turn; /* writes since the last computation; relaxed */
     atomic_bool skew_seen;          /* a version far ahead of the clock was seen; relaxed */

@@ -4,8 +4,6 @@
 #include "base/buf.h"
 #include "engine/engine.h"
 
-#include <string.h>
-
 #define RETRY_MIN_MS 10u
 #define RETRY_MAX_MS 1000u
 #define RECOMPUTE_MASK 63u
@@ -46,21 +44,10 @@ se_pressure se__pressure_now(se_engine *e, double *p)
                                      .critical = e->settings.c.backpressure_critical};
     *p = measure(e);
     se_pressure level = se__pressure_level(&bounds, *p);
-    uint64_t bits;
-    memcpy(&bits, p, sizeof bits);
-    atomic_store_explicit(&e->pressure_bits, bits, memory_order_relaxed); /* advisory */
     int before = atomic_exchange_explicit(&e->pressure_level, (int)level, memory_order_relaxed);
     if (before != (int)level)
         se__metrics_inc(e->metrics, M_PRESSURE_CHANGES);
     return level;
-}
-
-static double last_pressure(const se_engine *e)
-{
-    uint64_t bits = atomic_load_explicit(&e->pressure_bits, memory_order_relaxed); /* advisory */
-    double p;
-    memcpy(&p, &bits, sizeof p);
-    return p;
 }
 
 static se_pressure last_level(const se_engine *e)
