@@ -335,9 +335,11 @@ static int run_wal_salvage(struct call *call)
         term_failed("salvage", r);
         return EXIT_TROUBLE;
     }
+    if (s.records + s.dead + s.damaged == 0)
+        term_say("%s: nothing in it looks like a record", from);
     out_printf("%" PRIu64 " records and %" PRIu64 " dead letters saved, %" PRIu64 " damaged\n",
                s.records, s.dead, s.damaged);
-    return out_finish(s.damaged > 0 ? EXIT_NO : EXIT_FINE);
+    return out_finish(s.damaged > 0 || s.records + s.dead == 0 ? EXIT_NO : EXIT_FINE);
 }
 
 const struct command command_wal_salvage = {
@@ -347,7 +349,7 @@ const struct command command_wal_salvage = {
     .args_max = 2,
     .summary = "Copy every record whose checksum holds from a damaged WAL into a new one.",
     .details = "FROM is only read. TO must not exist; put it in the place of FROM afterwards. "
-               "Status 1 if records were damaged.",
+               "Status 1 if records were damaged or none was found.",
     .needs = NEEDS_CONFIG,
     .run = run_wal_salvage,
 };

@@ -81,8 +81,10 @@ void help_program(struct buf *out, unsigned columns)
     se__buf_text(out, "\nCommands:\n");
     for (size_t i = 0; i < n; i++)
         command_entry(out, all[i], columns);
-    se__buf_text(out, "\nOptions (every option of the library is one; `syncengine help options` "
-                      "lists them):\n");
+    se__buf_text(out, "\n");
+    wrap(out,
+         "Options (every option of the library is one; `syncengine help options` lists them):", 0,
+         0, columns);
     entry(out, "--sql-url URL", "mysql://user[:pass]@host[:port]/db or sqlite:/path", columns);
     entry(out, "--redis-url URL", "redis://[[user]:pass@]host[:port][/db] or unix:///path",
           columns);
@@ -96,8 +98,10 @@ void help_program(struct buf *out, unsigned columns)
          "override. Passwords belong "
          "into the environment: the arguments of a process can be seen by others.",
          0, 0, columns);
-    se__buf_text(out, "\nExit status: 0 done or yes; 1 not found, no, or bad lines; 2 wrong usage "
-                      "or failure.\n");
+    se__buf_text(out, "\n");
+    wrap(out,
+         "Exit status: 0 done or yes; 1 not found, no, or bad lines; 2 wrong usage or failure.", 0,
+         0, columns);
 }
 
 void help_command(struct buf *out, const struct command *c, unsigned columns)
@@ -138,8 +142,8 @@ bool help_group(struct buf *out, const char *group, unsigned columns)
 void help_options(struct buf *out, unsigned columns)
 {
     columns = clip(columns);
-    se__buf_text(out,
-                 "Options of the library, as flags and in the environment (flags override):\n");
+    wrap(out, "Options of the library, as flags and in the environment (flags override):", 0, 0,
+         columns);
     for (size_t i = 0; i < config_count(); i++) {
         struct config_flag f;
         char left[120], help[700];

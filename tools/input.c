@@ -45,7 +45,12 @@ struct input *input_open(const char *path, int stop)
     in->named_zst = len > 4 && strcmp(path + len - 4, ".zst") == 0;
     in->stop = stop;
     in->fd = standard ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC);
-    if (in->fd < 0 || fstat(in->fd, &st) != 0) {
+    bool open_too = in->fd >= 0 && fstat(in->fd, &st) == 0;
+    if (open_too && S_ISDIR(st.st_mode)) {
+        errno = EISDIR;
+        open_too = false;
+    }
+    if (!open_too) {
         term_system("cannot open", path);
         input_close(in);
         return NULL;

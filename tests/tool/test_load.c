@@ -226,7 +226,7 @@ Test(tool_load, waits_out_backpressure)
 Test(tool_load, without_database_and_wal_it_gives_up_and_says_so)
 {
     size_t len;
-    char *text = many_lines(2000, &len);
+    char *text = many_lines(60000, &len);
     write_file("lines.ndjson", text, len);
     struct run r =
         run_expect(2, DOWN "--queue-max-bytes 64KiB load lines.ndjson --patience 1500ms");

@@ -85,7 +85,7 @@ Test(tool_program, wrong_usage_is_status_2_and_says_what)
         {DB "scan --json --ids-only", "exclude each other"},
         {DB "scan --limit x", "--limit: \"x\""},
         {DB "load missing-file", "missing-file: No such file"},
-        {DB "load . ", "Is a directory"},
+        {DB "load .", "Is a directory"},
         {DB "load - --progress sometimes", "--progress: \"sometimes\""},
         {DB "load - --patience never", "--patience: \"never\""},
         {"docs nonsense", "none of configuration, metrics, tool"},
@@ -211,7 +211,7 @@ Test(tool_program, scans_and_counts)
     cr_assert_str_eq(run_expect(0, DB "count a_").out, "1\n");
     cr_assert_str_eq(run_expect(0, DB "count --state hot").out, "2\n");
     struct run r = run_expect(0, DB "scan a.1");
-    cr_assert(strncmp(r.out, "a.1\t7\tjson\thot\t20", 18) == 0, "%s", r.out);
+    cr_assert(strncmp(r.out, "a.1\t7\tjson\thot\t20", 17) == 0, "%s", r.out);
     r = run_expect(0, DB "scan --json");
     cr_assert(says(r.out, "\"content\":\"{\\\"n\\\":1}\"}\n"), "%s", r.out);
     cr_assert(says(r.out, "\"content_base64\":\"//4K\"}\n"), "%s", r.out);
