@@ -51,7 +51,8 @@ Test(tool_program, help_keeps_to_the_width)
     setenv("COLUMNS", "60", 1);
     struct run r = run_expect(0, "help options");
     for (char *line = strtok(r.out, "\n"); line; line = strtok(NULL, "\n"))
-        cr_assert_leq(strlen(line), 60, "%s", line);
+        cr_assert(strlen(line) <= 60 || !strchr(line + 28, ' '), "more than one long word: %s",
+                  line);
 }
 
 Test(tool_program, wrong_usage_is_status_2_and_says_what)
