@@ -6,9 +6,11 @@
 
 static const struct batch_limits LIMITS = {.items_max = 10, .bytes_max = 1000, .age_ms_max = 100};
 
-static enum batch_close decide(size_t items, size_t bytes, uint64_t oldest_ms, bool urgent, uint64_t now_ms, uint64_t *wait_ms)
+static enum batch_close decide(size_t items, size_t bytes, uint64_t oldest_ms, bool urgent,
+                               uint64_t now_ms, uint64_t *wait_ms)
 {
-    struct batch_queue queue = {.items = items, .bytes = bytes, .oldest_ms = oldest_ms, .urgent = urgent};
+    struct batch_queue queue = {
+        .items = items, .bytes = bytes, .oldest_ms = oldest_ms, .urgent = urgent};
     return se__batcher_decide(&LIMITS, &queue, now_ms, wait_ms);
 }
 

@@ -66,7 +66,8 @@ static size_t count(enum split_fate fate, size_t n)
 static void check_exact(size_t n)
 {
     for (size_t i = 0; i < n; i++) {
-        cr_assert_eq(fates[i].fate, backend.bad[i] ? SPLIT_DEAD : SPLIT_DONE, "record %zu of %zu", i, n);
+        cr_assert_eq(fates[i].fate, backend.bad[i] ? SPLIT_DEAD : SPLIT_DONE, "record %zu of %zu",
+                     i, n);
         cr_assert_eq(backend.stored[i], !backend.bad[i]);
         cr_assert(!backend.bad[i] || fates[i].code == backend.code[i]);
     }
@@ -216,7 +217,8 @@ Test(flush_split, a_row_is_counted_across_batches)
     for (unsigned i = 0; i < 10; i++) {
         reset();
         mark_bad(0, 1054);
-        cr_assert_eq(se__split_write_on(&run, writes, fates, 1, attempt, &backend).fault, TIER_FINE);
+        cr_assert_eq(se__split_write_on(&run, writes, fates, 1, attempt, &backend).fault,
+                     TIER_FINE);
         check_exact(1);
     }
     reset();
@@ -227,6 +229,7 @@ Test(flush_split, a_row_is_counted_across_batches)
     cr_assert_eq(se__split_write_on(&run, writes, fates, 1, attempt, &backend).fault, TIER_FINE);
     reset();
     mark_bad(0, 1054);
-    cr_assert_eq(se__split_write_on(&run, writes, fates, 1, attempt, &backend).fault, TIER_FINE, "a stored record ends the row");
+    cr_assert_eq(se__split_write_on(&run, writes, fates, 1, attempt, &backend).fault, TIER_FINE,
+                 "a stored record ends the row");
     check_exact(1);
 }

@@ -1,0 +1,545 @@
+/*
+ * The worker while its tiers are well, or only one of them is not: order, coalescing, routes, the L2 stage, acks, flush, stop.
+ */
+#include "base/os.h"
+#include "flush/rig.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static struct rig rig;
+
+static void tear_down(void)
+{
+    rig_close(&rig, false);
+}
+
+TestSuite(flush_worker, .fini = tear_down);
+
+static void name(char *id, size_t cap, unsigned i)
+{
+    snprintf(id, cap, "id:%05u", i);
+}
+
+/* ---- the way home ---- */
+
+Test(flush_worker, brings_writes_and_deletes_home)
+{
+    rig_open(&rig, &(struct rig_options){0});
+    uint64_t a = rig_put(&rig, "a", "1"), b = rig_put(&rig, "b", NULL);
+    cr_assert(rig_flush(&rig));
+    enum record_kind kind;
+    cr_assert_eq(fake_tier_version(rig.home, "a", &kind), a);
+    cr_assert_eq(kind, RECORD_ITEM);
+    cr_assert_eq(fake_tier_version(rig.home, "b", &kind), b);
+    cr_assert_eq(kind, RECORD_TOMBSTONE);
+    cr_assert_eq(rig_count(&rig, M_PERSISTED), 2);
+    cr_assert_eq(rig_queued(&rig), 0);
+    cr_assert(rig_balanced(&rig));
+}
+
+Test(flush_worker, a_batch_leaves_by_age_without_anybody_waiting)
+{
+    rig_open(&rig, &(struct rig_options){0});
+    rig_put(&rig, "a", "1");
+    cr_assert(fake_tier_await_calls(rig.home, FAKE_WRITE, 1, SOON));
+}
+
+Test(flush_worker, a_full_batch_leaves_before_its_age)
+{
+    rig_open(&rig, &(struct rig_options){.age_ms_max = 3600000, .items_max = 10});
+    char id[32];
+    for (unsigned i = 0; i < 10; i++) {
+        name(id, sizeof id, i);
+        rig_put(&rig, id, "x");
+    }
+    cr_assert(fake_tier_await_calls(rig.home, FAKE_WRITE, 1, SOON));
+    cr_assert_eq(fake_tier_written(rig.home), 10);
+}
+
+Test(flush_worker, batches_are_sorted_and_bounded)
+{
+    rig_open(&rig, &(struct rig_options){.items_max = 10});
+    fake_tier_close_gate(rig.home, FAKE_WRITE);
+    rig_put(&rig, "first", "x");
+    cr_assert(fake_tier_await_held(rig.home, 1, SOON));
+    static const char *const ids[] = {"b",  "ab", "a",  "a ", "A", "\xc3\xa4",
+                                      "aa", "z",  "ba", "bb", "c", "d"};
+    for (size_t i = 0; i < 12; i++)
+        rig_put(&rig, ids[i], "x");
+    fake_tier_open_gate(rig.home);
+    cr_assert(rig_flush(&rig));
+    cr_assert(fake_tier_writes_sane(rig.home));
+    cr_assert_eq(fake_tier_written(rig.home), 13);
+    cr_assert_eq(fake_tier_write_at(rig.home, 10).call, 2);
+    cr_assert_eq(fake_tier_write_at(rig.home, 11).call, 3, "at most ten travel together");
+}
+
+Test(flush_worker, writes_of_one_id_coalesce_while_they_wait)
+{
+    rig_open(&rig, &(struct rig_options){0});
+    fake_tier_close_gate(rig.home, FAKE_WRITE);
+    rig_put(&rig, "other", "x");
+    cr_assert(fake_tier_await_held(rig.home, 1, SOON));
+    uint64_t last = 0;
+    for (unsigned i = 0; i < 1000; i++)
+        last = rig_put(&rig, "counter", "x");
+    cr_assert_eq(rig_queued(&rig), 2, "one on its way, one waiting");
+    fake_tier_open_gate(rig.home);
+    cr_assert(rig_flush(&rig));
+    cr_assert_eq(fake_tier_written(rig.home), 2);
+    cr_assert_eq(fake_tier_version(rig.home, "counter", NULL), last);
+    cr_assert_eq(rig_count(&rig, M_SUPERSEDED), 999);
+    cr_assert(rig_balanced(&rig));
+}
+
+Test(flush_worker, a_write_during_the_flight_of_its_id_follows_in_the_next_batch)
+{
+    rig_open(&rig, &(struct rig_options){0});
+    fake_tier_close_gate(rig.home, FAKE_WRITE);
+    uint64_t one = rig_put(&rig, "a", "1");
+    cr_assert(fake_tier_await_held(rig.home, 1, SOON));
+    uint64_t two = rig_put(&rig, "a", "2");
+    fake_tier_open_gate(rig.home);
+    cr_assert(rig_flush(&rig));
+    cr_assert_eq(fake_tier_write_at(rig.home, 0).version, one);
+    cr_assert_eq(fake_tier_write_at(rig.home, 1).version, two);
+    cr_assert_eq(rig_count(&rig, M_PERSISTED), 2);
+    cr_assert(rig_balanced(&rig));
+}
+
+/* ---- order under concurrency ---- */
+
+enum { PUTTERS = 4, PUTS = 3000, BUSY_IDS = 7 };
+
+static void put_busily(void *arg)
+{
+    unsigned self = *(unsigned *)arg;
+    char id[32];
+    for (unsigned i = 0; i < PUTS; i++) {
+        name(id, sizeof id, (i + self) % BUSY_IDS);
+        rig_put(&rig, id, i % 5 ? "x" : NULL);
+    }
+}
+
+Test(flush_worker, each_ids_versions_reach_home_and_l2_in_order)
+{
+    rig_open(&rig, &(struct rig_options){.cache = true, .age_ms_max = 1, .items_max = 3});
+    struct se__thread threads[PUTTERS] = {0};
+    unsigned numbers[PUTTERS];
+    for (unsigned i = 0; i < PUTTERS; i++) {
+        numbers[i] = i;
+        cr_assert_eq(se__thread_start(&threads[i], "putter", put_busily, &numbers[i]), SE_OK);
+    }
+    for (unsigned i = 0; i < PUTTERS; i++)
+        se__thread_join(&threads[i]);
+    cr_assert(rig_flush(&rig));
+    struct fake_tier *tiers[] = {rig.home, rig.cache};
+    for (size_t t = 0; t < 2; t++) {
+        uint64_t last[BUSY_IDS] = {0};
+        for (size_t i = 0; i < fake_tier_written(tiers[t]); i++) {
+            struct fake_write w = fake_tier_write_at(tiers[t], i);
+            unsigned number = 0;
+            cr_assert_eq(sscanf(w.id, "id:%u", &number), 1);
+            cr_assert_lt(last[number], w.version);
+            last[number] = w.version;
+        }
+        cr_assert(fake_tier_writes_sane(tiers[t]));
+        char id[32];
+        for (unsigned i = 0; i < BUSY_IDS; i++) {
+            name(id, sizeof id, i);
+            cr_assert_eq(fake_tier_version(tiers[t], id, NULL), rig_read(&rig, id));
+        }
+    }
+    cr_assert_eq(rig_queued(&rig), 0);
+    cr_assert(rig_balanced(&rig));
+}
+
+/* ---- the version guard and the clock ---- */
+
+Test(flush_worker, a_write_that_lost_leaves_l1_and_never_reaches_l2)
+{
+    rig_open(&rig, &(struct rig_options){.cache = true});
+    uint64_t ahead = se__hlc_next(&rig.hlc, se__wall_ms()) + (5000ull << SE__HLC_COUNTER_BITS);
+    se_item *newer = rig_item("a", "theirs", ahead);
+    fake_tier_plant(rig.home, newer, RECORD_ITEM);
+    se_item_release(newer);
+    rig_put(&rig, "a", "mine");
+    cr_assert(rig_flush(&rig));
+    cr_assert_eq(rig_count(&rig, M_LOST), 1);
+    cr_assert_eq(rig_count(&rig, M_PERSISTED), 0);
+    cr_assert_eq(fake_tier_written(rig.cache), 0);
+    cr_assert_eq(rig_read(&rig, "a"), ahead, "L1's copy is gone, the home tier's is read");
+    cr_assert_gt(rig_put(&rig, "a", "again"), ahead, "the clock went past it");
+    cr_assert(rig_flush(&rig));
+    cr_assert_gt(fake_tier_version(rig.home, "a", NULL), ahead);
+    cr_assert(rig_balanced(&rig));
+}
+
+Test(flush_worker, nothing_is_written_above_a_ceiling_that_cannot_be_stored)
+{
+    rig_open(&rig, &(struct rig_options){.age_ms_max = 1});
+    atomic_store(&rig.cover_fails, true);
+    rig_put(&rig, "a", "1");
+    while (atomic_load(&rig.covers) < 2)
+        se__pause_ms(1);
+    cr_assert_eq(fake_tier_calls(rig.home, FAKE_WRITE), 0);
+    atomic_store(&rig.cover_fails, false);
+    cr_assert(rig_flush(&rig));
+    cr_assert_eq(fake_tier_calls(rig.home, FAKE_WRITE), 1);
+    cr_assert(se__hlc_covers(&rig.hlc, fake_tier_version(rig.home, "a", NULL)));
+    cr_assert(rig_balanced(&rig));
+}
+
+/* ---- L2 ---- */
+
+Test(flush_worker, l2_gets_what_the_route_says_after_the_home_tier)
+{
+    rig_open(&rig, &(struct rig_options){.cache = true});
+    fake_tier_close_gate(rig.home, FAKE_WRITE);
+    rig_put(&rig, "all", "1");
+    cr_assert(fake_tier_await_held(rig.home, 1, SOON));
+    cr_assert_eq(fake_tier_calls(rig.cache, FAKE_WRITE), 0, "the home tier has not confirmed it");
+    rig_put_routed(&rig, "cached", "2", SE_ROUTE_L2);
+    rig_put_routed(&rig, "durable", "3", SE_ROUTE_L3);
+    rig_put(&rig, "gone", NULL);
+    fake_tier_open_gate(rig.home);
+    cr_assert(rig_flush(&rig));
+    static const struct {
+        const char *id;
+        enum record_kind home, cache;
+    } table[] = {{"all", RECORD_ITEM, RECORD_ITEM},
+                 {"cached", RECORD_TOMBSTONE, RECORD_ITEM},
+                 {"durable", RECORD_ITEM, RECORD_FLOOR},
+                 {"gone", RECORD_TOMBSTONE, RECORD_TOMBSTONE}};
+    for (size_t i = 0; i < 4; i++) {
+        enum record_kind kind = 0;
+        cr_assert_gt(fake_tier_version(rig.home, table[i].id, &kind), 0);
+        cr_assert_eq(kind, table[i].home);
+        cr_assert_gt(fake_tier_version(rig.cache, table[i].id, &kind), 0);
+        cr_assert_eq(kind, table[i].cache);
+    }
+    cr_assert_eq(se__suspects_count(rig.suspects), 0);
+}
+
+static bool is_suspect(const char *id)
+{
+    return se__suspects_has(rig.suspects, se__l1_hash(rig.l1, id, strlen(id)));
+}
+
+Test(flush_worker, a_hung_l2_holds_up_nobody_and_leaves_suspects)
+{
+    rig_open(&rig, &(struct rig_options){.cache = true, .items_max = 1, .age_ms_max = 1});
+    fake_tier_close_gate(rig.cache, FAKE_WRITE);
+    rig_put(&rig, "id:00000", "x");
+    cr_assert(fake_tier_await_held(rig.cache, 1, SOON));
+    char id[32];
+    for (unsigned i = 1; i < 40; i++) {
+        name(id, sizeof id, i);
+        rig_put(&rig, id, "x");
+    }
+    cr_assert(fake_tier_await_calls(rig.home, FAKE_WRITE, 40, SOON),
+              "home goes on, one item a batch");
+    while (rig_queued(&rig))
+        se__pause_ms(1);
+    while (se__suspects_count(rig.suspects) < 24)
+        se__pause_ms(1);
+    struct worker_stats stats;
+    se__worker_stats(rig.worker, &stats);
+    cr_assert_eq(stats.cache_backlog, 16, "the queue is bounded");
+    cr_assert_eq(se__suspects_count(rig.suspects), 24, "the others are suspects at once");
+    cr_assert(is_suspect("id:00039"));
+    cr_assert(!is_suspect("id:00003"));
+    fake_tier_open_gate(rig.cache);
+    cr_assert(rig_flush(&rig));
+    cr_assert_eq(fake_tier_rows(rig.cache), 16);
+    rig_put(&rig, "id:00039", "y");
+    cr_assert(rig_flush(&rig));
+    cr_assert(!is_suspect("id:00039"), "a later write got through");
+}
+
+Test(flush_worker, what_l2_refuses_or_misses_becomes_a_suspect)
+{
+    rig_open(&rig, &(struct rig_options){.cache = true});
+    fake_tier_fail(rig.cache, FAKE_WRITE, 0, 1,
+                   (struct tier_reply){.fault = TIER_UNWELL, .timed_out = true});
+    rig_put(&rig, "missed", "x");
+    cr_assert(rig_flush(&rig));
+    cr_assert(is_suspect("missed"));
+    cr_assert_eq(fake_tier_version(rig.cache, "missed", NULL), 0);
+    rig_put(&rig, "missed", "y");
+    cr_assert(rig_flush(&rig));
+    cr_assert(!is_suspect("missed"));
+}
+
+static bool is_poison(void *arg, const se_item *item)
+{
+    (void)arg;
+    return strstr(se_item_id(item), "poison") != NULL;
+}
+
+Test(flush_worker, one_record_that_l2_refuses_makes_one_suspect)
+{
+    rig_open(&rig, &(struct rig_options){.cache = true});
+    fake_tier_refuse(rig.cache, is_poison, NULL, 1);
+    fake_tier_close_gate(rig.home, FAKE_WRITE);
+    rig_put(&rig, "first", "x");
+    cr_assert(fake_tier_await_held(rig.home, 1, SOON));
+    char id[32];
+    for (unsigned i = 0; i < 60; i++) {
+        name(id, sizeof id, i);
+        rig_put(&rig, i == 33 ? "poison" : id, "x");
+    }
+    fake_tier_open_gate(rig.home);
+    cr_assert(rig_flush(&rig));
+    cr_assert_eq(se__suspects_count(rig.suspects), 1);
+    cr_assert(is_suspect("poison"));
+    cr_assert_eq(fake_tier_rows(rig.cache), 60);
+}
+
+Test(flush_worker, a_hung_home_tier_does_not_hold_up_l2)
+{
+    rig_open(&rig, &(struct rig_options){.cache = true, .items_max = 1, .age_ms_max = 1});
+    fake_tier_close_gate(rig.cache, FAKE_WRITE);
+    rig_put(&rig, "a", "x");
+    cr_assert(fake_tier_await_held(rig.cache, 1, SOON));
+    fake_tier_close_gate(rig.home, FAKE_WRITE);
+    rig_put(&rig, "b", "x");
+    cr_assert(fake_tier_await_held(rig.home, 1, SOON));
+    fake_tier_open_gate(rig.cache);
+    cr_assert(fake_tier_await_calls(rig.cache, FAKE_WRITE, 1, SOON));
+    cr_assert_gt(fake_tier_version(rig.cache, "a", NULL), 0);
+}
+
+/* ---- poison ---- */
+
+Test(flush_worker, one_bad_record_of_a_thousand_dies_alone)
+{
+    rig_open(&rig, &(struct rig_options){.items_max = 1000, .age_ms_max = 3600000, .cache = true});
+    fake_tier_refuse(rig.home, is_poison, NULL, 1406);
+    char id[32];
+    for (unsigned i = 0; i < 999; i++) {
+        name(id, sizeof id, i);
+        rig_put(&rig, id, "x");
+    }
+    uint64_t dead = rig_put(&rig, "id:00500-poison", "x");
+    cr_assert(rig_flush(&rig));
+    struct l1_stats l1;
+    se__l1_stats(rig.l1, &l1);
+    cr_assert_eq(l1.dead_items, 1);
+    cr_assert_eq(fake_tier_rows(rig.home), 999);
+    cr_assert_eq(fake_tier_rows(rig.cache), 999, "L2 does not show what the database refused");
+    cr_assert_eq(rig_read(&rig, "id:00500-poison"), dead, "it is still read");
+    cr_assert_eq(rig_count(&rig, M_PERSISTED), 999);
+    cr_assert(rig_balanced(&rig));
+    fake_tier_refuse(rig.home, NULL, NULL, 0);
+    uint64_t better = rig_put(&rig, "id:00500-poison", "y");
+    cr_assert(rig_flush(&rig));
+    cr_assert_eq(fake_tier_version(rig.home, "id:00500-poison", NULL), better);
+    se__l1_stats(rig.l1, &l1);
+    cr_assert_eq(l1.dead_items, 0);
+    cr_assert(rig_balanced(&rig));
+}
+
+static bool is_any(void *arg, const se_item *item)
+{
+    (void)arg;
+    (void)item;
+    return true;
+}
+
+Test(flush_worker, a_backend_that_refuses_everything_kills_nobody)
+{
+    rig_open(&rig, &(struct rig_options){.items_max = 1000, .age_ms_max = 3600000});
+    fake_tier_refuse(rig.home, is_any, NULL, 1054);
+    char id[32];
+    for (unsigned i = 0; i < 1000; i++) {
+        name(id, sizeof id, i);
+        rig_put(&rig, id, "x");
+    }
+    cr_assert(fake_tier_await_calls(rig.home, FAKE_WRITE, 60, SOON), "it is tried again");
+    struct l1_stats l1;
+    se__l1_stats(rig.l1, &l1);
+    cr_assert_eq(l1.dead_items, 0);
+    fake_tier_refuse(rig.home, NULL, NULL, 0);
+    cr_assert(rig_flush(&rig));
+    cr_assert_eq(fake_tier_rows(rig.home), 1000);
+    cr_assert_eq(rig_count(&rig, M_PERSISTED), 1000);
+    cr_assert(rig_balanced(&rig));
+}
+
+/* ---- acks ---- */
+
+struct ack {
+    const char *id;
+    struct worker_waiter waiter;
+    enum worker_outcome outcome;
+    uint64_t deadline_ms;
+    se_item *item;
+    struct se__thread thread;
+};
+
+static void wait_for_ack(void *arg)
+{
+    struct ack *ack = arg;
+    ack->outcome = se__worker_wait(rig.worker, &ack->waiter, ack->deadline_ms);
+}
+
+static void begin_ack(struct ack *ack, const char *id, uint64_t deadline_ms)
+{
+    *ack = (struct ack){.id = id,
+                        .deadline_ms = deadline_ms,
+                        .item = rig_item(id, "ack", se__hlc_next(&rig.hlc, se__wall_ms()))};
+    se__worker_watch(rig.worker, &ack->waiter, ack->item);
+}
+
+static void put_ack(struct ack *ack)
+{
+    struct l1_ticket ticket;
+    struct l1_put_result result;
+    size_t len = strlen(ack->id);
+    cr_assert_eq(se__l1_prepare(rig.l1, len, se__item_size(ack->item), &ticket), SE_OK);
+    se__l1_put(rig.l1, se__l1_hash(rig.l1, ack->id, len), ack->item, &ticket,
+               &(struct l1_put){.dirty = true}, &result);
+    cr_assert_eq(se__thread_start(&ack->thread, "ack", wait_for_ack, ack), SE_OK);
+}
+
+static enum worker_outcome end_ack(struct ack *ack)
+{
+    se__thread_join(&ack->thread);
+    se_item_release(ack->item);
+    return ack->outcome;
+}
+
+Test(flush_worker, an_ack_does_not_wait_for_the_batchs_age)
+{
+    rig_open(&rig, &(struct rig_options){.age_ms_max = 3600000});
+    struct ack ack;
+    begin_ack(&ack, "a", SOON);
+    put_ack(&ack);
+    cr_assert_eq(end_ack(&ack), WORKER_STORED);
+}
+
+Test(flush_worker, each_waiter_gets_its_own_items_outcome)
+{
+    rig_open(&rig, &(struct rig_options){.age_ms_max = 3600000});
+    fake_tier_refuse(rig.home, is_poison, NULL, 1406);
+    struct ack acks[3];
+    static const char *const ids[] = {"good", "poison", "fine"};
+    for (size_t i = 0; i < 3; i++)
+        begin_ack(&acks[i], ids[i], SOON);
+    for (size_t i = 0; i < 3; i++)
+        put_ack(&acks[i]);
+    cr_assert_eq(end_ack(&acks[0]), WORKER_STORED);
+    cr_assert_eq(end_ack(&acks[1]), WORKER_DEAD);
+    cr_assert_eq(end_ack(&acks[2]), WORKER_STORED);
+}
+
+Test(flush_worker, an_ack_is_not_answered_by_an_older_write_of_its_id)
+{
+    rig_open(&rig, &(struct rig_options){0});
+    fake_tier_close_gate(rig.home, FAKE_WRITE);
+    rig_put(&rig, "a", "older");
+    cr_assert(fake_tier_await_held(rig.home, 1, SOON));
+    struct ack ack;
+    begin_ack(&ack, "a", SOON);
+    put_ack(&ack);
+    fake_tier_fail(rig.home, FAKE_WRITE, 1, 1, (struct tier_reply){.fault = TIER_CONFLICT});
+    fake_tier_open_gate(rig.home);
+    cr_assert_eq(end_ack(&ack), WORKER_STORED);
+    cr_assert_eq(fake_tier_written(rig.home), 2);
+}
+
+Test(flush_worker, an_ack_that_is_not_confirmed_in_time_is_unknown)
+{
+    rig_open(&rig, &(struct rig_options){0});
+    fake_tier_close_gate(rig.home, FAKE_WRITE);
+    struct ack ack;
+    begin_ack(&ack, "a", se__deadline_in(20));
+    put_ack(&ack);
+    cr_assert_eq(end_ack(&ack), WORKER_UNKNOWN);
+    begin_ack(&ack, "b", SOON);
+    se__worker_unwatch(rig.worker, &ack.waiter);
+    se_item_release(ack.item);
+}
+
+/* ---- flush and stop ---- */
+
+Test(flush_worker, flush_covers_what_was_pushed_before_and_ends_under_load)
+{
+    rig_open(&rig, &(struct rig_options){.age_ms_max = 3600000, .items_max = 5, .cache = true});
+    char id[32];
+    for (unsigned round = 0; round < 50; round++) {
+        uint64_t versions[20];
+        for (unsigned i = 0; i < 20; i++) {
+            name(id, sizeof id, i);
+            versions[i] = rig_put(&rig, id, "x");
+        }
+        cr_assert(rig_flush(&rig));
+        for (unsigned i = 0; i < 20; i++) {
+            name(id, sizeof id, i);
+            cr_assert_eq(fake_tier_version(rig.home, id, NULL), versions[i]);
+            cr_assert_eq(fake_tier_version(rig.cache, id, NULL), versions[i]);
+        }
+        struct worker_stats stats;
+        se__worker_stats(rig.worker, &stats);
+        cr_assert_eq(stats.queued + stats.in_flight + stats.cache_backlog, 0);
+        cr_assert_eq(stats.oldest_dirty_ms, 0);
+    }
+    cr_assert(rig_balanced(&rig));
+}
+
+Test(flush_worker, flush_times_out_while_the_home_tier_hangs)
+{
+    rig_open(&rig, &(struct rig_options){0});
+    fake_tier_close_gate(rig.home, FAKE_WRITE);
+    rig_put(&rig, "a", "x");
+    bool all_home;
+    cr_assert_eq(se__worker_flush(rig.worker, se__deadline_in(20), &all_home), SE_ERR_TIMEOUT);
+    struct worker_stats stats;
+    se__worker_stats(rig.worker, &stats);
+    cr_assert_eq(stats.queued, 1);
+    cr_assert_gt(stats.oldest_dirty_ms, 0);
+}
+
+Test(flush_worker, stop_flushes_what_waits_and_l2_too)
+{
+    rig_open(&rig, &(struct rig_options){.age_ms_max = 3600000, .cache = true});
+    char id[32];
+    for (unsigned i = 0; i < 450; i++) {
+        name(id, sizeof id, i);
+        rig_put(&rig, id, "x");
+    }
+    cr_assert_eq(rig_stop(&rig, 60000), 0);
+    cr_assert_eq(fake_tier_rows(rig.home), 450);
+    cr_assert_eq(fake_tier_rows(rig.cache) + se__suspects_count(rig.suspects), 450);
+    cr_assert(rig_balanced(&rig));
+}
+
+Test(flush_worker, stop_says_what_is_left_and_keeps_it)
+{
+    rig_open(&rig, &(struct rig_options){.age_ms_max = 3600000});
+    fake_tier_set_down(rig.home, true);
+    char id[32];
+    for (unsigned i = 0; i < 250; i++) {
+        name(id, sizeof id, i);
+        rig_put(&rig, id, "x");
+    }
+    cr_assert_eq(rig_stop(&rig, 50), 250);
+    cr_assert_eq(rig_count(&rig, M_SUPERSEDED) + rig_count(&rig, M_PERSISTED), 0);
+    cr_assert_eq(rig_queued(&rig), 250);
+    cr_assert(rig_balanced(&rig));
+}
+
+Test(flush_worker, stop_wakes_who_waits)
+{
+    rig_open(&rig, &(struct rig_options){0});
+    fake_tier_set_down(rig.home, true);
+    struct ack ack;
+    begin_ack(&ack, "a", SE__FOREVER);
+    put_ack(&ack);
+    cr_assert_eq(rig_stop(&rig, 20), 1);
+    cr_assert_eq(end_ack(&ack), WORKER_UNKNOWN);
+    bool all_home;
+    cr_assert_eq(se__worker_flush(rig.worker, SE__FOREVER, &all_home), SE_ERR_TIMEOUT);
+}
