@@ -16,9 +16,10 @@
 #include <math.h>
 #include <string.h>
 
-#define EVICT_QUANTUM (16u * 1024) /* bytes taken from one stripe before the hand moves on */
-#define SWEEP_BUCKETS_MIN 4096u    /* looked at by one se__l1_tend, at least */
-#define SWEEP_ROUNDS 64u /* a whole round of the sweep takes at most this many se__l1_tend */
+#define EVICT_STEPS                                                                                \
+    64u /* a stripe's share of the memory goes in no fewer visits of the hand than this */
+#define SWEEP_BUCKETS_MIN 4096u /* looked at by one se__l1_tend, at least */
+#define SWEEP_ROUNDS 64u        /* a whole round of the sweep takes at most this many se__l1_tend */
 #define SWEEP_PER_LOCK 256u
 #define REAP_PER_LOCK 256u
 #define TOMBSTONE_RESIDENT_MS 60000u /* far longer than a put takes from its version to the map */
@@ -74,12 +75,13 @@ static size_t evict_from(struct l1 *map, struct stripe *s, size_t want)
 size_t se__l1_evict(struct l1 *map, size_t want)
 {
     unsigned stripes = 1u << map->stripe_bits;
+    size_t quantum = map->bytes_max / stripes / EVICT_STEPS + 1;
     unsigned at = atomic_fetch_add_explicit(&map->hand, 1, memory_order_relaxed);
     size_t freed = 0;
     for (unsigned idle = 0; freed < want && idle < stripes; at++) {
         size_t missing = want - freed;
         size_t got = evict_from(map, &map->stripes[at & (stripes - 1)],
-                                missing < EVICT_QUANTUM ? missing : EVICT_QUANTUM);
+                                missing < quantum ? missing : quantum);
         idle = got ? 0 : idle + 1;
         freed += got;
     }
@@ -222,8 +224,9 @@ static size_t sweep_some(struct l1 *map, const struct sweep *now)
         map->sweep_bucket = SIZE_MAX;
     } else if (!s->old) {
         freed = walk(map, s, map->sweep_bucket, SWEEP_PER_LOCK, sweep_entry, now, &victims, &left);
-        map->sweep_bucket += SWEEP_PER_LOCK;
-        cost = SWEEP_PER_LOCK;
+        cost = s->mask + 1 - map->sweep_bucket;
+        cost = cost < SWEEP_PER_LOCK ? cost : SWEEP_PER_LOCK;
+        map->sweep_bucket += cost;
     }
     if (map->sweep_bucket > s->mask) {
         map->sweep_bucket = 0;

@@ -11,11 +11,13 @@
 #include "l1/stripe.h"
 
 #include "base/hash.h"
+#include "base/hlc.h"
 #include "base/mem.h"
 
 #include <assert.h>
 
 #define STRIPE_BITS_MAX 6u
+#define NEAR_CLOCK_MS 60000 /* more than a version waits between its making and its put */
 
 /* Fewer stripes where the stripes themselves would take much of a small map. */
 static unsigned stripe_bits_for(size_t bytes_max)
@@ -131,7 +133,7 @@ se_result se__l1_prepare(struct l1 *map, size_t id_len, size_t item_size, struct
     if (item_size > map->bytes_max)
         return se__error(SE_ERR_TOO_BIG, "an item of %zu bytes can never fit into l1_max_bytes %zu",
                          item_size, map->bytes_max);
-    struct l1_ticket t = {.bytes = se__l1_cost(sizeof(struct entry)) + se__l1_cost(item_size)};
+    struct l1_ticket t = {.bytes = se__l1_cost(sizeof(struct entry)) + item_size};
     se_result r = reserve_ticket(map, t.bytes);
     if (r != SE_OK)
         return r;
@@ -175,6 +177,11 @@ static enum l1_stored judge(const struct l1 *map, const struct stripe *s, const 
                             const se_item *item, const struct l1_put *how,
                             struct l1_put_result *result)
 {
+    if (!e && how->renewable && se_item_version(item) <= s->floor) {
+        result->renew = true;
+        result->winner = s->floor;
+        return L1_STALE;
+    }
     if (!e)
         return expectation_holds(map, s, e, how) ? L1_STORED : L1_CONFLICT;
     enum l1_stored stored = !expectation_holds(map, s, e, how)     ? L1_CONFLICT
@@ -199,10 +206,16 @@ void se__entry_queue(struct l1 *map, struct entry *e, bool front, uint64_t first
     map->sink.push(map->sink.arg, &e->node, front);
 }
 
+/* A version far ahead of the clock must not raise the stripe's floor: all ids of the stripe would have to go above it. */
+static bool near_clock(const se_item *item, const struct l1_put *how)
+{
+    return se__version_ms(se_item_version(item)) <= how->now_wall_ms + NEAR_CLOCK_MS;
+}
+
 /* Publishes item in e, or in the ticket's entry if there is none. Returns how many bytes the map holds more than before. */
 static size_t publish(struct l1 *map, struct stripe *s, struct entry *e, uint64_t hash,
-                      se_item *item, struct l1_ticket *ticket, bool dirty, struct entry **victims,
-                      size_t *left)
+                      se_item *item, struct l1_ticket *ticket, const struct l1_put *how,
+                      struct entry **victims, size_t *left)
 {
     *left = 0;
     if (e) {
@@ -215,7 +228,9 @@ static size_t publish(struct l1 *map, struct stripe *s, struct entry *e, uint64_
     }
     e->written = true;
     e->dead = false;
-    if (dirty && !e->queued)
+    if (near_clock(item, how))
+        e->put_version = se_item_version(item);
+    if (how->dirty && !e->queued)
         se__entry_queue(map, e, false, e->since_ms);
     se__stripe_enter(map, s, e);
     return se__entry_bytes(e);
@@ -232,7 +247,7 @@ void se__l1_put(struct l1 *map, uint64_t hash, se_item *item, struct l1_ticket *
     struct entry *e = se__stripe_find(s, hash, se_item_id(item), se__item_id_len(item));
     result->stored = judge(map, s, e, item, how, result);
     if (result->stored == L1_STORED)
-        kept = publish(map, s, e, hash, item, ticket, how->dirty, &victims, &left);
+        kept = publish(map, s, e, hash, item, ticket, how, &victims, &left);
     se__mutex_unlock(&s->lock);
     se__l1_free_victims(victims);
     if (result->stored != L1_STORED)

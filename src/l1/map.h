@@ -84,7 +84,10 @@ struct l1_put {
     enum l1_expect expect;
     uint64_t expected_version;
     uint64_t expected_epoch;  /* with an expectation and no entry: the epoch of the read it is based on must still be the stripe's */
-    int64_t now_wall_ms;      /* for expiry with L1_EXPECT_ABSENT */
+    int64_t now_wall_ms;      /* for expiry with L1_EXPECT_ABSENT, and to tell versions far ahead of the clock */
+    /* The caller can give the write a newer version and try again. Set it wherever that is so: between taking a version and this call a
+     * newer write of the id may have come, gone home and been evicted, and without an entry there is nothing to compare with. */
+    bool renewable;
 };
 enum l1_stored {
     L1_STORED,
@@ -96,6 +99,8 @@ struct l1_put_result {
     bool superseded;   /* STORED: an item that was QUEUED and not in flight was replaced; it will never be flushed */
     bool dead_replaced;/* STORED: a DEAD item was replaced */
     bool winner_dirty; /* STALE: the newer item is not yet in its home tier */
+    bool renew;        /* STALE, renewable: nothing newer is here, but something newer may have been. Nobody supersedes this write: it needs a
+                          version above `winner` and another try, or it is lost */
     uint64_t winner;   /* STALE, CONFLICT: the version that is there (0: none) */
 };
 /* Publishes item (borrowed: the map takes a reference of its own) under the version guard and queues it. Uses the ticket up in any case. Cannot fail otherwise. If the id is of

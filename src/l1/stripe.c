@@ -233,6 +233,8 @@ size_t se__stripe_remove(struct l1 *map, struct stripe *s, struct entry *e, stru
     unlink_entry(s, e);
     if (e->written || e->doubted)
         s->epoch++;
+    if (e->put_version > s->floor)
+        s->floor = e->put_version;
     se__stripe_retire(s, e, victims);
     return bytes;
 }

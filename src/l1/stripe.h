@@ -24,6 +24,7 @@ struct entry {
     se_item *item;
     uint64_t since_ms;           /* mono: when this copy came here */
     uint64_t flight;             /* version that the flush worker has and nobody has confirmed; 0: none */
+    uint64_t put_version;        /* the newest that came by se__l1_put, unless far ahead of the clock; see floor */
     uint32_t pins;               /* items taken and neither unpinned, requeued nor buried */
     bool queued, dead;
     bool hidden;  /* the home tier holds a newer one: kept for its pins and its version, not served */
@@ -42,6 +43,7 @@ struct stripe {
     size_t entries;
     size_t mortal;                 /* entries that the sweep must look at even without a clean life */
     uint64_t epoch;
+    uint64_t floor;                /* no put_version that has left the table is above it */
     struct entry *oldest, *newest; /* the evictable list, CLOCK order */
     struct entry *detached, *detached_last;
     /* relaxed: written under the lock, read by se__l1_stats without it; nothing is ordered by them. */
@@ -82,7 +84,7 @@ static inline size_t se__l1_cost(size_t bytes)
 }
 static inline size_t se__entry_bytes(const struct entry *e)
 {
-    return se__l1_cost(sizeof *e) + se__l1_cost(se__item_size(e->item));
+    return se__l1_cost(sizeof *e) + se__item_size(e->item); /* the item's is a cost already */
 }
 
 /* ---- states ---- */
