@@ -67,7 +67,8 @@ struct db_ops {
     int64_t (*now_ms)(void *connection);      /* the server's wall clock, as good as it is known here */
     size_t (*content_max)(void *connection);  /* longest content one row may have */
     bool (*no_right)(int code);               /* that error code is a missing privilege */
-    const char *(*check_fit)(void *connection, const char *table); /* what is wrong with the table, or NULL */
+    /* *wrong: what only this driver can see is wrong with the table, or NULL. */
+    struct db_result (*check_fit)(void *connection, const char *table, const char **wrong);
     void (*close)(void *driver);
 };
 

@@ -59,31 +59,25 @@ static bool take_word(void *arg, const struct db_value *columns, unsigned n)
 }
 
 /* What makes a table of the right columns useless all the same: ids folded by a collation, or no transactions. */
-static const char *check_fit(void *connection, const char *table)
+static struct db_result check_fit(void *connection, const char *table, const char **wrong)
 {
-    struct mysql_connection *c = connection;
     char sql[400], id[64] = "", transactions[64] = "";
-    snprintf(
-        sql, sizeof sql,
-        "SELECT CONCAT(LOWER(data_type), ' ', column_key) FROM information_schema.columns WHERE "
-        "table_schema = DATABASE() AND table_name = '%s' AND column_name = 'id'",
-        table);
-    struct db_result r = se__mysql_exec(c, sql, take_word, id);
-    snprintf(
-        sql, sizeof sql,
-        "SELECT e.transactions FROM information_schema.tables t JOIN information_schema.engines e "
-        "ON e.engine = t.engine WHERE t.table_schema = DATABASE() AND t.table_name = '%s'",
-        table);
+    snprintf(sql, sizeof sql,
+             "SELECT CONCAT(LOWER(data_type), ' ', column_key) FROM information_schema.columns "
+             "WHERE table_schema = DATABASE() AND table_name = '%s' AND column_name = 'id'",
+             table);
+    struct db_result r = se__mysql_exec(connection, sql, take_word, id);
+    snprintf(sql, sizeof sql,
+             "SELECT e.transactions FROM information_schema.tables t JOIN "
+             "information_schema.engines e ON e.engine = t.engine WHERE t.table_schema = "
+             "DATABASE() AND t.table_name = '%s'",
+             table);
     if (!se__db_failed(&r))
-        r = se__mysql_exec(c, sql, take_word, transactions);
-    c->wrong[0] = '\0';
-    if (se__db_failed(&r))
-        snprintf(c->wrong, sizeof c->wrong, "%.150s", se_errmsg());
-    else if (strcmp(id, "varbinary PRI") != 0)
-        snprintf(c->wrong, sizeof c->wrong, "id is '%s', not a VARBINARY primary key", id);
-    else if (strcmp(transactions, "NO") == 0)
-        snprintf(c->wrong, sizeof c->wrong, "its storage engine has no transactions");
-    return c->wrong[0] ? c->wrong : NULL;
+        r = se__mysql_exec(connection, sql, take_word, transactions);
+    *wrong = strcmp(id, "varbinary PRI") != 0  ? "id is not a VARBINARY primary key"
+             : strcmp(transactions, "NO") == 0 ? "its storage engine has no transactions"
+                                               : NULL;
+    return r;
 }
 
 /* ---- the driver ---- */

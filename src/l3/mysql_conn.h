@@ -58,7 +58,6 @@ struct mysql_connection {
     size_t params_cap;
     void *arrays_memory; /* scratch of upsert_many */
     size_t arrays_cap;
-    char wrong[160]; /* check_fit's words */
 };
 
 se_result se__mysql_connect(void *driver, bool writer, uint64_t deadline_ms, void **connection, int *code);

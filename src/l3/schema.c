@@ -64,7 +64,7 @@ static const char sqlite_items[] = "CREATE TABLE IF NOT EXISTS %s (\n"
                                    ") STRICT";
 static const char sqlite_meta[] = "CREATE TABLE IF NOT EXISTS %s_meta (\n"
                                   "  name TEXT NOT NULL PRIMARY KEY,\n"
-                                  "  value BLOB NOT NULL\n"
+                                  "  value TEXT NOT NULL\n"
                                   ") STRICT, WITHOUT ROWID";
 static const char sqlite_by_state[] = "CREATE INDEX IF NOT EXISTS %s_state ON %s (state, id)";
 static const char sqlite_by_bucket[] = "CREATE INDEX IF NOT EXISTS %s_bucket ON %s (bucket, id)";
@@ -139,70 +139,92 @@ static struct db_result say_what_to_run(struct store *s, struct schema_check *ch
 
 /* ---- steps ---- */
 
-static bool count_row(void *arg, const struct db_value *columns, unsigned n)
+struct presence {
+    size_t items_len; /* of the item table's name: the other one is longer */
+    bool items, meta;
+};
+
+static bool take_name(void *arg, const struct db_value *columns, unsigned n)
 {
-    (void)columns;
-    (void)n;
-    ++*(unsigned *)arg;
+    struct presence *there = arg;
+    if (n == 1 && columns[0].len == there->items_len)
+        there->items = true;
+    else
+        there->meta = true;
     return true;
 }
 
-static struct db_result tables_there(struct store *s, void *connection, unsigned *tables)
+static struct db_result look(struct store *s, void *connection, struct presence *there)
 {
-    *tables = 0;
+    *there = (struct presence){.items_len = strlen(s->table)};
     return run_text(s, connection,
                     s->db->dialect == SQL_MYSQL
                         ? "SELECT table_name FROM information_schema.tables WHERE table_schema = "
                           "DATABASE() AND table_name IN ('%s', '%s_meta')"
                         : "SELECT name FROM sqlite_master WHERE type = 'table' AND name IN ('%s', "
                           "'%s_meta')",
-                    count_row, tables);
+                    take_name, there);
 }
 
-static struct db_result create(struct store *s, void *connection)
+/* A statement about an existing table that the server refuses: the table is not ours. */
+static struct db_result judge(struct store *s, struct schema_check *check, struct db_result r)
 {
-    struct db_result r = se__db_fine();
-    for (const char *const *d = ddl_of(s->db->dialect); *d && !se__db_failed(&r); d++)
-        r = run_text(s, connection, *d, NULL, NULL);
+    if (!se__db_failed(&r) || r.lost || r.reply.timed_out)
+        return r;
+    check->verdict = se__error(SE_ERR_CONFIG, "%s: the tables %s, %s_meta cannot be used: %s",
+                               s->where, s->table, s->table, se_errmsg());
+    return se__db_fine();
+}
+
+/* Every column under its name, and what only the driver can see. */
+static struct db_result check_items(struct store *s, void *connection, struct schema_check *check)
+{
+    struct db_result r = judge(
+        s, check,
+        run_text(s, connection,
+                 "SELECT id, version, record_hash, updated_at, state, content_type, encoding, "
+                 "content_hash, payload, payload_blob, bucket, leaf_hi, leaf_lo, cache_ttl_ms, "
+                 "expires_at, deleted, route, purge_at FROM %s LIMIT 0",
+                 NULL, NULL));
+    if (se__db_failed(&r) || check->verdict != SE_OK)
+        return r;
+    const char *wrong = NULL;
+    r = s->db->check_fit(connection, s->table, &wrong);
+    if (!se__db_failed(&r) && wrong)
+        check->verdict =
+            se__error(SE_ERR_CONFIG, "%s: table %s does not fit: %s", s->where, s->table, wrong);
     return r;
 }
 
-static struct db_result ensure_tables(struct store *s, void *connection, struct schema_check *check)
+static struct db_result check_meta(struct store *s, void *connection, struct schema_check *check)
 {
-    unsigned tables;
-    struct db_result r = tables_there(s, connection, &tables);
-    if (se__db_failed(&r) || tables == 2)
-        return r;
+    return judge(s, check,
+                 run_text(s, connection, "SELECT name, value FROM %s_meta LIMIT 0", NULL, NULL));
+}
+
+static struct db_result create(struct store *s, void *connection, struct schema_check *check)
+{
+    struct db_result r = se__db_fine();
     if (s->read_only)
         return say_what_to_run(s, check, "opened read-only");
-    r = create(s, connection);
+    for (const char *const *d = ddl_of(s->db->dialect); *d && !se__db_failed(&r); d++)
+        r = run_text(s, connection, *d, NULL, NULL);
     if (se__db_failed(&r) && !r.lost && s->db->no_right(r.reply.code))
         return say_what_to_run(s, check, se_errmsg());
     return r;
 }
 
-/* Every column under its name, and what only the driver can see. */
-static struct db_result check_fit(struct store *s, void *connection, struct schema_check *check)
+static struct db_result ensure_tables(struct store *s, void *connection, struct schema_check *check)
 {
-    struct db_result r = run_text(s, connection,
-                                  "SELECT id, version, record_hash, updated_at, state, "
-                                  "content_type, encoding, content_hash, payload, "
-                                  "payload_blob, bucket, leaf_hi, leaf_lo, cache_ttl_ms, "
-                                  "expires_at, deleted, route, purge_at "
-                                  "FROM %s LIMIT 0",
-                                  NULL, NULL);
-    if (!se__db_failed(&r))
-        r = run_text(s, connection, "SELECT name, value FROM %s_meta LIMIT 0", NULL, NULL);
-    if (se__db_failed(&r) && !r.lost && !r.reply.timed_out) {
-        check->verdict = se__error(SE_ERR_CONFIG, "%s: the tables %s, %s_meta cannot be used: %s",
-                                   s->where, s->table, s->table, se_errmsg());
-        return se__db_fine();
-    }
-    const char *wrong = se__db_failed(&r) ? NULL : s->db->check_fit(connection, s->table);
-    if (wrong)
-        check->verdict =
-            se__error(SE_ERR_CONFIG, "%s: table %s does not fit: %s", s->where, s->table, wrong);
-    return r;
+    struct presence there;
+    struct db_result r = look(s, connection, &there);
+    if (!se__db_failed(&r) && there.items)
+        r = check_items(s, connection, check);
+    if (!se__db_failed(&r) && there.meta && check->verdict == SE_OK)
+        r = check_meta(s, connection, check);
+    if (se__db_failed(&r) || (there.items && there.meta) || check->verdict != SE_OK)
+        return r;
+    return create(s, connection, check);
 }
 
 /* A version number kept as text; absent counts as `absent`, anything but a number as a schema we do not know. */
@@ -269,8 +291,6 @@ struct db_result se__schema_prepare(struct store *s, void *connection, void *arg
     if (s->db->content_max(connection) == 0)
         return refuse(check, "the database takes no content at all (max_allowed_packet)");
     struct db_result r = ensure_tables(s, connection, check);
-    if (!se__db_failed(&r) && check->verdict == SE_OK)
-        r = check_fit(s, connection, check);
     if (!se__db_failed(&r) && check->verdict == SE_OK)
         r = check_versions(s, connection, check);
     if (!se__db_failed(&r) && check->verdict == SE_OK && !s->read_only)

@@ -29,7 +29,6 @@ struct connection {
     sqlite3 *db;
     uint64_t deadline_ms;
     sqlite3_stmt *prepared[SQL_STATEMENTS];
-    char wrong[160]; /* check_fit's words */
 };
 
 /* ---- errors ---- */
@@ -297,19 +296,15 @@ static bool take_id_column(void *arg, const struct db_value *columns, unsigned n
     return false;
 }
 
-static const char *check_fit(void *connection, const char *table)
+static struct db_result check_fit(void *connection, const char *table, const char **wrong)
 {
-    struct connection *c = connection;
     bool fits = false;
     char sql[160];
     snprintf(sql, sizeof sql, "SELECT type, pk FROM pragma_table_info('%s') WHERE name = 'id'",
              table);
-    struct db_result r = exec(c, sql, take_id_column, &fits);
-    if (se__db_failed(&r))
-        snprintf(c->wrong, sizeof c->wrong, "%.150s", se_errmsg());
-    else if (!fits)
-        snprintf(c->wrong, sizeof c->wrong, "id is not a TEXT primary key");
-    return se__db_failed(&r) || !fits ? c->wrong : NULL;
+    struct db_result r = exec(connection, sql, take_id_column, &fits);
+    *wrong = fits ? NULL : "id is not a TEXT primary key";
+    return r;
 }
 
 static void close_driver(void *driver)

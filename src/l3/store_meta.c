@@ -56,7 +56,7 @@ struct db_result se__store_meta_write(struct store *s, void *connection, enum sq
 {
     struct db_value params[2] = {se__db_text(name, strlen(name))};
     if (value)
-        params[1] = se__db_blob(value, strlen(value));
+        params[1] = se__db_text(value, strlen(value));
     return se__store_run(s, connection, which, params, value ? 2 : 1, NULL, NULL);
 }
 
