@@ -59,7 +59,7 @@ struct se__thread {
 SE_NODISCARD se_result se__thread_start(struct se__thread *t, const char *name, void (*run)(void *), void *arg);
 /* Waits for the end. Does nothing if the thread was never started or is joined already. */
 void se__thread_join(struct se__thread *t);
-/* A small id of the calling thread, unique in the process while the thread lives. */
+/* A small id of the calling thread: 1, 2, 3 in the order of first calls, never given twice in a process. */
 uint64_t se__thread_id(void);
 /* Pauses the calling thread; only for bounded throttling of a writer, never to wait for an event. */
 void se__pause_ms(uint32_t ms);

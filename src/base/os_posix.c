@@ -177,7 +177,7 @@ uint64_t se__thread_id(void)
 {
     /* Counted and not gettid(): small numbers spread evenly over stripes. Two engines may share it, it is only a name. */
     static _Atomic uint64_t last_id;
-    static _Thread_local uint64_t id;
+    static _Thread_local __attribute__((tls_model("initial-exec"))) uint64_t id;
     if (id == 0)
         id = atomic_fetch_add_explicit(&last_id, 1, memory_order_relaxed) +
              1; /* relaxed: a number */

@@ -5,7 +5,7 @@
  * generated from it. A series is one entry of `enum metric`; labels are part of the table, so a label can never
  * hold an id. Names start with sync_engine_; the predecessor's names are kept where it had them.
  *
- * Counters: 16 stripes of relaxed atomics, one cache line apart, chosen by thread; a sum is exact once the adding
+ * Counters: stripes of relaxed atomics on cache lines of their own, chosen by thread; a sum is exact once the adding
  * threads are quiet. Gauges: one atomic, set by whoever knows. Histograms: fixed buckets of counters, in seconds.
  *
  * Threads: any.  Memory: se__metrics_open returns, se__metrics_close frees. No globals: one set per engine. Where `m` is NULL nothing is
