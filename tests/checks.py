@@ -148,8 +148,8 @@ def exported_symbols(build, env):
 
 def static_symbols(build, env):
     """In the static library everything global bears our prefix, so that it meets nobody else's name."""
-    strange = {s for s in symbols(env, build / 'libsyncengine.a', '-g') if not s.startswith('se_')}
-    expect(not strange, f'global without se_ or se__: {sorted(strange)}')
+    strange = {s for s in symbols(env, build / 'libsyncengine.a', '-g') if not s.startswith(('se_', 'SE__'))}
+    expect(not strange, f'global without se_, se__ or SE__: {sorted(strange)}')
 
 
 def soname(build, env):
@@ -165,13 +165,11 @@ def install(build, env):
         found = list(place.rglob('syncengine.pc'))
         expect(len(found) == 1, f'pkg-config files: {found}')
         libdir = found[0].parent.parent
-        env = env | {'PKG_CONFIG_PATH': str(found[0].parent)}
-        prefix = run(['pkg-config', '--variable=prefix', 'syncengine'], env).strip()
-        # Only our own paths are moved: PKG_CONFIG_SYSROOT_DIR would move those of the dependencies as well.
-        ask = ['pkg-config', f'--define-variable=prefix={place}{prefix}']
-        cflags = run([*ask, '--cflags', 'syncengine'], env).split()
-        libs = run([*ask, '--libs', 'syncengine'], env).split()
-        static = run([*ask, '--static', '--libs', 'syncengine'], env).split()
+        env = env | {'PKG_CONFIG_PATH': str(found[0].parent), 'PKG_CONFIG_SYSROOT_DIR': str(place)}
+        ask = ['pkg-config', 'syncengine']
+        cflags = run([*ask, '--cflags'], env).split()
+        libs = run([*ask, '--libs'], env).split()
+        static = run([*ask, '--static', '--libs'], env).split()
         at = static.index('-lsyncengine')
         static[at:at + 1] = ['-Wl,-Bstatic', '-lsyncengine', '-Wl,-Bdynamic']
         for name, compiler, suffix, link in (('shared', 'gcc', '.c', libs), ('static', 'gcc', '.c', static),
