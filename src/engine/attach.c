@@ -160,7 +160,7 @@ static void wrap_close(void *self)
     se__free(w);
 }
 
-/* Two tables, so that an operation the inner tier lacks stays absent. */
+/* Two tables, so that an operation the home tier lacks stays absent. */
 static const struct tier_ops wrap_sql_ops = {
     .name = "home",
     .prepare = wrap_prepare,
@@ -202,7 +202,7 @@ se_result se__attach_wrap(se_engine *e, struct tier inner, struct tier *out)
     if (!w)
         return se__error_nomem();
     *w = (struct wrap){.e = e, .inner = inner};
-    *out = (struct tier){.ops = inner.ops->scan ? &wrap_sql_ops : &wrap_redis_ops, .self = w};
+    *out = (struct tier){.ops = e->home_is_l3 ? &wrap_sql_ops : &wrap_redis_ops, .self = w};
     return SE_OK;
 }
 

@@ -194,19 +194,20 @@ static se_result guard(se_engine *e, struct tier inner, bool is_redis, struct ti
     return r;
 }
 
+/* The wrapper stands outside of the guard: a tier that is not attached yet is no failure of the backend. */
 static se_result open_home(se_engine *e)
 {
-    struct tier raw = {0}, wrapped = {0};
+    struct tier raw = {0}, guarded = {0};
     e->home_is_l3 = e->settings.has_sql;
     se_result r = e->home_is_l3 ? open_l3(e, &raw) : open_redis(e, true, &raw);
+    if (r == SE_OK)
+        r = guard(e, raw, !e->home_is_l3, &guarded, &e->home_guard);
     if (r != SE_OK)
         return r;
-    r = se__attach_wrap(e, raw, &wrapped);
-    if (r != SE_OK) {
-        raw.ops->close(raw.self);
-        return r;
-    }
-    return guard(e, wrapped, !e->home_is_l3, &e->home, &e->home_guard);
+    r = se__attach_wrap(e, guarded, &e->home);
+    if (r != SE_OK)
+        guarded.ops->close(guarded.self);
+    return r;
 }
 
 static se_result open_tiers(se_engine *e)
