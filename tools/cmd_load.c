@@ -7,6 +7,7 @@
  * one bad line, status 1.
  */
 #include "base/os.h"
+#include "base/utf8.h"
 #include "config.h"
 #include "input.h"
 #include "loader.h"
@@ -194,8 +195,13 @@ static int finish(struct load *l)
     return l->bad > 0 || dead > 0 ? EXIT_NO : EXIT_FINE;
 }
 
-static int load_all(struct load *l)
+static bool prepare(struct load *l)
 {
+    /* Only now: while the engine opens there is nothing to end in order, and SIGINT may end the process. */
+    l->stop = stop_open();
+    if (l->stop < 0)
+        return false;
+    input_watch(l->in, l->stop);
     struct loader_options o = {.engine = l->engine,
                                .patience_ms = l->patience_ms,
                                .stop = l->stop,
@@ -205,17 +211,28 @@ static int load_all(struct load *l)
     se_submit_options_init(&o.submit);
     o.submit.state = call_flag(l->call, "state");
     call_flag_ack(l->call, &o.submit.ack);
-    l->dead_before = session_dead(l->engine);
     if (loader_init(&l->loader, &o) != SE_OK) {
         term_say("load: out of memory");
+        stop_close(l->stop);
+        return false;
+    }
+    ndjson_init(&l->lines, l->call->config.max_payload_bytes);
+    return true;
+}
+
+static int load_all(struct load *l)
+{
+    if (!prepare(l)) {
         session_end(l->engine, 1000);
         return EXIT_TROUBLE;
     }
-    ndjson_init(&l->lines, l->call->config.max_payload_bytes);
+    l->dead_before = session_dead(l->engine);
     l->started_ms = l->shown_ms = se__mono_ms();
     while (take_piece(l))
         ;
-    return finish(l);
+    int status = finish(l);
+    stop_close(l->stop);
+    return status;
 }
 
 static bool flags_fit(struct load *l)
@@ -234,6 +251,12 @@ static bool flags_fit(struct load *l)
         term_say("--progress: \"%s\" is none of auto, bar, lines", progress);
         return false;
     }
+    const char *state = call_flag(l->call, "state");
+    size_t len;
+    if (state && se__id_check("--state", state, 0, SE_STATE_MAX, &len) != SE_OK) {
+        term_say("%s", se_errmsg()); /* or every line would be refused */
+        return false;
+    }
     return call_flag_ack(l->call, &ack) && call_flag_seconds(l->call, "patience", &l->patience_ms);
 }
 
@@ -241,15 +264,13 @@ static int run_load(struct call *call)
 {
     struct load l = {.call = call};
     int status = EXIT_TROUBLE;
-    if (!flags_fit(&l) || (l.stop = stop_open()) < 0)
+    if (!flags_fit(&l) || !(l.in = input_open(call->args[0])))
         return EXIT_TROUBLE;
-    l.in = input_open(call->args[0], l.stop);
-    if (l.in && session_open(call, true, &l.engine) == EXIT_FINE)
+    if (session_open(call, true, &l.engine) == EXIT_FINE)
         status = load_all(&l);
     loader_done(&l.loader);
     ndjson_done(&l.lines);
     input_close(l.in);
-    stop_close(l.stop);
     return out_finish(status);
 }
 

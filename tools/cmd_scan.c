@@ -109,6 +109,7 @@ static int run_scan(struct call *call)
         return status;
     se_result r = scan(call, engine, (size_t)limit, &s);
     session_close(engine);
+    se__buf_done(&s.line);
     status = out_finish(EXIT_FINE);
     if (r != SE_OK && r != SE_NOT_FOUND)
         term_failed("scan", r);
@@ -116,7 +117,6 @@ static int run_scan(struct call *call)
         term_say("scan: out of memory");
     else
         return status;
-    se__buf_done(&s.line);
     return EXIT_TROUBLE;
 }
 

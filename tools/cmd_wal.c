@@ -161,13 +161,11 @@ static bool drained(se_engine *engine, int stop, uint64_t patience_ms, int *sign
     return true;
 }
 
-static int drain(struct call *call, int stop, uint64_t patience_ms)
+/* With the engine open. */
+static int drain(se_engine *engine, int stop, uint64_t patience_ms)
 {
-    se_engine *engine;
     se_health h = {0};
-    int status = session_open(call, true, &engine), signal = 0;
-    if (status != EXIT_FINE)
-        return status;
+    int signal = 0;
     struct settling s = {.patience_ms = patience_ms, .stop = -1};
     bool done = drained(engine, stop, patience_ms, &signal);
     if (done)
@@ -180,20 +178,26 @@ static int drain(struct call *call, int stop, uint64_t patience_ms)
     bool closed = session_end(engine, patience_ms);
     if (signal)
         return EXIT_SIGNAL + signal;
-    return out_finish(!done || !closed ? EXIT_TROUBLE : h.dead_letters > 0 ? EXIT_NO : EXIT_FINE);
+    return !done || !closed ? EXIT_TROUBLE : h.dead_letters > 0 ? EXIT_NO : EXIT_FINE;
 }
 
 static int run_wal_drain(struct call *call)
 {
+    se_engine *engine;
     uint64_t patience_ms = SESSION_PATIENCE_MS;
     if (!call_flag_seconds(call, "patience", &patience_ms) || !file_named(call))
         return EXIT_TROUBLE;
+    int status = session_open(call, true, &engine);
+    if (status != EXIT_FINE)
+        return status;
     int stop = stop_open();
-    if (stop < 0)
+    if (stop < 0) {
+        session_end(engine, patience_ms);
         return EXIT_TROUBLE;
-    int status = drain(call, stop, patience_ms);
+    }
+    status = drain(engine, stop, patience_ms);
     stop_close(stop);
-    return status;
+    return out_finish(status);
 }
 
 static const struct flag wal_drain_flags[] = {

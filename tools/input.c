@@ -31,7 +31,7 @@ struct input {
     char plain[2 * CHUNK]; /* decompressed */
 };
 
-struct input *input_open(const char *path, int stop)
+struct input *input_open(const char *path)
 {
     struct stat st;
     struct input *in = se__alloc_zeroed(1, sizeof *in);
@@ -43,7 +43,7 @@ struct input *input_open(const char *path, int stop)
     size_t len = strlen(path);
     in->name = standard ? "standard input" : path;
     in->named_zst = len > 4 && strcmp(path + len - 4, ".zst") == 0;
-    in->stop = stop;
+    in->stop = -1; /* poll passes it over */
     in->fd = standard ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC);
     bool open_too = in->fd >= 0 && fstat(in->fd, &st) == 0;
     if (open_too && S_ISDIR(st.st_mode)) {
@@ -60,6 +60,11 @@ struct input *input_open(const char *path, int stop)
         in->total = from < st.st_size ? (uint64_t)(st.st_size - (from > 0 ? from : 0)) : 0;
     }
     return in;
+}
+
+void input_watch(struct input *in, int stop)
+{
+    in->stop = stop;
 }
 
 void input_close(struct input *in)

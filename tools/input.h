@@ -17,8 +17,10 @@ struct input;
 
 enum input_state { INPUT_DATA, INPUT_END, INPUT_STOPPED, INPUT_FAILED };
 
-/* path "-": stdin. stop: from stop_open, ends every wait. NULL after a message. */
-struct input *input_open(const char *path, int stop);
+/* path "-": stdin. NULL after a message. */
+struct input *input_open(const char *path);
+/* From now on a signal ends every wait; stop: from stop_open. */
+void input_watch(struct input *in, int stop);
 void input_close(struct input *in); /* NULL is allowed */
 
 /* True if the next read would wait for whoever writes. */

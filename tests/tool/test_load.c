@@ -220,6 +220,13 @@ Test(tool_load, waits_out_backpressure)
     free(text);
 }
 
+Test(tool_load, a_tag_that_is_no_tag_is_refused_at_once)
+{
+    struct run r = run("{\"id\":1}\n", 9, DB "load - --state %040d", 1);
+    cr_assert_eq(r.status, 2);
+    cr_assert(says(r.err, "--state"), "%s", r.err);
+}
+
 #define DOWN                                                                                       \
     "--sql-url 'mysql://u@localhost/t?socket=/nonexistent/socket' --startup-timeout-ms 300 "
 

@@ -123,6 +123,28 @@ static void wait_for_records(int n)
     cr_assert_fail("the record did not arrive");
 }
 
+/* The database takes less than max_payload_bytes says: such a line is told, its batch goes on. */
+Test(tool_wal, a_line_that_only_the_database_finds_too_long_is_one_bad_line)
+{
+    static const char *const args[] = {"--max-allowed-packet=256K", NULL};
+    char small[256], *text = malloc(500 << 10);
+    struct mariadb_server *other = mariadb_start(false, args);
+    cr_assert_not_null(other);
+    mariadb_url(other, false, small, sizeof small);
+    size_t n = (size_t)sprintf(text, "{\"id\":\"a\"}\n{\"id\":\"big\",\"v\":\"");
+    memset(text + n, 'x', 400 << 10);
+    n += 400 << 10;
+    n += (size_t)sprintf(text + n, "\"}\n{\"id\":\"b\"}\n");
+    struct run r = run(text, n, "--sql-url '%s' load -", small);
+    free(text);
+    long long rows = mariadb_number(other, "SELECT COUNT(*) FROM sync_items");
+    mariadb_close(other);
+    cr_assert_eq(r.status, 1, "%d %s%s", r.status, r.out, r.err);
+    cr_assert(says(r.err, "line 2: longer than"), "%s", r.err);
+    cr_assert(says(r.out, "loaded 2 items"), "%s", r.out);
+    cr_assert_eq(rows, 2);
+}
+
 Test(tool_wal, works_beside_a_live_service_and_never_against_it)
 {
     int in;
