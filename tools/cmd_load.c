@@ -143,13 +143,13 @@ static bool take_piece(struct load *l)
     return !l->failed && !l->signal;
 }
 
-static void report_place(struct load *l, enum settled settled)
+static void report_place(struct load *l, enum settled settled, uint64_t dead)
 {
     char home[512];
     se_health h;
     session_home(l->call, home, sizeof home);
     if (settled == SETTLED_HOME)
-        out_printf("everything accepted is in %s\n", home);
+        out_printf("everything %s is in %s\n", dead > 0 ? "else" : "accepted", home);
     else if (settled == SETTLED_WAL && se_health_check(l->engine, &h) == SE_OK)
         out_printf("%" PRIu64 " of them wait in the WAL for %s\n", h.wal_items, home);
     if (l->signal)
@@ -161,18 +161,18 @@ static uint64_t report(struct load *l, enum settled settled)
     char bytes[24], time[24];
     struct progress p = progress_of(l);
     uint64_t dead = session_dead(l->engine);
+    dead = dead > l->dead_before ? dead - l->dead_before : 0;
     text_bytes(l->loader.bytes, bytes);
     text_elapsed(p.elapsed_ms, time);
     out_printf("loaded %" PRIu64 " items, %s, in %s: %" PRIu64 " items/s\n", l->loader.accepted,
                bytes, time, progress_rate(&p));
-    report_place(l, settled);
+    if (dead > 0)
+        out_printf("%" PRIu64 " of them were refused by the database%s\n", dead,
+                   l->call->config.wal_path ? "; see `syncengine wal dead`"
+                                            : ", and there is no WAL to keep them in");
+    report_place(l, settled, dead);
     if (l->bad > 0)
         out_printf("%" PRIu64 " bad line%s\n", l->bad, l->bad == 1 ? "" : "s");
-    dead = dead > l->dead_before ? dead - l->dead_before : 0;
-    if (dead > 0)
-        term_say("load: %" PRIu64 " items were refused by the database%s", dead,
-                 l->call->config.wal_path ? "; see `syncengine wal dead`"
-                                          : ", and there is no WAL to keep them in");
     return dead;
 }
 
