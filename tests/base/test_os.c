@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -95,10 +96,12 @@ Test(cond, a_passed_deadline_returns_false_at_once_or_in_time)
 static void wait_for_value(void *arg)
 {
     struct box *b = arg;
+    uint64_t deadline =
+        SE__FOREVER - (se__thread_id() & 1); /* and one so late that it must not overflow */
     se__mutex_lock(&b->lock);
     while (b->value == 0)
-        if (!se__cond_wait_until(&b->changed, &b->lock, SE__FOREVER))
-            break;
+        if (!se__cond_wait_until(&b->changed, &b->lock, deadline))
+            abort();
     b->wakeups++;
     se__mutex_unlock(&b->lock);
 }
