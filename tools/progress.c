@@ -61,7 +61,7 @@ static void clock_text(uint64_t ms, char out[24])
 static void facts(const struct progress *p, char *out, size_t cap)
 {
     char items[32], rate[32], time[24], share[8] = "", bad[40] = "";
-    uint64_t left;
+    uint64_t left = 0;
     bool known = progress_left(p, &left);
     thousands(p->items, items);
     thousands(progress_rate(p), rate);
