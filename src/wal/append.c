@@ -126,6 +126,13 @@ static void set_poisoned(struct wal *w)
     se__mutex_unlock(&w->lock);
 }
 
+static void set_full(struct wal *w, bool full)
+{
+    se__mutex_lock(&w->lock);
+    w->full = full;
+    se__mutex_unlock(&w->lock);
+}
+
 /* Leading, no lock. *code: what the callers get unless COMMITTED; its text is this thread's error. */
 static enum outcome commit_group(struct wal *w, struct request *group, struct removal *removal,
                                  uint64_t ceiling, se_result *code)
@@ -139,17 +146,15 @@ static enum outcome commit_group(struct wal *w, struct request *group, struct re
     bool at_commit = rc == SQLITE_OK;
     if (at_commit)
         rc = se__wal_file_run(&w->file, SQL_COMMIT);
+    if (w->full != ((rc & 0xff) == SQLITE_FULL))
+        set_full(w, !w->full);
     if (rc == SQLITE_OK)
         return COMMITTED;
     *code = se__wal_fault(&w->file, rc, w->path, at_commit ? "committing" : "appending");
     if (*code == SE_ERR_CORRUPT)
         *code = SE_ERR_IO;
-    if (rolled_back(w) && se__wal_fault_is_clean(rc)) {
-        if ((rc & 0xff) == SQLITE_FULL)
-            se__wal_file_checkpoint(
-                &w->file, false); /* the journal can then be written from its start again */
+    if (rolled_back(w) && se__wal_fault_is_clean(rc))
         return NOT_WRITTEN;
-    }
     set_poisoned(w);
     return move_group(w, group, ceiling, at_commit);
 }
@@ -257,11 +262,11 @@ static bool pass_on_locked(struct wal *w)
 }
 
 /* One group, as leader. Leading is handed on before the group is woken: the next commit does not wait for that. Returns false if
- * there is nobody to hand it to. */
+ * there is nobody to hand it to. On a full disk a checkpoint lets the journal be written from its start again. */
 static bool lead_round_locked(struct wal *w)
 {
     struct request *group = write_queue_locked(w);
-    if (!w->poisoned && se__wal_file_behind(&w->file) >= FRAMES_LEADER) {
+    if (!w->poisoned && (w->full || se__wal_file_behind(&w->file) >= FRAMES_LEADER)) {
         se__mutex_unlock(&w->lock);
         wake_group(w, group);
         group = NULL;

@@ -259,19 +259,23 @@ void se__overlay_drop(struct overlay *o, uint32_t node)
 
 /* ---- publishing ---- */
 
-/* The record that makes the HOME record `node` needless: a newer one that is sure to reach the home tier or is kept for an
- * operator, or another of the same version. 0: none. */
+/* The record that makes the HOME record `node` needless: another of the same version, else the newest that is newer and either
+ * sure to reach the home tier or kept for an operator. 0: none. */
 static uint32_t better_than(const struct overlay *o, uint32_t node)
 {
     const struct overlay_node *n = se__overlay_at(o, node);
+    uint32_t best = 0;
     for (uint32_t i = *head(o, n->key); i; i = se__overlay_at(o, i)->chain) {
         const struct overlay_node *m = se__overlay_at(o, i);
         if (i == node || !same(m, n->key) || m->state == OVERLAY_IN_FLIGHT)
             continue;
-        if (m->version == n->version || (m->version > n->version && m->state != OVERLAY_ACK))
+        if (m->version == n->version)
             return i;
+        if (m->version > n->version && m->state != OVERLAY_ACK &&
+            (!best || m->version > se__overlay_at(o, best)->version))
+            best = i;
     }
-    return 0;
+    return best;
 }
 
 /* Older ACK and HOME records are GONE: `node` is newer and on disk. Those being drained end with their drain. */

@@ -69,6 +69,7 @@ struct wal {
     uint64_t seq; /* the last one given out */
     uint64_t recovered;
     bool poisoned;
+    bool full; /* the last commit found no space */
 
     bool leading;
     struct request *front, **back;
@@ -126,6 +127,12 @@ bool se__wal_moved_exists(const char *path);
 se_result se__wal_sync_directory(const char *path);
 /* Creates an empty file that only its owner may read, if there is none. */
 se_result se__wal_create_private(const char *path);
+
+/* ---- a full disk (spare.c) ---- */
+void se__wal_spare_make(struct wal *w);
+void se__wal_spare_drop(struct wal *w);
+/* Leading, without the lock. Moves to a new file if what is live fits into what is left. */
+se_result se__wal_make_space(struct wal *w);
 
 /* ---- reading (read.c) ---- */
 se_result se__wal_reader_take(struct wal *w, struct wal_reader **reader);

@@ -107,7 +107,7 @@ void se__wal_removal_settle_locked(struct wal *w, struct removal *removal, bool 
 
 static bool little_to_do_locked(const struct wal *w)
 {
-    return !w->poisoned && w->overlay.count[OVERLAY_GONE] < TEND_ROWS_LEAST &&
+    return !w->poisoned && !w->full && w->overlay.count[OVERLAY_GONE] < TEND_ROWS_LEAST &&
            w->frames_behind < TEND_FRAMES_LEAST;
 }
 
@@ -148,13 +148,26 @@ static se_result heal_locked(struct wal *w)
     return r;
 }
 
+static se_result make_space_locked(struct wal *w)
+{
+    se__mutex_unlock(&w->lock);
+    se_result r = se__wal_make_space(w);
+    se__mutex_lock(&w->lock);
+    if (r == SE_OK)
+        w->full = false;
+    return r;
+}
+
 static se_result tend_locked(struct wal *w, bool sync)
 {
     se_result r = w->poisoned ? heal_locked(w) : SE_OK;
     if (r == SE_OK)
         r = remove_all_locked(w, sync);
-    if (r != SE_OK || (!sync && se__wal_file_behind(&w->file) < TEND_FRAMES_LEAST))
+    if (r != SE_OK && w->full && !w->poisoned)
+        r = make_space_locked(w);
+    if (r != SE_OK || (!sync && !w->full && se__wal_file_behind(&w->file) < TEND_FRAMES_LEAST))
         return r;
+    w->full = false;
     se__mutex_unlock(&w->lock);
     r = se__wal_checkpoint(w, sync);
     se__mutex_lock(&w->lock);

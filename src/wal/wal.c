@@ -3,6 +3,7 @@
  *
  * Beside the log's file PATH (its format is at the head of file.c) there are
  *   PATH-wal, PATH-shm   SQLite's journal and its index
+ *   PATH.spare           a little space held back for a full disk (spare.c)
  *   PATH.lock            held while an engine has the log open; left in place
  *   PATH.new, PATH.moved for moments, or after a crash, while a poisoned log changes files (move.c)
  *
@@ -70,6 +71,8 @@ static se_result open_for_writing(struct wal *w, const char *path)
         r = se__wal_adopt(w->path);
     if (r == SE_OK)
         r = se__wal_file_open(w->path, WAL_FILE_WRITE, &w->file);
+    if (r == SE_OK)
+        se__wal_spare_make(w);
     return r == SE_OK ? se__wal_sync_directory(w->path) : r;
 }
 
@@ -253,6 +256,8 @@ void se__wal_close(struct wal *w)
     if (!w)
         return;
     bool tidy = !w->read_only && se__wal_tend(w, true) == SE_OK;
+    if (!w->read_only)
+        se__wal_spare_drop(w);
     free_wal(w, tidy);
 }
 
