@@ -90,14 +90,6 @@ static void expand(struct buf *out, const char *text, const char *table)
     se__buf_text(out, text);
 }
 
-void se__schema_ddl(enum sql_dialect dialect, const char *table, struct buf *out)
-{
-    for (const char *const *d = ddl_of(dialect); *d; d++) {
-        expand(out, *d, table);
-        se__buf_text(out, ";\n");
-    }
-}
-
 static struct db_result run_text(struct store *s, void *connection, const char *format,
                                  db_row_fn row, void *arg)
 {
@@ -121,19 +113,30 @@ static struct db_result refuse(struct schema_check *check, const char *what)
     return se__db_fine();
 }
 
+/* A line of the log for each statement: an error's text would not hold them all. */
+static void log_ddl(struct store *s)
+{
+    if (!se__log_gate_open(&s->schema_gate, se__mono_ms(), 60000))
+        return;
+    for (const char *const *d = ddl_of(s->db->dialect); *d; d++) {
+        struct buf ddl = {0};
+        expand(&ddl, *d, s->table);
+        char *text = se__buf_take(&ddl, NULL);
+        se__log(s->log, SE_LOG_ERROR, "let an administrator run: %s;", text ? text : "");
+        free(text);
+    }
+}
+
 static struct db_result say_what_to_run(struct store *s, struct schema_check *check,
                                         const char *why)
 {
-    char reason[256];
-    struct buf ddl = {0};
+    char reason[512];
     snprintf(reason, sizeof reason, "%s", why);
-    se__schema_ddl(s->db->dialect, s->table, &ddl);
-    char *text = se__buf_take(&ddl, NULL);
-    se__log(s->log, SE_LOG_ERROR, "%s: the tables are missing (%s); let an administrator run:\n%s",
-            s->where, reason, text ? text : "");
-    check->verdict = se__error(SE_ERR_CONFIG, "%s: table %s or %s_meta is missing (%s); run:\n%s",
-                               s->where, s->table, s->table, reason, text ? text : "");
-    free(text);
+    log_ddl(s);
+    check->verdict = se__error(SE_ERR_CONFIG,
+                               "%s: table %s or %s_meta is missing (%s); run the CREATE TABLE "
+                               "statements that the log shows",
+                               s->where, s->table, s->table, reason);
     return se__db_fine();
 }
 

@@ -16,10 +16,7 @@
 
 #define SCHEMA_VERSION 1u
 
-/* Everything an operator has to run where this library may not create tables: statements with ';' and newlines. */
-void se__schema_ddl(enum sql_dialect dialect, const char *table, struct buf *out);
-
-/* A body (arg: struct schema_check *): creates what is absent unless read_only, checks that it fits and that the versions allow our
+/* A body (arg: struct schema_check *): creates what is absent unless read_only (or logs what to run), checks that it fits and that the versions allow our
  * use. What can be reached and may not be used is said in `verdict` (SE_ERR_CONFIG, with the text set), the result is then fine. */
 struct schema_check {
     se_result verdict;

@@ -29,7 +29,7 @@ struct store {
     bool read_only;
     unsigned writers_max;
     const struct se__log *log;
-    struct se__log_gate corrupt_gate;
+    struct se__log_gate corrupt_gate, schema_gate;
     _Atomic size_t content_max;  /* relaxed: a number, 0 until the first connection */
     _Atomic int connect_code;    /* relaxed: the server's error number of the last failed connect */
 };
