@@ -9,13 +9,17 @@
  * or the write would go through unguarded. Writes run before or after, never half: SET is the last step for each key, and
  * repeating a script that failed in the middle is harmless.
  *
- * Tried: comparing with struct.unpack in 32-bit halves; no faster, and not every server that speaks this protocol has it.
+ * Measured (Redis 7.0, 288-byte records, 100 keys a call, us of the server's time for each key): SET alone in a script 1.0, with
+ * GETRANGE 1.6, this guard 2.1; without the locals 2.4. struct.unpack into 32-bit halves is no faster than the loop, and not every
+ * server that speaks this protocol has it.
  */
 #include "l2/scripts.h"
 
 /* The clock may be behind the deadline by SCRIPT_AHEAD_MS_MAX and a little; more means that it jumped back. */
 #define HEAD                                                                                       \
-    "local t = redis.call('TIME')\n"                                                               \
+    "local call, pcall, sub, byte = redis.call, redis.pcall, string.sub, string.byte\n"            \
+    "local KEYS, ARGV = KEYS, ARGV\n"                                                              \
+    "local t = call('TIME')\n"                                                                     \
     "local now = t[1] * 1000 + math.floor(t[2] / 1000)\n"                                          \
     "local out = {now}\n"                                                                          \
     "local last = tonumber(ARGV[1])\n"                                                             \
@@ -24,43 +28,43 @@
 
 #define STORE                                                                                      \
     "local function store(key, record, px)\n"                                                      \
-    "  if px == '0' then redis.call('SET', key, record)\n"                                         \
-    "  else redis.call('SET', key, record, 'PX', px) end\n"                                        \
+    "  if px == '0' then call('SET', key, record)\n"                                               \
+    "  else call('SET', key, record, 'PX', px) end\n"                                              \
     "end\n"
 
 /* The first bytes under a key; nil for another type; an error table for any other failure. */
 #define PEEK                                                                                       \
     "local function peek(key, last_byte)\n"                                                        \
-    "  local got = redis.pcall('GETRANGE', key, 0, last_byte)\n"                                   \
+    "  local got = pcall('GETRANGE', key, 0, last_byte)\n"                                         \
     "  if type(got) == 'string' then return got end\n"                                             \
     "  if string.find(got.err, 'WRONGTYPE', 1, true) then return nil end\n"                        \
     "  return nil, got\n"                                                                          \
     "end\n"                                                                                        \
     "local function ours(old)\n"                                                                   \
-    "  return old and #old >= 36 and string.sub(old, 1, 2) == 'SE'\n"                              \
-    "    and string.sub(old, 5, 12) == gen\n"                                                      \
+    "  return old and #old >= 36 and sub(old, 1, 2) == 'SE'\n"                                     \
+    "    and sub(old, 5, 12) == gen\n"                                                             \
     "end\n"
 
 static const char GUARD[] = HEAD STORE PEEK
     "local function order(a, b)\n"
-    "  if string.sub(a, 13, 36) == string.sub(b, 13, 36) then return 0 end\n"
     "  for i = 13, 36 do\n"
-    "    local x, y = string.byte(a, i), string.byte(b, i)\n"
+    "    local x, y = byte(a, i), byte(b, i)\n"
     "    if x ~= y then return x - y end\n"
     "  end\n"
+    "  return 0\n"
     "end\n"
     "for i = 1, #KEYS do\n"
     "  local key, new, px = KEYS[i], ARGV[2 * i + 1], ARGV[2 * i + 2]\n"
     "  local old, err = peek(key, 35)\n"
     "  if err then return err end\n"
     "  local result = 1\n"
-    "  if not ours(old) or string.byte(old, 4) == 4 then\n"
+    "  if not ours(old) or byte(old, 4) == 4 then\n"
     "    store(key, new, px)\n"
     "  else\n"
     "    local d = order(old, new)\n"
-    "    if d > 0 then result = string.sub(old, 13, 20)\n"
+    "    if d > 0 then result = sub(old, 13, 20)\n"
     /* The same write again: written again, which heals damage behind the header; but a floor stays a floor. */
-    "    elseif d < 0 or string.byte(old, 4) == string.byte(new, 4) then store(key, new, px) end\n"
+    "    elseif d < 0 or byte(old, 4) == byte(new, 4) then store(key, new, px) end\n"
     "  end\n"
     "  out[i + 1] = result\n"
     "end\n"
@@ -97,10 +101,10 @@ static const char SWAP[] = HEAD STORE PEEK
 static const char META[] =
     HEAD "for i = 1, #KEYS do\n"
          "  local key, verb, name, value = KEYS[i], ARGV[3 * i], ARGV[3 * i + 1], ARGV[3 * i + 2]\n"
-         "  if verb == 'put' then redis.call('HSET', key, name, value)\n"
-         "  elseif verb == 'add' then redis.call('HSETNX', key, name, value)\n"
-         "  elseif verb == 'delete' then redis.call('HDEL', key, name) end\n"
-         "  out[i + 1] = redis.call('HGET', key, name)\n"
+         "  if verb == 'put' then call('HSET', key, name, value)\n"
+         "  elseif verb == 'add' then call('HSETNX', key, name, value)\n"
+         "  elseif verb == 'delete' then call('HDEL', key, name) end\n"
+         "  out[i + 1] = call('HGET', key, name)\n"
          "end\n"
          "return out\n";
 

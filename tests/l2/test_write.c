@@ -3,7 +3,7 @@
  */
 #include "l2/fixture.h"
 
-#include "base/bytes.h"
+#include "l2/scripts.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -145,6 +145,13 @@ Test(l2_write, a_tombstone_is_a_hit_that_older_puts_do_not_pass)
     cr_assert(px > 590000 && px <= 600000, "%ld", px);
     cr_assert_eq(l2_put(&l2, l2_item("a", "y", 9), RECORD_ITEM), TIER_STORED);
     cr_assert_eq(l2_pttl(&l2, "a"), -1);
+}
+
+/* A deleted item is a tombstone whatever it is written as, and lives as long as one. */
+Test(l2_write, a_deleted_item_is_a_tombstone_under_any_kind)
+{
+    cr_assert_eq(l2_put(&l2, l2_tombstone("a", 8), RECORD_ITEM), TIER_STORED);
+    cr_assert(l2_pttl(&l2, "a") > 590000);
 }
 
 Test(l2_write, a_floor_is_a_miss_that_older_puts_do_not_pass)
@@ -367,6 +374,31 @@ Test(l2_write, a_truncated_record_is_never_a_hit)
         redis_server_ask(&server, out, sizeof out, "SET sync:a %b", value, n);
         cr_assert_eq(l2_get(&l2, "a", NULL), TIER_CORRUPT, "%zu", n);
     }
+}
+
+/* The script itself, with a deadline that many ms ahead of the server's clock: true if it stored. */
+static bool stores_with_deadline_in(int64_t ms)
+{
+    char out[256], key[64], at[32];
+    static int calls;
+    snprintf(key, sizeof key, "sync:deadline%d", calls++);
+    snprintf(at, sizeof at, "%lld", (long long)(se__wall_ms() + ms));
+    redis_server_ask(&server, out, sizeof out, "EVAL %s 1 %s %s generate record 0",
+                     se__script_text(SCRIPT_GUARD), key, at);
+    cr_assert(strncmp(out, "(error)", 7) != 0, "%s", out);
+    bool acted = strchr(out, '\n') != NULL;
+    redis_server_ask(&server, out, sizeof out, "EXISTS %s", key);
+    cr_assert_str_eq(out, acted ? "1" : "0");
+    return acted;
+}
+
+/* Too far ahead is a clock that has jumped back: the call would be good for longer than its tombstones live. */
+Test(l2_write, a_script_acts_only_within_its_time)
+{
+    cr_assert(!stores_with_deadline_in(-1000));
+    cr_assert(stores_with_deadline_in(1000));
+    cr_assert(stores_with_deadline_in(SCRIPT_AHEAD_MS_MAX));
+    cr_assert(!stores_with_deadline_in(2 * SCRIPT_AHEAD_MS_MAX));
 }
 
 Test(l2_write, no_writes_and_no_reads_are_fine)
