@@ -6,6 +6,7 @@
  * had been confirmed may be found again in a page that was free; the home tier's version guard makes it harmless.
  */
 #include "base/mem.h"
+#include "wal/journal.h"
 #include "wal/pages.h"
 #include "wal/state.h"
 
@@ -146,7 +147,7 @@ static void copy_through_sqlite(struct salvage *s)
     if (sqlite3_open_v2(name, &db, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, NULL) == SQLITE_OK) {
         sqlite3_db_config(db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
         sqlite3_busy_timeout(db, 2000);
-        s->suspicious = !looks_sound(db);
+        s->suspicious = se__wal_journal_check(s->from) != SE_OK || !looks_sound(db);
         copy_table(s, db, false);
         copy_table(s, db, true);
         copy_names(s, db);

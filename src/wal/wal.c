@@ -14,12 +14,14 @@
 
 #include "base/hash.h"
 #include "base/mem.h"
+#include "wal/journal.h"
 #include "wal/state.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* ---- the file and its lock ---- */
@@ -60,6 +62,18 @@ static se_result take_lock(struct wal *w)
     return r;
 }
 
+/* What SQLite would not mind: a file cut down to a few bytes is an empty one to it, a damaged journal a shorter one. */
+static se_result check_raw(const char *path)
+{
+    struct stat st;
+    if (stat(path, &st) == 0 && st.st_size > 0 && st.st_size < 512)
+        return se__error(SE_ERR_CORRUPT,
+                         "wal %s is damaged: it is cut off; `syncengine wal salvage` copies what "
+                         "is intact to a new file",
+                         path);
+    return se__wal_journal_check(path);
+}
+
 static se_result open_for_writing(struct wal *w, const char *path)
 {
     se_result r = se__wal_create_private(path);
@@ -69,6 +83,8 @@ static se_result open_for_writing(struct wal *w, const char *path)
         r = take_lock(w);
     if (r == SE_OK)
         r = se__wal_adopt(w->path);
+    if (r == SE_OK)
+        r = check_raw(w->path);
     if (r == SE_OK)
         r = se__wal_file_open(w->path, WAL_FILE_WRITE, &w->file);
     if (r == SE_OK)

@@ -88,7 +88,8 @@ se_item *item_of(const char *id, uint64_t version, const char *content)
 {
     char usual[400];
     snprintf(usual, sizeof usual, "%s@%llu", id, (unsigned long long)version);
-    return content ? item_bytes(id, version, content, strlen(content)) : item_bytes(id, version, usual, strlen(usual));
+    return content ? item_bytes(id, version, content, strlen(content))
+                   : item_bytes(id, version, usual, strlen(usual));
 }
 
 se_item *tombstone_of(const char *id, uint64_t version)
@@ -154,11 +155,13 @@ struct wal_stats stats_of(struct wal *w)
     return stats;
 }
 
-void drained(struct wal *w, unsigned partition, size_t items_max, char *text, size_t cap, bool give_back)
+void drained(struct wal *w, unsigned partition, size_t items_max, char *text, size_t cap,
+             bool give_back)
 {
     se_item **items;
     size_t n, at = 0;
-    cr_assert_eq(se__wal_drain_take(w, partition, items_max, SIZE_MAX, &items, &n), SE_OK, "%s", se_errmsg());
+    cr_assert_eq(se__wal_drain_take(w, partition, items_max, SIZE_MAX, &items, &n), SE_OK, "%s",
+                 se_errmsg());
     text[0] = '\0';
     for (size_t i = 0; i < n && at < cap; i++)
         at += (size_t)snprintf(text + at, cap - at, "%s%s@%llu", i ? " " : "", se_item_id(items[i]),

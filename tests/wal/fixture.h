@@ -38,6 +38,7 @@ struct wal_confirmed confirm_one(struct wal *w, const char *id, uint64_t version
 enum wal_place find_version(struct wal *w, const char *id, uint64_t *version);
 struct wal_stats stats_of(struct wal *w);
 /* "id@version" of each, joined by a blank, and given back to the drain or ended. */
-void drained(struct wal *w, unsigned partition, size_t items_max, char *text, size_t cap, bool give_back);
+void drained(struct wal *w, unsigned partition, size_t items_max, char *text, size_t cap,
+             bool give_back);
 
 #endif

@@ -133,7 +133,8 @@ Test(wal_append, groups_the_commits_of_many_threads)
     struct writer writers[WRITERS] = {0};
     for (unsigned i = 0; i < WRITERS; i++) {
         writers[i].number = i;
-        cr_assert_eq(se__thread_start(&writers[i].thread, "writer", write_many, &writers[i]), SE_OK);
+        cr_assert_eq(se__thread_start(&writers[i].thread, "writer", write_many, &writers[i]),
+                     SE_OK);
     }
     for (unsigned i = 0; i < 20; i++)
         cr_assert_eq(se__wal_tend(f.wal, i % 2), SE_OK);
@@ -151,9 +152,11 @@ Test(wal_append, limits_count_live_records_and_do_not_drift)
     uint64_t version = 0;
     f.options.items_max = 10;
     fixture_reopen(&f);
-    for (int round = 0; round < 300; round++) { /* one id rewritten: the older ones go with each confirmation */
+    for (int round = 0; round < 300;
+         round++) { /* one id rewritten: the older ones go with each confirmation */
         for (int i = 0; i < 10; i++)
-            cr_assert_eq(append_one(f.wal, "same", ++version, WAL_ACK), SE_OK, "round %d: %s", round, se_errmsg());
+            cr_assert_eq(append_one(f.wal, "same", ++version, WAL_ACK), SE_OK, "round %d: %s",
+                         round, se_errmsg());
         cr_assert_eq(append_one(f.wal, "same", version + 1, WAL_ACK), SE_ERR_BACKPRESSURE);
         cr_assert_eq(stats_of(f.wal).live_records, 10);
         confirm_one(f.wal, "same", version);
@@ -172,7 +175,8 @@ Test(wal_append, refuses_bytes_beyond_the_limit_and_changes_nothing)
     memset(content, 'x', sizeof content);
     f.options.bytes_max = 1000;
     fixture_reopen(&f);
-    se_item *items[] = {item_bytes("a", 1, content, sizeof content), item_bytes("b", 2, content, sizeof content)};
+    se_item *items[] = {item_bytes("a", 1, content, sizeof content),
+                        item_bytes("b", 2, content, sizeof content)};
     cr_assert_eq(se__wal_append(f.wal, items, 2, WAL_ACK, SE__FOREVER), SE_ERR_BACKPRESSURE);
     cr_assert_eq(find_version(f.wal, "a", &version), WAL_NOWHERE);
     cr_assert_eq(se__wal_append(f.wal, items, 1, WAL_ACK, SE__FOREVER), SE_OK);

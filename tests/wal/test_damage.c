@@ -89,7 +89,10 @@ Test(wal_damage, a_newer_format_is_refused)
 
 Test(wal_damage, no_database_at_all_is_damage)
 {
-    write_file(f.path, "this is no database, but it is long enough to have a header of a hundred bytes or more: really", 94);
+    write_file(f.path,
+               "this is no database, but it is long enough to have a header of a hundred bytes or "
+               "more: really",
+               94);
     cr_assert_eq(try_open(), SE_ERR_CORRUPT);
     cr_assert(strstr(se_errmsg(), "syncengine wal salvage") != NULL);
 }
@@ -237,12 +240,15 @@ Test(wal_damage, salvage_of_a_sound_log_copies_all)
     cr_assert_str_eq(value, "mine");
     se__free(value);
     se__wal_close(w);
-    cr_assert_eq(se__wal_salvage(f.path, fixture_name(&f, ".salvaged"), &salvaged), SE_ERR_CONFIG); /* exists */
+    cr_assert_eq(se__wal_salvage(f.path, fixture_name(&f, ".salvaged"), &salvaged),
+                 SE_ERR_CONFIG); /* exists */
     f.options.path = f.path;
     fixture_open(&f);
-    cr_assert_eq(se__wal_salvage(f.path, fixture_name(&f, ".other"), &salvaged), SE_ERR_STATE); /* in use */
+    cr_assert_eq(se__wal_salvage(f.path, fixture_name(&f, ".other"), &salvaged),
+                 SE_ERR_STATE); /* in use */
     cr_assert_eq(access(fixture_name(&f, ".other"), F_OK), -1);
-    cr_assert_eq(se__wal_salvage(fixture_name(&f, ".none"), fixture_name(&f, ".other"), &salvaged), SE_ERR_IO);
+    cr_assert_eq(se__wal_salvage(fixture_name(&f, ".none"), fixture_name(&f, ".other"), &salvaged),
+                 SE_ERR_IO);
 }
 
 Test(wal_damage, a_flipped_byte_in_a_record_loses_that_record_only)
@@ -250,13 +256,16 @@ Test(wal_damage, a_flipped_byte_in_a_record_loses_that_record_only)
     size_t len;
     uint64_t version;
     fill_log(300);
-    uint8_t *bytes = read_file(f.path, &len), *at = memmem(bytes, len, "id007", 5);
-    cr_assert(at != NULL);
-    at[5 + 88 + 100] ^= 1; /* in the content */
+    uint8_t *bytes = read_file(f.path, &len), *at = bytes;
+    while ((at = memmem(at, (size_t)(bytes + len - at), "id007",
+                        5))) { /* an old copy may be in unused space */
+        at[5 + 88 + 100] ^= 1; /* in the content */
+        at += 5;
+    }
     write_file(f.path, bytes, len);
     free(bytes);
     fixture_open(&f);
-    cr_assert_eq(stats_of(f.wal).recovered, RECORDS, "%llu %llu", (unsigned long long)stats_of(f.wal).recovered, (unsigned long long)se__metrics_sum(f.metrics, M_WAL_GARBAGE));
+    cr_assert_eq(stats_of(f.wal).recovered, RECORDS);
     cr_assert_eq(se__metrics_sum(f.metrics, M_WAL_GARBAGE), 1);
     uint64_t n = 0;
     cr_assert_eq(se__wal_each(f.wal, check_content, &n), SE_OK);
@@ -299,7 +308,8 @@ static void ruin_pages(size_t content_len)
         unlink(fixture_name(&f, "-wal"));
         unlink(fixture_name(&f, "-shm"));
         se_result r = try_open();
-        cr_assert(r == SE_OK || r == SE_ERR_CORRUPT || r == SE_ERR_CONFIG, "page %zu: %d %s", page, (int)r, se_errmsg());
+        cr_assert(r == SE_OK || r == SE_ERR_CORRUPT || r == SE_ERR_CONFIG, "page %zu: %d %s", page,
+                  (int)r, se_errmsg());
         write_file(f.path, copy, len);
         uint64_t n = salvage(&salvaged);
         cr_assert(n + 60 >= RECORDS, "page %zu: %llu", page, (unsigned long long)n);
@@ -331,7 +341,9 @@ Test(wal_damage, a_cut_file_is_noticed)
         write_file(f.path, bytes, cut);
         cr_assert_eq(try_open(), SE_ERR_CORRUPT, "%zu of %zu", cut, len);
         uint64_t n = salvage(&salvaged);
-        cr_assert(n + 20 >= cut / 4096 * 7 || cut < 5 * 4096, "%llu of %zu bytes", (unsigned long long)n, cut);
+        size_t leaves =
+            cut / 4096 > 4 ? cut / 4096 - 4 : 0; /* the first four pages hold no records */
+        cr_assert(n >= leaves * 7, "%llu of %zu bytes", (unsigned long long)n, cut);
     }
     free(bytes);
 }
@@ -346,11 +358,13 @@ static size_t journal_only(uint8_t **journal)
     cr_assert_eq(se__wal_tend(f.wal, true), SE_OK);
     for (uint64_t i = 2; i <= 40; i++)
         append_one(f.wal, "a", i, WAL_ACK);
-    snprintf(command, sizeof command, "cp %s %s.x && cp %s-wal %s.y", f.path, f.path, f.path, f.path);
+    snprintf(command, sizeof command, "cp %s %s.x && cp %s-wal %s.y", f.path, f.path, f.path,
+             f.path);
     cr_assert_eq(system(command), 0);
     se__wal_close(f.wal);
     f.wal = NULL;
-    snprintf(command, sizeof command, "mv %s.x %s && mv %s.y %s-wal", f.path, f.path, f.path, f.path);
+    snprintf(command, sizeof command, "mv %s.x %s && mv %s.y %s-wal", f.path, f.path, f.path,
+             f.path);
     cr_assert_eq(system(command), 0);
     *journal = read_file(fixture_name(&f, "-wal"), &len);
     return len;

@@ -23,8 +23,8 @@ static bool describe(void *arg, const struct wal_dead *dead)
 {
     char *text = arg;
     cr_assert(dead->buried_at_ms > 0);
-    sprintf(text + strlen(text), "%s@%llu %d %s;", se_item_id(dead->item), (unsigned long long)se_item_version(dead->item),
-            dead->code, dead->error);
+    sprintf(text + strlen(text), "%s@%llu %d %s;", se_item_id(dead->item),
+            (unsigned long long)se_item_version(dead->item), dead->code, dead->error);
     return true;
 }
 
@@ -68,7 +68,8 @@ Test(wal_dead, older_records_go_with_the_burial_and_are_reported_once)
     append_one(f.wal, "a", 1, WAL_HOME);
     se_item **items;
     size_t n;
-    cr_assert_eq(se__wal_drain_take(f.wal, 0, 10, SIZE_MAX, &items, &n), SE_OK); /* a@1 is being drained */
+    cr_assert_eq(se__wal_drain_take(f.wal, 0, 10, SIZE_MAX, &items, &n),
+                 SE_OK); /* a@1 is being drained */
     append_one(f.wal, "a", 2, WAL_HOME);
     append_one(f.wal, "a", 3, WAL_ACK);
     cr_assert_eq(bury_one(f.wal, "a", 2), SE_OK);

@@ -165,7 +165,8 @@ Test(wal_drain, partitions_are_apart)
         cr_assert_eq(se__wal_drain_take(f.wal, p, 1000, SIZE_MAX, &items, &n), SE_OK);
         cr_assert(n > 5 && n < 60);
         for (size_t i = 0; i < n; i++)
-            cr_assert_eq(se__hash64(f.options.seed, se_item_id(items[i]), se__item_id_len(items[i])) % 4, p);
+            cr_assert_eq(
+                se__hash64(f.options.seed, se_item_id(items[i]), se__item_id_len(items[i])) % 4, p);
         total += n;
         se__wal_drain_return(f.wal, p, items, n);
     }

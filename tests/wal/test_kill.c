@@ -75,7 +75,8 @@ struct known {
 };
 
 /* Reads what the child says until `reports` have come, kills it, and reads the rest. */
-static void watch_child(pid_t child, int from_child, unsigned reports, struct known *known, uint64_t *greatest)
+static void watch_child(pid_t child, int from_child, unsigned reports, struct known *known,
+                        uint64_t *greatest)
 {
     struct report r;
     bool killed = false;
@@ -92,7 +93,8 @@ static void watch_child(pid_t child, int from_child, unsigned reports, struct kn
     }
     int status;
     cr_assert_eq(waitpid(child, &status, 0), child);
-    cr_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL, "child ended by itself: %x", (unsigned)status);
+    cr_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL, "child ended by itself: %x",
+              (unsigned)status);
 }
 
 static void check_log(const struct known *known)
@@ -104,8 +106,9 @@ static void check_log(const struct known *known)
         snprintf(name, sizeof name, "id%u", id);
         enum wal_place place = find_version(f.wal, name, &version);
         if (known[id].acknowledged > known[id].confirmed)
-            cr_assert(place == WAL_RECOVERED && version >= known[id].acknowledged, "%s: %llu, acknowledged %llu", name,
-                      (unsigned long long)version, (unsigned long long)known[id].acknowledged);
+            cr_assert(place == WAL_RECOVERED && version >= known[id].acknowledged,
+                      "%s: %llu, acknowledged %llu", name, (unsigned long long)version,
+                      (unsigned long long)known[id].acknowledged);
     }
     se__wal_close(f.wal);
     f.wal = NULL;

@@ -74,7 +74,8 @@ static void replace_older(struct model_id *m, uint64_t version)
 {
     uint64_t owed = 0;
     for (size_t i = m->n; i > 0; i--) {
-        if (m->records[i - 1].version >= version || m->records[i - 1].kind == DEAD || m->records[i - 1].draining)
+        if (m->records[i - 1].version >= version || m->records[i - 1].kind == DEAD ||
+            m->records[i - 1].draining)
             continue;
         owed += m->records[i - 1].owed + (m->records[i - 1].kind == HOME);
         remove_at(m, i - 1);
@@ -124,7 +125,8 @@ static void check_confirm(unsigned id, uint64_t version)
         if (m->records[i - 1].version > version)
             continue;
         expected.superseded += (unsigned)m->records[i - 1].owed;
-        expected.superseded += m->records[i - 1].kind == HOME && m->records[i - 1].version < version;
+        expected.superseded +=
+            m->records[i - 1].kind == HOME && m->records[i - 1].version < version;
         expected.was_home |= m->records[i - 1].kind == HOME && m->records[i - 1].version == version;
         expected.dead_gone |= m->records[i - 1].kind == DEAD;
         remove_at(m, i - 1);
@@ -183,7 +185,8 @@ static void bury(unsigned id, uint64_t version)
     for (size_t i = m->n; i > 0; i--) {
         if (m->records[i - 1].version > version)
             continue;
-        owed += m->records[i - 1].owed + (m->records[i - 1].version < version && m->records[i - 1].kind != ACK);
+        owed += m->records[i - 1].owed +
+                (m->records[i - 1].version < version && m->records[i - 1].kind != ACK);
         remove_at(m, i - 1);
     }
     add(m, version, DEAD);
