@@ -250,6 +250,8 @@ void se__l1_put(struct l1 *map, uint64_t hash, se_item *item, struct l1_ticket *
         kept = publish(map, s, e, hash, item, ticket, how, &victims, &left);
     se__mutex_unlock(&s->lock);
     se__l1_free_victims(victims);
+    if (result->renew)
+        return; /* the ticket is for the next try */
     if (result->stored != L1_STORED)
         se__free(ticket->entry);
     se__l1_settle(map, ticket, kept);

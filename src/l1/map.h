@@ -100,12 +100,12 @@ struct l1_put_result {
     bool dead_replaced;/* STORED: a DEAD item was replaced */
     bool winner_dirty; /* STALE: the newer item is not yet in its home tier */
     bool renew;        /* STALE, renewable: nothing newer is here, but something newer may have been. Nobody supersedes this write: it needs a
-                          version above `winner` and another try, or it is lost */
+                          version above `winner` and another try with the same ticket, or it is lost */
     uint64_t winner;   /* STALE, CONFLICT: the version that is there (0: none) */
 };
-/* Publishes item (borrowed: the map takes a reference of its own) under the version guard and queues it. Uses the ticket up in any case. Cannot fail otherwise. If the id is of
- * an entry whose version is not below the item's because the clock could not know it (a load), the caller takes a version above
- * `winner` and tries again. */
+/* Publishes item (borrowed: the map takes a reference of its own) under the version guard and queues it. Uses the ticket up, except
+ * with `renew`. Cannot fail otherwise. If the id is of an entry whose version is not below the item's because the clock could not know it
+ * (a load), the caller takes a version above `winner` and tries again. */
 void se__l1_put(struct l1 *map, uint64_t hash, se_item *item, struct l1_ticket *ticket, const struct l1_put *how,
                 struct l1_put_result *result);
 

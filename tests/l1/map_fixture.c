@@ -89,6 +89,9 @@ struct l1_put_result put_item(struct fixture *f, se_item *item, const struct l1_
     cr_assert_eq(se__l1_prepare(f->map, strlen(id), se__item_size(item), &ticket), SE_OK, "%s",
                  se_errmsg());
     se__l1_put(f->map, hash_of(f, id), item, &ticket, how, &result);
+    if (result.renew)
+        se__l1_cancel(f->map, &ticket);
+    cr_assert(ticket.bytes == 0 && !ticket.entry, "used up");
     return result;
 }
 

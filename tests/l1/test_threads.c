@@ -95,34 +95,34 @@ static se_item *take(struct partition *p, uint64_t *first_ms)
     return node ? se__l1_take(w.map, node) : NULL;
 }
 
-/* One write with a new version. Returns false if it has to be tried again with a newer one. */
-static bool try_write(unsigned i, size_t len)
+/* One try with a new version and the same ticket. Returns false if there has to be another. */
+static bool try_put(unsigned i, size_t len, struct l1_ticket *ticket)
 {
     char name[16];
     id_name(i, name);
-    struct l1_ticket ticket;
-    struct l1_put_result r = {.stored = L1_CONFLICT};
     uint64_t v = atomic_fetch_add(&w.version, 1) + 1;
     se_item *item = v % 7 == 0 ? make_tombstone(name, v) : make_item(name, v, len);
-    if (se__l1_prepare(w.map, strlen(name), se__item_size(item), &ticket) != SE_OK) {
-        atomic_fetch_add(&w.refused, 1);
-        se__pause_ms(1); /* as a throttled writer does */
-    } else if (v % 11 == 0) {
-        se__l1_cancel(w.map, &ticket);
-    } else {
-        struct l1_put how = {.dirty = true, .renewable = true};
-        se__l1_put(w.map, se__l1_hash(w.map, name, strlen(name)), item, &ticket, &how, &r);
-        if (r.stored == L1_STORED)
-            raise_to(&w.acked[i], v);
-        atomic_fetch_add(r.renew ? &w.renewed : &w.stale, r.stored != L1_STORED);
-    }
+    struct l1_put how = {.dirty = true, .renewable = true};
+    struct l1_put_result r;
+    se__l1_put(w.map, se__l1_hash(w.map, name, strlen(name)), item, ticket, &how, &r);
+    if (r.stored == L1_STORED)
+        raise_to(&w.acked[i], v);
+    atomic_fetch_add(r.renew ? &w.renewed : &w.stale, r.stored != L1_STORED);
     se_item_release(item);
     return !r.renew;
 }
 
-static void write_one(unsigned i, size_t len)
+static void write_one(unsigned i, size_t len, bool cancelled)
 {
-    while (!try_write(i, len)) {
+    struct l1_ticket ticket;
+    if (se__l1_prepare(w.map, 16, se__item_size_for(16, 0, len), &ticket) != SE_OK) {
+        atomic_fetch_add(&w.refused, 1);
+        se__pause_ms(1); /* as a throttled writer does */
+    } else if (cancelled) {
+        se__l1_cancel(w.map, &ticket);
+    } else {
+        while (!try_put(i, len, &ticket)) {
+        }
     }
 }
 
@@ -131,7 +131,8 @@ static void writer(void *arg)
     uint64_t random = (uint64_t)(uintptr_t)arg;
     for (unsigned n = 0; n < WRITES; n++) {
         uint64_t r = next_random(&random);
-        write_one((unsigned)(r % 3 ? r % 20 : (r >> 8) % IDS), (r >> 32) % 300);
+        write_one((unsigned)(r % 3 ? r % 20 : (r >> 8) % IDS), (r >> 32) % 300,
+                  (r >> 50) % 11 == 0);
     }
     atomic_fetch_sub(&w.writers_left, 1);
 }
