@@ -310,7 +310,7 @@ static void do_restart(struct run *r)
 {
     cr_assert_eq(se_close(r->e, 20000), SE_OK, SAY(r, "close"));
     r->e = bed_open(&r->bed);
-    r->unsure = r->sql_down;
+    r->unsure = true; /* it may have opened before the database was attached */
 }
 
 static void toggle_sql(struct run *r)

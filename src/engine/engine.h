@@ -60,7 +60,7 @@ struct se_engine {
 
     _Atomic uint64_t payload_max;   /* max_payload_bytes, lowered at connect */
     _Atomic int pressure_level;     /* se_pressure; relaxed: advisory */
-    _Atomic uint32_t pressure_turn; /* writes since the last computation; relaxed */
+    _Atomic uint32_t pressure_turn; /* writes and KiB so far; relaxed */
     atomic_bool skew_seen;          /* a version far ahead of the clock was seen; relaxed */
     struct se__mutex shut_lock;     /* guards the three below */
     struct se__cond shut_changed;
@@ -166,8 +166,8 @@ void se__see_version(se_engine *e, uint64_t version);
 
 /* ---- health.c ---- */
 se_pressure se__pressure_now(se_engine *e, double *p); /* computed afresh */
-/* For a writer: delays it or refuses. Recomputes every 64th write, or each while the level is WARN and above. */
-SE_NODISCARD se_result se__pressure_admit(se_engine *e);
+/* For a writer: delays it or refuses. Recomputes every 64 writes or KiB, and each time while the level is WARN and above. */
+SE_NODISCARD se_result se__pressure_admit(se_engine *e, size_t writes, size_t bytes);
 void se__health_gauges(se_engine *e); /* brings all gauges up to date */
 
 #endif

@@ -6,7 +6,7 @@
 
 #define RETRY_MIN_MS 10u
 #define RETRY_MAX_MS 1000u
-#define RECOMPUTE_MASK 63u
+#define RECOMPUTE_UNITS 64u /* a write is one unit and one more a KiB */
 
 /* ---- pressure ---- */
 
@@ -56,12 +56,14 @@ static se_pressure last_level(const se_engine *e)
                                              memory_order_relaxed); /* advisory */
 }
 
-se_result se__pressure_admit(se_engine *e)
+se_result se__pressure_admit(se_engine *e, size_t writes, size_t bytes)
 {
-    uint32_t turn =
-        atomic_fetch_add_explicit(&e->pressure_turn, 1, memory_order_relaxed); /* only spaces out */
+    uint32_t units = (uint32_t)(writes + bytes / 1024);
+    uint32_t before =
+        atomic_fetch_add_explicit(&e->pressure_turn, units, memory_order_relaxed); /* only spaces out */
+    bool due = before / RECOMPUTE_UNITS != (before + units) / RECOMPUTE_UNITS;
     se_pressure level = last_level(e);
-    if ((turn & RECOMPUTE_MASK) != 0 && level < SE_PRESSURE_WARN)
+    if (!due && level < SE_PRESSURE_WARN)
         return SE_OK;
     double p;
     level = se__pressure_now(e, &p);

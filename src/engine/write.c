@@ -319,7 +319,10 @@ se_result se__write_publish(se_engine *e, struct write *writes, size_t n, uint64
                             size_t *failed)
 {
     *failed = n;
-    se_result r = se__pressure_admit(e);
+    size_t bytes = 0;
+    for (size_t i = 0; i < n; i++)
+        bytes += se__item_size(writes[i].item);
+    se_result r = se__pressure_admit(e, n, bytes);
     if (r == SE_OK)
         r = reserve(e, writes, n, failed);
     if (r != SE_OK) {
