@@ -60,7 +60,7 @@ static void spoil(struct db_value *v)
         *v = (struct db_value){.type = DB_NULL};
         break;
     case 1:
-        *v = se__db_int(((int64_t)rand() << 33) ^ rand());
+        *v = se__db_int((int64_t)((uint64_t)rand() << 33) ^ rand());
         break;
     case 2:
         *v = se__db_blob(junk, (size_t)rand() % sizeof junk);
