@@ -21,6 +21,11 @@ static void name(char *id, size_t cap, unsigned i)
     snprintf(id, cap, "id:%05u", i);
 }
 
+static bool is_suspect(const char *id)
+{
+    return se__suspects_has(rig.suspects, se__l1_hash(rig.l1, id, strlen(id)));
+}
+
 /* ---- the way home ---- */
 
 Test(flush_worker, brings_writes_and_deletes_home)
@@ -148,7 +153,9 @@ Test(flush_worker, each_ids_versions_reach_home_and_l2_in_order)
         char id[32];
         for (unsigned i = 0; i < BUSY_IDS; i++) {
             name(id, sizeof id, i);
-            cr_assert_eq(fake_tier_version(tiers[t], id, NULL), rig_read(&rig, id));
+            /* A copy that found L2's queue full is missing there, and known to be. */
+            bool missed = tiers[t] == rig.cache && is_suspect(id);
+            cr_assert(missed || fake_tier_version(tiers[t], id, NULL) == rig_read(&rig, id));
         }
     }
     cr_assert_eq(rig_queued(&rig), 0);
@@ -220,11 +227,6 @@ Test(flush_worker, l2_gets_what_the_route_says_after_the_home_tier)
         cr_assert_eq(kind, table[i].cache);
     }
     cr_assert_eq(se__suspects_count(rig.suspects), 0);
-}
-
-static bool is_suspect(const char *id)
-{
-    return se__suspects_has(rig.suspects, se__l1_hash(rig.l1, id, strlen(id)));
 }
 
 Test(flush_worker, a_hung_l2_holds_up_nobody_and_leaves_suspects)
@@ -500,6 +502,37 @@ Test(flush_worker, flush_times_out_while_the_home_tier_hangs)
     se__worker_stats(rig.worker, &stats);
     cr_assert_eq(stats.queued, 1);
     cr_assert_gt(stats.oldest_dirty_ms, 0);
+}
+
+static bool is_tried(void *arg)
+{
+    (void)arg;
+    return rig_count(&rig, M_FLUSH_BATCHES_RETRY) > 0;
+}
+
+static struct worker_stats stats_now(void)
+{
+    struct worker_stats stats;
+    se__worker_stats(rig.worker, &stats);
+    return stats;
+}
+
+Test(flush_worker, what_is_put_back_keeps_its_age_and_its_place)
+{
+    rig_open(&rig, &(struct rig_options){.age_ms_max = 3600000, .open_ms = 3600000});
+    fake_tier_set_down(rig.home, true);
+    rig_put(&rig, "z", "older"); /* the ids' order is the other way round */
+    uint64_t first_ms = stats_now().oldest_dirty_ms;
+    while (se__mono_ms() <= first_ms)
+        se__pause_ms(1);
+    rig_put(&rig, "a", "newer");
+    bool all_home;
+    cr_assert_eq(se__worker_flush(rig.worker, se__deadline_in(1), &all_home), SE_ERR_TIMEOUT);
+    cr_assert(rig_await(is_tried, NULL));
+    while (stats_now().in_flight)
+        se__pause_ms(1);
+    cr_assert_eq(stats_now().queued, 2);
+    cr_assert_eq(stats_now().oldest_dirty_ms, first_ms);
 }
 
 Test(flush_worker, stop_flushes_what_waits_and_l2_too)
