@@ -195,7 +195,7 @@ static bool fill_one(const struct op *op, se_item *item, const struct redis_leas
                           .id_len = se__item_id_len(item),
                           .header_len = RECORD_HEADER_SIZE,
                           .item = item,
-                          .life = se__life_of(item, kind, now_wall_ms)};
+                          .life = se__life_of(op->r, item, kind, now_wall_ms)};
     se__record_encode_lease(swap->id, swap->id_len, op->generation, lease->token, swap->header);
     return true;
 }
@@ -377,14 +377,14 @@ struct tier_reply se__redis_void(struct redis *r, const char *const *ids, size_t
  * record is a miss for every reader and must not hold up a write. Rare (a write is refused only in races between engines), so a
  * round trip for each refusal is cheap.
  */
-static bool heal_one(const struct tier_write *write, const struct peek *peek, int64_t now_wall_ms,
-                     struct swap *swap)
+static bool heal_one(const struct op *op, const struct tier_write *write, const struct peek *peek,
+                     int64_t now_wall_ms, struct swap *swap)
 {
     struct record rec;
     if (peek->len == 0 || se__reply_header(peek->bytes, peek->len, peek->id, peek->id_len, &rec))
         return false;
     *swap = (struct swap){.item = write->item,
-                          .life = se__life_of(write->item, write->kind, now_wall_ms)};
+                          .life = se__life_of(op->r, write->item, write->kind, now_wall_ms)};
     expect(swap, peek);
     return true;
 }
@@ -399,7 +399,7 @@ static void heal_all(struct op *op, struct tier_write **writes, struct peek *pee
                                  .id_len = se__item_id_len(writes[i]->item)};
     peek_all(op, peeks, n);
     for (size_t i = 0; i < n && se__op_ok(op); i++)
-        if (heal_one(writes[i], &peeks[i], now_wall_ms, &swaps[count]))
+        if (heal_one(op, writes[i], &peeks[i], now_wall_ms, &swaps[count]))
             writes[count++] = writes[i];
     swap_all(op, swaps, count);
     for (size_t i = 0; i < count; i++)

@@ -28,6 +28,7 @@ struct redis {
     uint32_t timeout_ms;
     unsigned workers;
     bool home;
+    uint64_t tombstone_ms;
     struct se__log log;
 
     struct pool *readers, *writers;
@@ -92,15 +93,17 @@ struct life {
     enum record_kind kind;
     uint64_t px;
 };
-struct life se__life_of(const se_item *item, enum record_kind kind, int64_t now_wall_ms);
+struct life se__life_of(const struct redis *r, const se_item *item, enum record_kind kind, int64_t now_wall_ms);
 /* Appends the record as one argument, and its life as another. */
 void se__put_record(struct resp *c, const se_item *item, struct life life, uint64_t generation);
 
 /* A LEASE lives this long: longer than any read takes, so short that a reader who died keeps an id out of Redis only briefly.
  * It protects nothing by its age: a fill needs the very token. */
 #define LEASE_PX_MS 30000u
-/* TOMBSTONE and FLOOR: twice the longest time for which a script call may still act. */
+/* TOMBSTONE and FLOOR: twice the longest time for which a script call may still act. Where Redis is the home, a tombstone is all
+ * that is left to tell of a delete, also to an engine that drains its WAL much later. */
 #define MARK_PX_MS (2u * SCRIPT_AHEAD_MS_MAX)
+#define HOME_TOMBSTONE_PX_MS 86400000u
 
 /* The other modules' tier operations. */
 struct tier_reply se__redis_list(void *tier, const char *prefix, struct tier_ids *ids, uint64_t deadline_ms);

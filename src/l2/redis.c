@@ -11,6 +11,9 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Redis refuses a life that overflows its clock; a hundred years are no limit. */
+#define PX_MAX (UINT64_C(100) * 366 * 86400 * 1000)
+
 /* ---- connections ---- */
 
 static void meet(struct redis *r, const char *identity)
@@ -137,12 +140,15 @@ static se_result redis_prepare(void *tier, uint64_t deadline_ms)
 
 /* ---- write ---- */
 
-struct life se__life_of(const se_item *item, enum record_kind kind, int64_t now_wall_ms)
+struct life se__life_of(const struct redis *r, const se_item *item, enum record_kind kind,
+                        int64_t now_wall_ms)
 {
     uint64_t px = se__item_cache_ttl_ms(item);
     int64_t end_ms = se__item_expires_at_ms(item);
     if (kind == RECORD_ITEM && se__item_deleted(item))
         kind = RECORD_TOMBSTONE;
+    if (kind == RECORD_TOMBSTONE)
+        return (struct life){.kind = kind, .px = r->tombstone_ms};
     if (kind != RECORD_ITEM)
         return (struct life){.kind = kind, .px = MARK_PX_MS};
     /* Not stored with a life of nothing: the key would be gone, and an older put could come back. */
@@ -150,8 +156,7 @@ struct life se__life_of(const se_item *item, enum record_kind kind, int64_t now_
         return (struct life){.kind = RECORD_FLOOR, .px = MARK_PX_MS};
     if (end_ms != 0 && (px == 0 || (uint64_t)(end_ms - now_wall_ms) < px))
         px = (uint64_t)(end_ms - now_wall_ms);
-    /* Redis refuses a life that overflows its clock; a hundred years are no limit. */
-    if (px > UINT64_C(100) * 366 * 86400 * 1000)
+    if (px > PX_MAX)
         px = 0;
     return (struct life){.kind = RECORD_ITEM, .px = px};
 }
@@ -189,7 +194,8 @@ static void write_put(void *arg, size_t i, struct resp *c)
 {
     struct write_job *j = arg;
     const struct tier_write *w = &j->writes[i];
-    se__put_record(c, w->item, se__life_of(w->item, w->kind, j->now_wall_ms), j->op->generation);
+    se__put_record(c, w->item, se__life_of(j->op->r, w->item, w->kind, j->now_wall_ms),
+                   j->op->generation);
 }
 
 static bool write_take(void *arg, size_t i, const redisReply *result)
@@ -348,6 +354,15 @@ static bool copy_text(const char *from, char **to)
     return *to || !from;
 }
 
+static uint64_t tombstone_life(const struct redis_options *o)
+{
+    uint64_t px = o->tombstone_ms;
+    if (px == 0)
+        px = o->home ? HOME_TOMBSTONE_PX_MS : MARK_PX_MS;
+    px = px < MARK_PX_MS ? MARK_PX_MS : px;
+    return px < PX_MAX ? px : PX_MAX;
+}
+
 static se_result copy_options(struct redis *r, const struct redis_options *o)
 {
     const struct url *u = o->url;
@@ -364,6 +379,7 @@ static se_result copy_options(struct redis *r, const struct redis_options *o)
     r->timeout_ms = o->timeout_ms;
     r->workers = o->workers;
     r->home = o->home;
+    r->tombstone_ms = tombstone_life(o);
     if (o->log)
         r->log = *o->log;
     return SE_OK;

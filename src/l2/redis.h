@@ -5,7 +5,8 @@
  * read-through, voiding, generations. Formats: item/record.h; scripts: l2/scripts.h; page: docs/l2.md.
  *
  * Laws kept here
- *   - an item's key is never deleted: ITEM, TOMBSTONE, FLOOR or LEASE; a LEASE expires after 30 s, TOMBSTONE and FLOOR after 10 minutes
+ *   - an item's key is never deleted: ITEM, TOMBSTONE, FLOOR or LEASE; a LEASE expires after 30 s, TOMBSTONE (unless `tombstone_ms` says
+ *     otherwise) and FLOOR after 10 minutes
  *   - every script call carries a deadline in the server's own time and does nothing after it
  *   - a record of another generation, and bytes that do not decode, are misses and may be overwritten by any write
  *   - engine keys are `<prefix>\x01...`: no id may contain a control byte
@@ -31,6 +32,7 @@ struct redis_options {
     unsigned read_connections, workers;
     bool home;             /* no L3: generation 0, every server is accepted, deletes are TOMBSTONEs all the same */
     const struct se__log *log;
+    uint64_t tombstone_ms; /* life of a TOMBSTONE; 0: 10 minutes, with `home` a day; never less than 10 minutes */
 };
 
 /* Connects lazily. */

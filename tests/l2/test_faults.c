@@ -223,6 +223,9 @@ Test(l2_faults, a_home_accepts_every_server)
     cr_assert_eq(l2_put(&home, l2_item("a", "x", 1), RECORD_ITEM), TIER_STORED);
     cr_assert(l2_holds(&home, "a", "x", 1));
     cr_assert_eq(se__redis_generation(home.redis), 0u);
+    /* A tombstone is all that tells of a delete here: it lives for a day. */
+    cr_assert_eq(l2_put(&home, l2_tombstone("a", 2), RECORD_TOMBSTONE), TIER_STORED);
+    cr_assert(l2_pttl(&home, "a") > 86000000);
     l2_close(&home);
 }
 
