@@ -205,9 +205,11 @@ static void put(se_engine *e, struct write *w, struct l1_put_result *result)
         .expected_version = w->expected_version,
         .expected_epoch = w->expected_epoch,
         .now_wall_ms = se__wall_ms(),
+        .renewable = w->expect == L1_EXPECT_ANY,
     };
     se__l1_put(e->l1, w->hash, w->item, &w->ticket, &how, result);
-    w->ticket.bytes = 0;
+    if (!result->renew)
+        w->ticket.bytes = 0;
 }
 
 /* After its insurance record was written for nothing: a newer write is there already. */
@@ -255,24 +257,34 @@ static se_result append_before(se_engine *e, struct write *writes, size_t n, uin
     return SE_OK; /* accepted: it may still happen */
 }
 
-/* A single unconditional write whose id an outside version has outrun gets another version, and another record. */
+/* The write cannot stand with the version it has: one from outside is above it, or a newer write may have come and gone since. */
+static bool must_renew(const se_engine *e, const struct l1_put_result *put)
+{
+    return put->renew || outrun(e, put);
+}
+
+/* Another version, and another record in the WAL. False: there is no room for it; the write counts as superseded by what is there. */
+static bool renew(se_engine *e, struct write *w, uint64_t above, uint64_t deadline_ms)
+{
+    drop_insurance(e, w);
+    unwatch(e, w);
+    take_version(e, w, above);
+    if (!w->ticket.bytes && se__l1_prepare(e->l1, se__item_id_len(w->item), se__item_size(w->item),
+                                           &w->ticket) != SE_OK)
+        return false;
+    if (w->ack == SE_ACK_WAL && append(e, w, 1, deadline_ms) != SE_OK)
+        w->wal_pending = true;
+    watch(e, w);
+    return true;
+}
+
 static void publish_one(se_engine *e, struct write *w, uint64_t deadline_ms)
 {
     struct l1_put_result result;
     watch(e, w);
     put(e, w, &result);
-    while (outrun(e, &result)) {
-        drop_insurance(e, w);
-        unwatch(e, w);
-        take_version(e, w, result.winner);
-        if (se__l1_prepare(e->l1, se__item_id_len(w->item), se__item_size(w->item), &w->ticket) !=
-            SE_OK)
-            break; /* the put counts as superseded by the version that is there */
-        if (w->ack == SE_ACK_WAL && append(e, w, 1, deadline_ms) != SE_OK)
-            w->wal_pending = true;
-        watch(e, w);
+    while (must_renew(e, &result) && renew(e, w, result.winner, deadline_ms))
         put(e, w, &result);
-    }
     account(e, &result);
     if (result.stored == L1_STALE) {
         drop_insurance(e, w);
