@@ -263,11 +263,24 @@ static bool must_renew(const se_engine *e, const struct l1_put_result *put)
     return put->renew || outrun(e, put);
 }
 
+static bool own_item(struct write *w)
+{
+    const char *state = se__item_is_default_state(w->item) ? NULL : se_item_state(w->item);
+    se_item *copy = se__item_with_state(w->item, state, 0, 0);
+    if (copy) {
+        se_item_release(w->item);
+        w->item = copy;
+    }
+    return copy != NULL;
+}
+
 /* Another version, and another record in the WAL. False: there is no room for it; the write counts as superseded by what is there. */
 static bool renew(se_engine *e, struct write *w, uint64_t above, uint64_t deadline_ms)
 {
     drop_insurance(e, w);
     unwatch(e, w);
+    if (w->wal_pending && !own_item(w)) /* the WAL may still be encoding the one it has */
+        return false;
     take_version(e, w, above);
     if (!w->ticket.bytes && se__l1_prepare(e->l1, se__item_id_len(w->item), se__item_size(w->item),
                                            &w->ticket) != SE_OK)
