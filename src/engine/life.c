@@ -171,6 +171,7 @@ static se_result open_redis(se_engine *e, bool home, struct tier *tier)
         .read_connections = c->read_connections,
         .workers = e->partitions,
         .home = home,
+        .tombstone_ms = home ? (uint64_t)c->tombstone_retention_s * 1000 : 0,
         .log = &e->settings.log,
     };
     return se__redis_open(&options, tier, &e->redis);
