@@ -362,9 +362,10 @@ static void note_well(struct worker *w)
     w->flush_after_ms = 0;
 }
 
-static void note_unwell(struct worker *w)
+/* Where some of a batch was stored the tier is not down: the rest is tried again soon. */
+static void note_unwell(struct worker *w, bool progress)
 {
-    w->failures++;
+    w->failures = progress ? 1 : w->failures + 1;
 }
 
 /* Returns how many items are still open after all that could take them was asked. */
@@ -383,7 +384,7 @@ static size_t bring_home(struct worker *w, bool ask_home, size_t *open)
     if (reply.fault == TIER_FINE)
         note_well(w);
     else
-        note_unwell(w);
+        note_unwell(w, *open < b->n);
     return *open ? move_to_wal(w) : 0;
 }
 

@@ -56,35 +56,42 @@ static size_t settle(struct worker *w, size_t n)
     return open;
 }
 
-/* Returns whether the drain may go on at once. */
-static bool drain_items(struct worker *w, se_item **items, size_t n)
+/* Returns how many could not be handed on. */
+static size_t drain_items(struct worker *w, se_item **items, size_t n)
 {
     fill_writes(w, items, n);
     (void)se__flush_home(w, n); /* the fates say it all */
-    if (settle(w, n) == 0) {
+    size_t open = settle(w, n);
+    if (open == 0)
         se__wal_drain_done(w->o.wal, w->o.number, items, n);
-        return true;
+    else
+        se__wal_drain_return(w->o.wal, w->o.number, items,
+                             n); /* those confirmed are gone: the rest is drainable again */
+    return open;
+}
+
+static void note(struct worker *w, bool fine, bool progress)
+{
+    if (fine) {
+        w->drain_failures = 0;
+        w->flush_after_ms = 0; /* what was put back may try at once, too */
+    } else {
+        w->drain_failures = progress ? 1 : w->drain_failures + 1;
+        w->drain_after_ms = se__flush_retry_at(w, w->drain_failures);
     }
-    se__wal_drain_return(w->o.wal, w->o.number, items,
-                         n); /* those confirmed are gone: the rest is drainable again */
-    return false;
 }
 
 void se__flush_drain(struct worker *w)
 {
     se_item **items = NULL;
-    size_t n = 0;
+    size_t n = 0, open = 0;
     w->drain_turn = false;
     se__flush_drain_begins(w);
     se_result r = se__wal_drain_take(w->o.wal, w->o.number, w->o.drain_items, w->o.limits.bytes_max,
                                      &items, &n);
-    bool fine = r == SE_OK && n > 0 && drain_items(w, items, n);
-    if (fine) {
-        w->drain_failures = 0;
-        w->flush_after_ms = 0; /* what was put back may try at once, too */
-    } else {
-        w->drain_failures++;
-        w->drain_after_ms = se__flush_retry_at(w, w->drain_failures);
-    }
+    if (r == SE_OK && n > 0)
+        open = drain_items(w, items, n);
+    bool fine = r == SE_OK && n > 0 && open == 0;
+    note(w, fine, open < n);
     se__flush_drain_ends(w, !fine);
 }

@@ -1,12 +1,14 @@
 /*
  * split.c - halving, left to right, so that refused records are met in the order of their ids.
  *
- * k bad records among n cost about 2 k log2(n / k) attempts beside the first. A backend that refuses everything costs
- * log2(n) + 2 * SPLIT_ROW_MAX attempts before it is recognised.
+ * k bad records among n cost about 2 k log2(n / k) attempts beside the first. A backend that refuses everything is recognised after
+ * log2(n) + 2 * SPLIT_ROW_MAX attempts. From then on nothing is halved any more, but every range that is still open is tried
+ * once: where the trouble is that of some records after all, the others get past them.
  */
 #include "flush/split.h"
 
 #include <stdio.h>
+#include <string.h>
 
 enum {
     SPLIT_ROW_MAX = 10,      /* more refused in a row with one number: the server's trouble */
@@ -21,6 +23,9 @@ struct split {
     size_t n;
     struct tier_reply (*attempt)(void *arg, struct tier_write *writes, size_t n);
     void *arg;
+    bool systemic; /* refusals are the server's: nothing is halved any more */
+    int code;      /* then: theirs */
+    char error[sizeof((struct split_item *)0)->error];
 };
 
 static size_t dead_with(const struct split *s, int code)
@@ -38,7 +43,7 @@ static bool is_systemic(const struct split *s)
     return s->n >= SPLIT_SHARE_MIN && dead_with(s, s->run->code) * 100 > s->n * SPLIT_SHARE_PERCENT;
 }
 
-static struct tier_reply one_refused(struct split *s, size_t at, struct tier_reply reply)
+static void one_refused(struct split *s, size_t at, struct tier_reply reply)
 {
     struct split_item *fate = &s->fates[at];
     fate->fate = SPLIT_DEAD;
@@ -48,9 +53,11 @@ static struct tier_reply one_refused(struct split *s, size_t at, struct tier_rep
         s->run->n++;
     else
         *s->run = (struct split_run){.code = reply.code, .n = 1};
-    if (is_systemic(s))
-        return (struct tier_reply){.fault = TIER_UNWELL, .code = reply.code};
-    return se__tier_fine();
+    if (!is_systemic(s))
+        return;
+    s->systemic = true;
+    s->code = reply.code;
+    memcpy(s->error, fate->error, sizeof s->error);
 }
 
 static void range_done(struct split *s, size_t from, size_t n)
@@ -60,6 +67,7 @@ static void range_done(struct split *s, size_t from, size_t n)
     s->run->n = 0;
 }
 
+/* Anything but TIER_FINE ends the call at once. */
 static struct tier_reply write_range(struct split *s, size_t from, size_t n)
 {
     struct tier_reply reply = s->attempt(s->arg, s->writes + from, n);
@@ -67,12 +75,20 @@ static struct tier_reply write_range(struct split *s, size_t from, size_t n)
         range_done(s, from, n);
     if (reply.fault != TIER_REFUSED)
         return reply;
-    if (n == 1)
-        return one_refused(s, from, reply);
+    if (n == 1 && !s->systemic)
+        one_refused(s, from, reply);
+    if (n == 1 || s->systemic)
+        return se__tier_fine();
     reply = write_range(s, from, n / 2);
     if (reply.fault != TIER_FINE)
         return reply;
     return write_range(s, from + n / 2, n - n / 2);
+}
+
+static struct tier_reply systemic_reply(const struct split *s)
+{
+    se__error(SE_ERR_BACKEND, "%s (it refuses too many records for that to be theirs)", s->error);
+    return (struct tier_reply){.fault = TIER_UNWELL, .code = s->code};
 }
 
 /* A call that ends in a fault buries nobody: the refusals may have been the first signs of it. */
@@ -95,6 +111,8 @@ struct tier_reply se__split_write_on(
     struct split s = {
         .run = run, .writes = writes, .fates = fates, .n = n, .attempt = attempt, .arg = arg};
     struct tier_reply reply = write_range(&s, 0, n);
+    if (reply.fault == TIER_FINE && s.systemic)
+        reply = systemic_reply(&s);
     if (reply.fault != TIER_FINE)
         spare_the_dead(fates, n);
     return reply;

@@ -4,6 +4,7 @@
  * Pure driver over a callback that tries one range in one transaction. A range that is refused is halved until the record is alone; it is then a
  * dead letter. More than 10 records in a row, or 5 % of a batch of at least 200, refused with one error number is the server's trouble (a dropped column, a lost
  * privilege): the whole call ends UNWELL and nobody is dead (those already stored stay stored: repeating is harmless).
+ * What is not yet tried then is still tried once, range by range and without halving, so that good records get past a cluster of bad ones.
  *
  * Threads: caller-serialised.  Memory: owns nothing; no recursion deeper than log2(n).
  */

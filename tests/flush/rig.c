@@ -298,14 +298,3 @@ uint64_t rig_read(struct rig *r, const char *id)
     uint64_t home = fake_tier_version(r->home, id, NULL);
     return in_wal > home ? in_wal : home;
 }
-
-bool rig_await(bool (*holds)(void *arg), void *arg)
-{
-    uint64_t deadline_ms = SOON;
-    while (!holds(arg)) {
-        if (se__deadline_left(deadline_ms) == 0)
-            return false;
-        se__pause_ms(1);
-    }
-    return true;
-}

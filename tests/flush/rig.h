@@ -61,9 +61,6 @@ uint64_t rig_count(struct rig *r, enum metric which);
 bool rig_balanced(struct rig *r);
 /* Version that a read would find: L1, the WAL, the home tier. */
 uint64_t rig_read(struct rig *r, const char *id);
-/* Waits until the condition holds; false after 60 s. For what nobody signals. */
-bool rig_await(bool (*holds)(void *arg), void *arg);
-
 #define SOON se__deadline_in(60000)
 
 #endif
