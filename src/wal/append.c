@@ -113,10 +113,11 @@ static enum outcome move_group(struct wal *w, struct request *group, uint64_t ce
     char first[160];
     sqlite3_snprintf(sizeof first, first, "%s", se_errmsg());
     se__log(w->log, SE_LOG_ERROR, "%s; moving what is live to a new file", first);
-    if (se__wal_move(w, group, ceiling) == SE_OK)
+    bool reached;
+    if (se__wal_move(w, group, ceiling, &reached) == SE_OK)
         return COMMITTED;
     se__error(SE_ERR_IO, "%s; a new file cannot be written either", first);
-    return at_commit ? MAYBE_WRITTEN : NOT_WRITTEN;
+    return at_commit || reached ? MAYBE_WRITTEN : NOT_WRITTEN;
 }
 
 static void set_poisoned(struct wal *w)
@@ -490,21 +491,31 @@ static bool known_locked(const struct wal *w, const struct append *a, const stru
            se__overlay_by_version(&w->overlay, e->key, se_item_version(e->item));
 }
 
+/* A repetition of what is in flight (its caller timed out) takes no second place: one of the two records will go at once. */
+static bool repeated_locked(const struct wal *w, const struct append_entry *e)
+{
+    return se__overlay_in_flight(&w->overlay, e->key, se_item_version(e->item));
+}
+
 static se_result check_room_locked(struct wal *w, struct append *a)
 {
-    uint64_t bytes = 0;
+    uint64_t items = 0, bytes = 0;
     a->written = 0;
     for (size_t i = 0; i < a->n; i++) {
-        if (known_locked(w, a, &a->entries[i]))
+        const struct append_entry *e = &a->entries[i];
+        if (known_locked(w, a, e))
             continue;
-        uint64_t more = se__wal_record_bytes(a->entries[i].item);
+        uint64_t more = se__wal_record_bytes(e->item);
         if (more > WAL_RECORD_MAX)
             return se__error(SE_ERR_TOO_BIG, "item %s is too long for a record of the wal",
-                             se_item_id(a->entries[i].item));
-        bytes += more;
+                             se_item_id(e->item));
         a->written++;
+        if (repeated_locked(w, e))
+            continue;
+        items++;
+        bytes += more;
     }
-    if (a->written == 0 || se__wal_has_room_locked(w, a->written, bytes))
+    if (items == 0 || se__wal_has_room_locked(w, items, bytes))
         return SE_OK;
     return se__error(SE_ERR_BACKPRESSURE, "wal %s is full: %llu records, %llu bytes", w->path,
                      (unsigned long long)se__overlay_held(&w->overlay),

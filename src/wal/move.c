@@ -92,6 +92,19 @@ static se_result put_in_place(const char *path)
     return r == SE_OK ? se__wal_sync_directory(path) : r;
 }
 
+static bool is_gone(const char *path, const char *suffix)
+{
+    char *name = beside(path, suffix);
+    bool gone = name && access(name, F_OK) != 0 && errno == ENOENT;
+    se__free(name);
+    return gone;
+}
+
+bool se__wal_files_gone(const char *path)
+{
+    return is_gone(path, "") || is_gone(path, "-wal");
+}
+
 bool se__wal_moved_exists(const char *path)
 {
     char *name = beside(path, ".moved");
@@ -127,17 +140,18 @@ static bool copy_row(void *arg, sqlite3_stmt *row, se_item *item)
     return c->rc == SQLITE_OK;
 }
 
-static se_result copy_table(struct wal *w, enum wal_sql which, struct wal_file *to)
+static se_result copy_table(struct wal *w, struct wal_file *from, enum wal_sql which,
+                            struct wal_file *to)
 {
     struct copying c = {.to = to, .dead = which == SQL_DEAD_ALL};
-    se_result r = se__wal_rows(w, which, copy_row, &c);
+    se_result r = se__wal_rows_of(w, from, which, copy_row, &c);
     return c.rc == SQLITE_OK ? r : se__wal_fault(to, c.rc, w->path, "copying to a new file");
 }
 
-static int copy_names(struct wal_reader *reader, struct wal_file *to)
+static int copy_names(struct wal_file *from, struct wal_file *to)
 {
     int rc;
-    sqlite3_stmt *row = se__wal_file_stmt(&reader->file, SQL_META_ALL, &rc);
+    sqlite3_stmt *row = se__wal_file_stmt(from, SQL_META_ALL, &rc);
     while (row && (rc = sqlite3_step(row)) == SQLITE_ROW) {
         rc = se__wal_file_meta_put(to, (const char *)sqlite3_column_text(row, 0),
                                    (const char *)sqlite3_column_text(row, 1));
@@ -148,15 +162,27 @@ static int copy_names(struct wal_reader *reader, struct wal_file *to)
     return rc == SQLITE_DONE ? SQLITE_OK : rc;
 }
 
-static se_result copy_meta(struct wal *w, struct wal_file *to)
+static se_result copy_tables(struct wal *w, struct wal_file *from, struct wal_file *to)
 {
+    int rc = copy_names(from, to);
+    if (rc != SQLITE_OK)
+        return se__wal_fault(NULL, rc, w->path, "copying to a new file");
+    se_result r = copy_table(w, from, SQL_LOG_ALL, to);
+    return r == SE_OK ? copy_table(w, from, SQL_DEAD_ALL, to) : r;
+}
+
+/* Through the leader's own connection, which has the file even if its name is gone; after an attempt that closed it, through a new one. */
+static se_result copy_live(struct wal *w, struct wal_file *to)
+{
+    if (w->file.db)
+        return copy_tables(w, &w->file, to);
     struct wal_reader *reader;
     se_result r = se__wal_reader_take(w, &reader);
     if (r != SE_OK)
         return r;
-    int rc = copy_names(reader, to);
+    r = copy_tables(w, &reader->file, to);
     se__wal_reader_give(w, reader);
-    return rc == SQLITE_OK ? SE_OK : se__wal_fault(NULL, rc, w->path, "copying to a new file");
+    return r;
 }
 
 static int write_rest(struct wal *w, struct request *group, uint64_t ceiling, struct wal_file *to)
@@ -179,18 +205,14 @@ static se_result fill(struct wal *w, struct request *group, uint64_t ceiling, st
     int rc = se__wal_file_run(to, SQL_BEGIN);
     if (rc != SQLITE_OK)
         return se__wal_fault(to, rc, w->path, "creating a new file");
-    se_result r = copy_meta(w, to);
-    if (r == SE_OK)
-        r = copy_table(w, SQL_LOG_ALL, to);
-    if (r == SE_OK)
-        r = copy_table(w, SQL_DEAD_ALL, to);
+    se_result r = copy_live(w, to);
     if (r != SE_OK)
         return r;
     rc = write_rest(w, group, ceiling, to);
     return rc == SQLITE_OK ? SE_OK : se__wal_fault(to, rc, w->path, "writing a new file");
 }
 
-static se_result build(struct wal *w, struct request *group, uint64_t ceiling)
+static se_result build(struct wal *w, struct request *group, uint64_t ceiling, bool *reached)
 {
     struct wal_file to;
     se_result r = clear_leftovers(w->path);
@@ -206,6 +228,7 @@ static se_result build(struct wal *w, struct request *group, uint64_t ceiling)
         return r;
     r = fill(w, group, ceiling, &to);
     se__wal_file_close(&to, false);
+    *reached = r == SE_OK;
     if (r == SE_OK)
         r = rename_beside(w->path, ".new", ".moved");
     return r == SE_OK ? se__wal_sync_directory(w->path) : r;
@@ -226,10 +249,9 @@ static void go_on(struct wal *w, bool moved)
 {
     se__mutex_lock(&w->lock);
     w->moving = false;
-    if (moved) {
+    w->poisoned = !moved; /* the leader has no file open then */
+    if (moved)
         w->generation++;
-        w->poisoned = false;
-    }
     se__cond_broadcast(&w->readers_changed);
     se__mutex_unlock(&w->lock);
 }
@@ -247,11 +269,12 @@ static se_result change_over(struct wal *w)
 
 /* PATH.moved from an attempt that did not get to its end is the log already; PATH may have lost its journal, and is not read again. No group
  * comes here then: a poisoned log takes none. */
-se_result se__wal_move(struct wal *w, struct request *group, uint64_t ceiling)
+se_result se__wal_move(struct wal *w, struct request *group, uint64_t ceiling, bool *reached)
 {
     se_result r = SE_OK;
+    *reached = false;
     if (!se__wal_moved_exists(w->path))
-        r = build(w, group, ceiling);
+        r = build(w, group, ceiling, reached);
     else if (group)
         r = se__error(SE_ERR_IO, "wal %s: an earlier move is not finished", w->path);
     return r == SE_OK ? change_over(w) : r;

@@ -389,6 +389,16 @@ uint32_t se__overlay_by_seq(const struct overlay *o, struct overlay_key key, uin
     return 0;
 }
 
+bool se__overlay_in_flight(const struct overlay *o, struct overlay_key key, uint64_t version)
+{
+    for (uint32_t i = *head(o, key); i; i = se__overlay_at(o, i)->chain) {
+        const struct overlay_node *n = se__overlay_at(o, i);
+        if (same(n, key) && n->state == OVERLAY_IN_FLIGHT && n->version == version)
+            return true;
+    }
+    return false;
+}
+
 uint32_t se__overlay_dead(const struct overlay *o, struct overlay_key key)
 {
     for (uint32_t i = *head(o, key); i; i = se__overlay_at(o, i)->chain) {

@@ -103,6 +103,7 @@ void se__overlay_drop(struct overlay *o, uint32_t node);
 uint32_t se__overlay_newest(const struct overlay *o, struct overlay_key key);
 uint32_t se__overlay_by_version(const struct overlay *o, struct overlay_key key, uint64_t version);
 uint32_t se__overlay_by_seq(const struct overlay *o, struct overlay_key key, uint64_t seq);
+bool se__overlay_in_flight(const struct overlay *o, struct overlay_key key, uint64_t version);
 uint32_t se__overlay_dead(const struct overlay *o, struct overlay_key key);
 /* Calls visit for the records of the id up to `version`, those in flight not. */
 void se__overlay_up_to(const struct overlay *o, struct overlay_key key, uint64_t version,

@@ -136,7 +136,7 @@ se_result se__wal_spot_lost(struct wal *w, const struct wal_spot *spot)
     if (node && poisoned)
         return se__error(SE_ERR_IO, "wal %s: record %llu cannot be read", w->path,
                          (unsigned long long)spot->seq);
-    if (node)
+    if (node && !w->read_only) /* there it is the live engine that removed it */
         se__wal_count_garbage(w, spot->seq);
     return SE_OK;
 }
@@ -317,16 +317,13 @@ static bool row_live(struct wal *w, sqlite3_stmt *row)
     return live;
 }
 
-se_result se__wal_rows(struct wal *w, enum wal_sql which,
-                       bool (*visit)(void *arg, sqlite3_stmt *row, se_item *item), void *arg)
+se_result se__wal_rows_of(struct wal *w, struct wal_file *f, enum wal_sql which,
+                          bool (*visit)(void *arg, sqlite3_stmt *row, se_item *item), void *arg)
 {
-    struct wal_reader *reader;
-    se_result r = se__wal_reader_take(w, &reader);
-    if (r != SE_OK)
-        return r;
     int rc;
     bool more = true;
-    sqlite3_stmt *row = se__wal_file_stmt(&reader->file, which, &rc);
+    se_result r = SE_OK;
+    sqlite3_stmt *row = se__wal_file_stmt(f, which, &rc);
     while (row && more && r == SE_OK && (rc = sqlite3_step(row)) == SQLITE_ROW) {
         bool garbage;
         if (!row_live(w, row))
@@ -341,8 +338,19 @@ se_result se__wal_rows(struct wal *w, enum wal_sql which,
         se_item_release(item);
     }
     if (r == SE_OK && rc != SQLITE_OK && rc != SQLITE_ROW && rc != SQLITE_DONE)
-        r = se__wal_fault(&reader->file, rc, w->path, "reading it");
+        r = se__wal_fault(f, rc, w->path, "reading it");
     sqlite3_reset(row);
+    return r;
+}
+
+se_result se__wal_rows(struct wal *w, enum wal_sql which,
+                       bool (*visit)(void *arg, sqlite3_stmt *row, se_item *item), void *arg)
+{
+    struct wal_reader *reader;
+    se_result r = se__wal_reader_take(w, &reader);
+    if (r != SE_OK)
+        return r;
+    r = se__wal_rows_of(w, &reader->file, which, visit, arg);
     se__wal_reader_give(w, reader);
     return r;
 }

@@ -58,8 +58,9 @@ static bool would_fit(struct wal *w)
 
 se_result se__wal_make_space(struct wal *w)
 {
+    bool reached;
     se__wal_spare_drop(w);
-    se_result r = would_fit(w) ? se__wal_move(w, NULL, 0)
+    se_result r = would_fit(w) ? se__wal_move(w, NULL, 0, &reached)
                                : se__error(SE_ERR_IO, "wal %s: the disk is full", w->path);
     se__wal_spare_make(w);
     return r;

@@ -118,12 +118,15 @@ int se__wal_removal_apply(struct removal *removal, struct wal_file *f);
 void se__wal_removal_settle_locked(struct wal *w, struct removal *removal, bool deleted);
 
 /* ---- a new file for a poisoned one (move.c) ---- */
-/* Leading, without the lock. Copies what is live and writes `group` and the ceiling too; on success the log goes on with the new file. */
-se_result se__wal_move(struct wal *w, struct request *group, uint64_t ceiling);
+/* Leading, without the lock. Copies what is live and writes `group` and the ceiling too; on success the log goes on with the new file. *reached: the
+ * group may have got there, success or not. */
+se_result se__wal_move(struct wal *w, struct request *group, uint64_t ceiling, bool *reached);
 /* Ends a move that a crash cut off: before opening. */
 se_result se__wal_adopt(const char *path);
 /* There is an unfinished one: PATH.moved is the log. */
 bool se__wal_moved_exists(const char *path);
+/* Somebody removed the open log's file or journal: what is written to it now would be gone with the process. */
+bool se__wal_files_gone(const char *path);
 se_result se__wal_sync_directory(const char *path);
 /* Creates an empty file that only its owner may read, if there is none. */
 se_result se__wal_create_private(const char *path);
@@ -149,6 +152,8 @@ int se__wal_spot_by_seq(const void *a, const void *b); /* for qsort */
 se_result se__wal_read_spot(struct wal *w, struct wal_reader *reader, const struct wal_spot *spot,
                             se_item **item);
 /* Visits the live rows of SQL_LOG_ALL or SQL_DEAD_ALL; the item is lent. */
+se_result se__wal_rows_of(struct wal *w, struct wal_file *f, enum wal_sql which,
+                          bool (*visit)(void *arg, sqlite3_stmt *row, se_item *item), void *arg);
 se_result se__wal_rows(struct wal *w, enum wal_sql which,
                        bool (*visit)(void *arg, sqlite3_stmt *row, se_item *item), void *arg);
 /* The row of a record that should be there is not, or is garbage: counts, logs and leaves it out from now on. Does nothing if the record has gone

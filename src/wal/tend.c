@@ -28,8 +28,8 @@ void se__wal_confirm(struct wal *w, const char *id, size_t id_len, uint64_t vers
     confirmed->superseded = (unsigned)c.superseded;
     confirmed->was_home = c.home > 0;
     confirmed->dead_gone = c.dead_gone;
-    if (w->metrics && c.home + c.superseded > 0)
-        se__metrics_add(w->metrics, M_WAL_DRAINED, c.home + c.superseded);
+    if (w->metrics && c.home > 0)
+        se__metrics_add(w->metrics, M_WAL_DRAINED, c.home);
 }
 
 void se__wal_forget(struct wal *w, const char *id, size_t id_len, uint64_t version)
@@ -138,10 +138,20 @@ static se_result remove_all_locked(struct wal *w, bool sync)
     return SE_OK;
 }
 
+/* Leading. A name may have been missing only while another leader moved the log. */
+static void check_names_locked(struct wal *w)
+{
+    if (w->poisoned || !se__wal_files_gone(w->path))
+        return;
+    se__log(w->log, SE_LOG_ERROR, "wal %s: its file has been removed while it is in use", w->path);
+    w->poisoned = true;
+}
+
 static se_result heal_locked(struct wal *w)
 {
+    bool reached;
     se__mutex_unlock(&w->lock);
-    se_result r = se__wal_move(w, NULL, 0);
+    se_result r = se__wal_move(w, NULL, 0, &reached);
     se__mutex_lock(&w->lock);
     if (r == SE_OK)
         se__log(w->log, SE_LOG_WARN, "wal %s: goes on in a new file", w->path);
@@ -160,6 +170,7 @@ static se_result make_space_locked(struct wal *w)
 
 static se_result tend_locked(struct wal *w, bool sync)
 {
+    check_names_locked(w);
     se_result r = w->poisoned ? heal_locked(w) : SE_OK;
     if (r == SE_OK)
         r = remove_all_locked(w, sync);
@@ -179,8 +190,9 @@ se_result se__wal_tend(struct wal *w, bool sync)
     if (w->read_only)
         return se__error(SE_ERR_STATE, "wal %s was opened read-only", w->path);
     se_result r = SE_OK;
+    bool gone = se__wal_files_gone(w->path);
     se__mutex_lock(&w->lock);
-    if (sync || !little_to_do_locked(w)) {
+    if (sync || gone || !little_to_do_locked(w)) {
         se__wal_alone_locked(w);
         r = tend_locked(w, sync);
         se__wal_hand_on_locked(w);

@@ -233,6 +233,8 @@ static struct wal *new_wal(const struct wal_options *options)
 static se_result open_new(struct wal *w, const struct wal_options *options)
 {
     unsigned partitions = options->partitions ? options->partitions : 1;
+    if (partitions > UINT16_MAX)
+        return se__error(SE_ERR_CONFIG, "the wal cannot have %u partitions", partitions);
     se_result r = se__overlay_init(&w->overlay, partitions, options->items_max);
     if (r == SE_OK)
         r = w->read_only ? open_for_reading(w, options->path) : open_for_writing(w, options->path);

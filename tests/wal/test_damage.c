@@ -273,6 +273,25 @@ Test(wal_damage, a_flipped_byte_in_a_record_loses_that_record_only)
     cr_assert_eq(se__wal_look(f.wal, "id007", 5, &version), WAL_NOWHERE);
 }
 
+Test(wal_damage, a_log_whose_file_is_removed_gets_a_new_one)
+{
+    const char *names[] = {"", "-wal"};
+    for (uint64_t i = 0; i < 2; i++) {
+        uint64_t version;
+        fixture_open(&f);
+        append_one(f.wal, "a", 10 + i, WAL_HOME);
+        cr_assert_eq(unlink(fixture_name(&f, names[i])), 0);
+        cr_assert_eq(se__wal_tend(f.wal, false), SE_OK, "%s", se_errmsg());
+        cr_assert_eq(append_one(f.wal, "b", 20 + i, WAL_HOME), SE_OK);
+        fixture_reopen(&f);
+        cr_assert_eq(find_version(f.wal, "a", &version), WAL_RECOVERED);
+        cr_assert_eq(version, 10 + i);
+        cr_assert_eq(find_version(f.wal, "b", &version), WAL_RECOVERED);
+        se__wal_close(f.wal);
+        f.wal = NULL;
+    }
+}
+
 /* The record goes bad while the log is open: reads find the next older one, and the drain goes on. */
 Test(wal_damage, a_record_that_goes_bad_is_passed_over)
 {
@@ -294,13 +313,13 @@ Test(wal_damage, a_record_that_goes_bad_is_passed_over)
 }
 
 /* Any page ruined, or the file cut anywhere: an error or fewer records, never a wrong one, and salvage keeps what is elsewhere. */
-static void ruin_pages(size_t content_len)
+static void ruin_pages(size_t content_len, size_t every)
 {
     size_t len;
     struct wal_salvaged salvaged;
     fill_log(content_len);
     uint8_t *bytes = read_file(f.path, &len), *copy = malloc(len);
-    for (size_t page = 0; page < len / 4096; page++) {
+    for (size_t page = 0; page < len / 4096; page += page < 8 ? 1 : every) {
         memcpy(copy, bytes, len);
         for (size_t i = 0; i < 4096; i += 3)
             copy[page * 4096 + i] ^= (uint8_t)(i * 31 + page + 1);
@@ -321,12 +340,12 @@ static void ruin_pages(size_t content_len)
 
 Test(wal_damage, any_page_may_be_ruined)
 {
-    ruin_pages(300);
+    ruin_pages(300, 2);
 }
 
 Test(wal_damage, any_page_of_a_log_with_long_records_may_be_ruined)
 {
-    ruin_pages(9000);
+    ruin_pages(9000, 41);
 }
 
 Test(wal_damage, a_cut_file_is_noticed)
