@@ -256,6 +256,16 @@ se_result se__pool_take(struct pool *p, uint64_t deadline_ms, void **connection)
     return r;
 }
 
+unsigned se__pool_waiting(struct pool *p)
+{
+    unsigned n = 0;
+    se__mutex_lock(&p->lock);
+    for (const struct waiter *w = p->first; w; w = w->next)
+        n++;
+    se__mutex_unlock(&p->lock);
+    return n;
+}
+
 void se__pool_give(struct pool *p, void *connection, bool broken)
 {
     se__mutex_lock(&p->lock);

@@ -233,6 +233,33 @@ Test(flight, a_newer_put_is_not_lost_with_the_older)
     cr_assert_eq(stats_of(&f).dirty_items, 1);
 }
 
+Test(flight, a_newer_one_in_flight_is_not_lost_with_the_older)
+{
+    se_item *one = put_and_take("a", 1);
+    se__l1_home(f.map, one);
+    se_item *two = put_and_take("a", 2);
+    se__l1_lost(f.map, one);
+    cr_assert_eq(shown(&f, "a"), 2);
+    unpin(one);
+    se__l1_home(f.map, two);
+    cr_assert_eq(shown(&f, "a"), 2);
+    unpin(two);
+}
+
+Test(flight, a_load_does_not_bring_back_a_loaded_copy_that_lost)
+{
+    load(&f, "a", 1);
+    uint64_t epoch = se__l1_epoch(f.map, hash_of(&f, "a"));
+    se_item *one = make_item("a", 1, 10), *two = make_item("a", 2, 10);
+    se__l1_lost(f.map, two);
+    bool unchanged;
+    se_item_release(se__l1_promote(f.map, hash_of(&f, "a"), one, epoch, &unchanged));
+    cr_assert_not(unchanged);
+    cr_assert_eq(shown(&f, "a"), 0);
+    se_item_release(one);
+    se_item_release(two);
+}
+
 Test(flight, a_put_over_a_lost_one_is_shown_and_queued)
 {
     se_item *one = put_and_take("a", 1);

@@ -149,6 +149,15 @@ static void start(struct taker *t, uint32_t ms, bool give_back)
     cr_assert_eq(se__thread_start(&t->thread, "taker", run_taker, t), SE_OK);
 }
 
+static void wait_for_waiters(unsigned n)
+{
+    uint64_t deadline = se__deadline_in(10000);
+    while (se__pool_waiting(pool) < n) {
+        cr_assert(se__deadline_left(deadline) > 0);
+        se__pause_ms(1);
+    }
+}
+
 Test(pool, opens_nothing_until_asked)
 {
     open_pool(4, 1000);
@@ -188,6 +197,7 @@ Test(pool, a_waiter_gets_what_is_given_back)
     uintptr_t a = take();
     struct taker t;
     start(&t, 10000, true);
+    wait_for_waiters(1);
     give(a, false);
     se__thread_join(&t.thread);
     cr_assert_eq(t.result, SE_OK);
@@ -211,6 +221,7 @@ Test(pool, a_waiter_gets_a_new_one_in_place_of_a_broken_one)
     uintptr_t a = take();
     struct taker t;
     start(&t, 10000, true);
+    wait_for_waiters(1);
     give(a, true);
     se__thread_join(&t.thread);
     cr_assert_eq(t.result, SE_OK);
@@ -238,6 +249,7 @@ Test(pool, a_failed_connect_fails_its_waiters_at_once)
     set_backend(true, SE_ERR_BACKEND);
     for (int i = 0; i < 5; i++)
         start(&t[i], 60000, false);
+    wait_for_waiters(5);
     set_backend(false, SE_ERR_BACKEND);
     for (int i = 0; i < 5; i++) {
         se__thread_join(&t[i].thread);
@@ -306,6 +318,7 @@ Test(pool, closing_wakes_those_who_wait)
     struct taker t[3];
     for (int i = 0; i < 3; i++)
         start(&t[i], 60000, false);
+    wait_for_waiters(3);
     /* Close waits for the taken one: it is given back by another thread, once the waiters have been told. */
     struct se__thread closer = {0};
     cr_assert_eq(se__thread_start(&closer, "closer", (void (*)(void *))se__pool_close, pool),
