@@ -16,7 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define IDS 300
+#define IDS 800 /* with their contents more than twice what L1 holds: most reads come from below */
 #define CONTENT_MAX 6000
 
 struct expected {
@@ -35,7 +35,8 @@ struct run {
     unsigned counter;
     uint64_t random, seed;
     unsigned step;
-    bool sql_down, redis_down;
+    bool sql_down;
+    enum { REDIS_UP, REDIS_DEAD, REDIS_PAUSED } redis_state;
     bool unsure; /* the database was away a moment ago: its circuit may still be open */
 };
 
@@ -63,7 +64,8 @@ static void content_of(unsigned i, unsigned counter, size_t len, char *out)
     memset(out + n, 'a' + (int)(counter % 26), len - (size_t)n);
 }
 
-#define SAY(run_, text_) "seed %" PRIu64 " step %u: " text_ ": %s", (run_)->seed, (run_)->step, se_errmsg()
+#define SAY(run_, text_)                                                                           \
+    "seed %" PRIu64 " step %u: " text_ ": %s", (run_)->seed, (run_)->step, se_errmsg()
 
 static bool away(struct run *r)
 {
@@ -75,7 +77,8 @@ static bool away(struct run *r)
 static void note_put(struct run *r, unsigned i, size_t len, bool cache_entry, const char *state)
 {
     struct expected *m = &r->model[i];
-    *m = (struct expected){.live = true, .cache_entry = cache_entry, .counter = r->counter, .len = len};
+    *m = (struct expected){
+        .live = true, .cache_entry = cache_entry, .counter = r->counter, .len = len};
     snprintf(m->state, sizeof m->state, "%s", state);
 }
 
@@ -105,7 +108,8 @@ static void do_submit(struct run *r, unsigned i)
     if (result == SE_ERR_BACKPRESSURE)
         return; /* nothing has changed */
     cr_assert_geq(result, 0, SAY(r, "submit"));
-    note_put(r, i, len, o.route == SE_ROUTE_L2 && r->bed.shape->sql != NO_SQL, o.state ? o.state : "default");
+    note_put(r, i, len, o.route == SE_ROUTE_L2 && r->bed.shape->sql != NO_SQL,
+             o.state ? o.state : "default");
 }
 
 static void do_delete(struct run *r, unsigned i)
@@ -133,17 +137,18 @@ static void compare(struct run *r, unsigned i, se_result result, const void *con
         return;
     }
     if (result == SE_NOT_FOUND) {
-        cr_assert(!m->live || m->cache_entry, "seed %" PRIu64 " step %u: id %u is gone, expected number %u",
-                  r->seed, r->step, i, m->counter);
+        cr_assert(!m->live || m->cache_entry,
+                  "seed %" PRIu64 " step %u: id %u is gone, expected number %u", r->seed, r->step,
+                  i, m->counter);
         return;
     }
     cr_assert_eq(result, SE_OK, SAY(r, "read"));
-    cr_assert(m->live, "seed %" PRIu64 " step %u: id %u came back after its delete: %.*s", r->seed, r->step, i, 40,
-              (const char *)content);
+    cr_assert(m->live, "seed %" PRIu64 " step %u: id %u came back after its delete: %.*s", r->seed,
+              r->step, i, 40, (const char *)content);
     content_of(i, m->counter, m->len, want);
     cr_assert(len == m->len && memcmp(content, want, len) == 0,
-              "seed %" PRIu64 " step %u: id %u expected number %u, read %.*s", r->seed, r->step, i, m->counter, 40,
-              (const char *)content);
+              "seed %" PRIu64 " step %u: id %u expected number %u, read %.*s", r->seed, r->step, i,
+              m->counter, 40, (const char *)content);
 }
 
 static void do_get(struct run *r, unsigned i)
@@ -152,7 +157,8 @@ static void do_get(struct run *r, unsigned i)
     id_of(i, id);
     se_item *item;
     se_result result = pick(r, 2) ? se_get(r->e, id, &item) : se_get_verified(r->e, id, &item);
-    compare(r, i, result, item ? se_item_content(item) : NULL, item ? se_item_content_len(item) : 0);
+    compare(r, i, result, item ? se_item_content(item) : NULL,
+            item ? se_item_content_len(item) : 0);
     if (item) {
         cr_assert_str_eq(se_item_state(item), r->model[i].state);
         cr_assert_eq(se_item_content_type(item), SE_CONTENT_BINARY);
@@ -216,7 +222,8 @@ static bool see(void *arg, se_item *item)
 {
     struct scanned *s = arg;
     const char *id = se_item_id(item);
-    cr_assert(strcmp(s->last, id) < 0, "seed %" PRIu64 ": scan out of order: %s after %s", s->r->seed, id, s->last);
+    cr_assert(strcmp(s->last, id) < 0, "seed %" PRIu64 ": scan out of order: %s after %s",
+              s->r->seed, id, s->last);
     snprintf(s->last, sizeof s->last, "%s", id);
     unsigned i = (unsigned)strtoul(strchr(id, ':') + 1, NULL, 10);
     compare(s->r, i, SE_OK, se_item_content(item), se_item_content_len(item));
@@ -260,8 +267,9 @@ static se_result make(void *arg, const char *id, void **content, size_t *len)
 {
     struct run *r = arg;
     unsigned i = (unsigned)strtoul(strchr(id, ':') + 1, NULL, 10);
-    cr_assert(!r->model[i].live || r->model[i].cache_entry, "seed %" PRIu64 " step %u: a factory ran for id %u, which is there",
-              r->seed, r->step, i);
+    cr_assert(!r->model[i].live || r->model[i].cache_entry,
+              "seed %" PRIu64 " step %u: a factory ran for id %u, which is there", r->seed, r->step,
+              i);
     r->counter++;
     *len = 100;
     *content = malloc(CONTENT_MAX);
@@ -279,7 +287,8 @@ static void do_aside(struct run *r, unsigned i)
     se_result result = se_get_or_insert_with(r->e, id, make, r, NULL, &item);
     if (result < 0) {
         r->model[i] = before;
-        cr_assert(result == SE_ERR_BACKPRESSURE || (result == SE_ERR_BACKEND && away(r)), SAY(r, "cache-aside"));
+        cr_assert(result == SE_ERR_BACKPRESSURE || (result == SE_ERR_BACKEND && away(r)),
+                  SAY(r, "cache-aside"));
         return;
     }
     compare(r, i, SE_OK, se_item_content(item), se_item_content_len(item));
@@ -327,15 +336,22 @@ static void toggle_sql(struct run *r)
     r->sql_down = !r->sql_down;
 }
 
+/* A Redis that dies comes back as another server, with or without what it had; one that was only stopped has missed writes. */
 static void toggle_redis(struct run *r)
 {
     if (!r->bed.shape->redis)
         return;
-    if (r->redis_down)
+    if (r->redis_state == REDIS_DEAD)
         redis_server_restart(&r->redis, pick(r, 2) == 0);
-    else
+    else if (r->redis_state == REDIS_PAUSED)
+        redis_server_resume(&r->redis);
+    else if (pick(r, 3) == 0)
         redis_server_kill(&r->redis);
-    r->redis_down = !r->redis_down;
+    else
+        redis_server_pause(&r->redis);
+    r->redis_state = r->redis_state != REDIS_UP ? REDIS_UP
+                     : r->redis.pid             ? REDIS_PAUSED
+                                                : REDIS_DEAD;
 }
 
 static void do_invalidate(struct run *r, unsigned i)
@@ -387,11 +403,11 @@ static void one_step(struct run *r)
         do_flush(r);
     else if (what < 988)
         do_restart(r);
-    else if (what < 991)
-        toggle_redis(r);
     else if (what < 993)
+        toggle_redis(r);
+    else if (what < 996)
         toggle_sql(r);
-    else if (what < 994 && !away(r))
+    else if (what < 997 && !away(r))
         do_delete_prefix(r);
 }
 
@@ -401,10 +417,12 @@ static void expect_balance(struct run *r)
                 bed_metric(r->e, "sync_engine_writes_recovered_total", "");
     double out = bed_metric(r->e, "sync_engine_writes_superseded_total", "") +
                  bed_metric(r->e, "sync_engine_writes_lost_to_newer_total", "") +
-                 bed_metric(r->e, "sync_engine_queue_items", "") + bed_metric(r->e, "sync_engine_wal_entries", "") +
+                 bed_metric(r->e, "sync_engine_queue_items", "") +
+                 bed_metric(r->e, "sync_engine_wal_entries", "") +
                  bed_metric(r->e, "sync_engine_writes_persisted_total", "") +
                  bed_metric(r->e, "sync_engine_dead_letters", "");
-    cr_assert(in == out, "seed %" PRIu64 ": accepted + recovered %.0f, accounted for %.0f", r->seed, in, out);
+    cr_assert(in == out, "seed %" PRIu64 ": accepted + recovered %.0f, accounted for %.0f", r->seed,
+              in, out);
 }
 
 static uint64_t from_env(const char *name, uint64_t otherwise)
@@ -431,7 +449,7 @@ static void run_shape(const struct shape *shape, unsigned steps)
     r.bed.config.startup_timeout_ms = 300;
     r.bed.config.circuit_failures = 2;
     r.bed.config.circuit_open_ms = 100;
-    r.bed.config.redis_timeout_ms = 100;
+    r.bed.config.redis_timeout_ms = 50;
     r.e = bed_open(&r.bed);
     for (r.step = 0; r.step < steps; r.step++) {
         one_step(&r);
@@ -439,6 +457,8 @@ static void run_shape(const struct shape *shape, unsigned steps)
     }
     if (r.sql_down)
         toggle_sql(&r);
+    if (r.redis_state == REDIS_PAUSED)
+        toggle_redis(&r);
     bed_wait(is_home, r.e, "everything is home");
     r.unsure = false;
     for (unsigned i = 0; i < IDS; i++)

@@ -305,8 +305,11 @@ static se_result check_incarnation(se_engine *e, uint64_t deadline_ms)
 
 struct census {
     se_engine *e;
-    uint64_t now_ms, ceiling; /* the greatest of all rows */
+    uint64_t now_ms, ceiling;  /* the greatest of all rows */
+    char tag[PROCESS_TAG_MAX]; /* this process's */
+    bool joining;              /* the first census of this engine */
     unsigned live, crashed, rows;
+    bool doubt;      /* an engine, of this process or elsewhere, may have ended without saying so */
     struct buf gone; /* names of rows that can go, NUL-separated */
 };
 
@@ -319,8 +322,12 @@ static void visit_owner(void *arg, const char *name, const char *value)
         return;
     if (row.ceiling <= SE__VERSION_MAX && row.ceiling > c->ceiling)
         c->ceiling = row.ceiling;
-    enum owner_verdict verdict =
-        se__owners_judge(c->e->owners, uuid, &row, se__process_life(row.tag), c->now_ms);
+    /* That this process lives says nothing about an engine it had: only that one's own heartbeat does. */
+    bool ours = strcmp(row.tag, c->tag) == 0;
+    enum process_life life = ours ? PROCESS_UNKNOWN : se__process_life(row.tag);
+    enum owner_verdict verdict = se__owners_judge(c->e->owners, uuid, &row, life, c->now_ms);
+    /* Nor is known yet of one elsewhere (a container that was restarted): its copies in L2 are not waited for. */
+    c->doubt = c->doubt || (life == PROCESS_UNKNOWN && c->joining && verdict == OWNER_LIVE);
     c->live += verdict == OWNER_LIVE;
     c->crashed += verdict == OWNER_CRASHED;
     if (verdict != OWNER_LIVE)
@@ -385,9 +392,10 @@ static bool drop_history(se_engine *e, struct census *c, uint64_t deadline_ms)
 }
 
 /* Looks at all owners, takes their ceilings, notes crashes durably, stores our own row, drops history: in this order. */
-static bool take_census(se_engine *e, uint64_t deadline_ms)
+static bool take_census(se_engine *e, bool joining, uint64_t deadline_ms)
 {
-    struct census c = {.e = e, .now_ms = se__mono_ms()};
+    struct census c = {.e = e, .now_ms = se__mono_ms(), .joining = joining};
+    se__process_tag(c.tag);
     bool ok =
         fine(e->home.ops->meta_list(e->home.self, OWNER_PREFIX, visit_owner, &c, deadline_ms)) &&
         !c.gone.failed;
@@ -396,9 +404,10 @@ static bool take_census(se_engine *e, uint64_t deadline_ms)
         set_foreign(e, c.live);
     }
     if (ok && !e->settings.c.read_only) {
-        if (c.crashed) /* first the doubt, so that it outlives us, then the row that shows it */
+        if (c.crashed ||
+            c.doubt) /* first the doubt, so that it outlives us, then the row that shows it */
             ok = meta_put(e, "l2_identity", "", deadline_ms);
-        if (ok && c.crashed) {
+        if (ok && (c.crashed || c.doubt)) {
             se__mutex_lock(&e->attach_lock);
             e->generation_due = true;
             se__mutex_unlock(&e->attach_lock);
@@ -430,7 +439,7 @@ se_result se__attach_home(se_engine *e, uint64_t deadline_ms)
     }
     if (r == SE_OK)
         r = check_incarnation(e, deadline_ms);
-    if (r == SE_OK && !take_census(e, deadline_ms))
+    if (r == SE_OK && !take_census(e, true, deadline_ms))
         r = SE_ERR_BACKEND;
     if (r != SE_OK)
         return r;
@@ -442,7 +451,7 @@ se_result se__attach_home(se_engine *e, uint64_t deadline_ms)
 
 void se__attach_beat(se_engine *e, uint64_t deadline_ms)
 {
-    (void)take_census(e, deadline_ms); /* what fails is tried at the next beat */
+    (void)take_census(e, false, deadline_ms); /* what fails is tried at the next beat */
 }
 
 se_result se__cover(void *engine, uint64_t version)
@@ -491,24 +500,24 @@ static bool redraw(se_engine *e, const char *identity, uint64_t *generation, uin
     return true;
 }
 
-void se__attach_cache(se_engine *e, uint64_t deadline_ms)
+void se__attach_cache(se_engine *e, bool look, uint64_t deadline_ms)
 {
     char identity[128];
     if (!e->cache.ops || !atomic_load_explicit(&e->attached, memory_order_acquire))
         return;
     bool accepted = se__redis_identity(e->redis, identity);
     se__mutex_lock(&e->attach_lock);
-    bool due = e->generation_due;
+    bool crash = e->generation_due, due = crash || se__suspects_overflowed(e->suspects);
     se__mutex_unlock(&e->attach_lock);
-    due = due || se__suspects_overflowed(e->suspects);
-    if (!identity[0] || (accepted && !due))
+    if (!identity[0] || (accepted && !due && !look))
         return;
     uint64_t generation = 0;
     bool same = false;
     if (!due && !stored_generation(e, identity, &generation, &same, deadline_ms))
         return;
     if (same) {
-        se__redis_accept(e->redis, identity, generation);
+        if (!accepted || generation != se__redis_generation(e->redis))
+            se__redis_accept(e->redis, identity, generation);
         return;
     }
     if (e->settings.c.read_only)
@@ -518,6 +527,8 @@ void se__attach_cache(se_engine *e, uint64_t deadline_ms)
         return;
     se__redis_accept(e->redis, identity, generation);
     se__suspects_clear(e->suspects, mark);
+    if (crash) /* what was read from L2 before the crash was known */
+        se__l1_invalidate_prefix(e->l1, "");
     se__mutex_lock(&e->attach_lock);
     e->generation_due = false;
     se__mutex_unlock(&e->attach_lock);

@@ -87,8 +87,9 @@ SE_NODISCARD se_result se__attach_wrap(se_engine *e, struct tier inner, struct t
 /* Checks and joins the home tier: incarnation against the WAL's, owners, ceilings, L2 generation. SE_OK: attached. SE_ERR_CONFIG: it
  * may not be used (kept in e->refusal). Called by se_open and the home keeper, one at a time. */
 SE_NODISCARD se_result se__attach_home(se_engine *e, uint64_t deadline_ms);
-/* Makes L2 usable if it is not: same server as before and no doubt about it, else a new generation. */
-void se__attach_cache(se_engine *e, uint64_t deadline_ms);
+/* Makes L2 usable if it is not: same server as before and no doubt about it, else a new generation. look: also asks whether another engine
+ * has drawn a new one. */
+void se__attach_cache(se_engine *e, bool look, uint64_t deadline_ms);
 /* Heartbeat of the owner row, with the clock ceiling; looks who else is there. */
 void se__attach_beat(se_engine *e, uint64_t deadline_ms);
 /* Leaves the owner row as closed; suspects left behind mean a new generation first. */

@@ -152,11 +152,11 @@ static bool cache_started(struct keeper *k)
     return started;
 }
 
-static void sync_cache(struct keeper *k, uint32_t timeout_ms)
+static void sync_cache(struct keeper *k, bool look, uint32_t timeout_ms)
 {
     bool both = cache_started(k);
     if (both)
-        se__attach_cache(k->e, se__deadline_in(timeout_ms));
+        se__attach_cache(k->e, look, se__deadline_in(timeout_ms));
     se__mutex_lock(&k->lock);
     bool news = both && !k->synced;
     k->synced = k->synced || both;
@@ -198,11 +198,12 @@ static void keep_home(struct keeper *k)
         if (!up)
             continue;
         uint64_t now = se__mono_ms();
-        if (now >= beat_at) {
+        bool beat = now >= beat_at;
+        if (beat) {
             se__attach_beat(e, se__deadline_in(timeout));
             beat_at = now + BEAT_MS;
         }
-        sync_cache(k, timeout);
+        sync_cache(k, beat, timeout);
         if (e->home_is_l3 && !e->settings.c.read_only && now >= purge_at) {
             purge(e, timeout);
             purge_at = now + PURGE_MS;
@@ -221,7 +222,7 @@ static void run_home(void *arg)
         wake_workers(e);
         while (!cache_started(k) && rest(k, SE__FOREVER))
             ;
-        sync_cache(k, timeout);
+        sync_cache(k, false, timeout);
     }
     keep_home(k);
 }

@@ -137,6 +137,8 @@ static se_result open_wal(se_engine *e)
     struct wal_stats stats;
     se__wal_stats(e->wal, &stats);
     se__metrics_add(e->metrics, M_RECOVERED, stats.recovered);
+    /* They were written while L3 was away; what L2 holds of them, and who knew about it, is gone with the last engine. */
+    e->generation_due = stats.recovered > 0 && !c->read_only;
     if (stats.recovered)
         se__log(&e->settings.log, SE_LOG_WARN,
                 "%" PRIu64 " writes found in the WAL (%" PRIu64 " dead letters)", stats.recovered,
