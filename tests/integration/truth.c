@@ -3,6 +3,7 @@
  */
 #include "integration/truth.h"
 
+#include "base/os.h"
 #include "support/test.h"
 
 #include <sqlite3.h>
@@ -87,4 +88,48 @@ bool truth_all_home(void *engine)
     se_health h;
     cr_assert_eq(se_health_check(engine, &h), SE_OK);
     return h.sql_up == 1 && h.sql_circuit == SE_CIRCUIT_CLOSED && se_flush(engine, 1000) == SE_OK;
+}
+
+/* ---- the log ---- */
+
+static struct {
+    struct se__mutex lock; /* guards the rest: engines log from all their threads */
+    bool made;
+    char text[1 << 18]; /* what does not fit is a failure */
+    size_t len;
+} heard;
+
+static void hear(void *arg, se_log_level level, const char *message)
+{
+    (void)arg;
+    se__mutex_lock(&heard.lock);
+    int n = snprintf(heard.text + heard.len, sizeof heard.text - heard.len, "[%d] %s\n", (int)level,
+                     message);
+    if (n < 0 || (size_t)n >= sizeof heard.text - heard.len)
+        abort();
+    heard.len += (size_t)n;
+    se__mutex_unlock(&heard.lock);
+}
+
+void truth_listen(se_config *config)
+{
+    if (!heard.made)
+        se__mutex_init(&heard.lock);
+    heard.made = true;
+    config->log_fn = hear;
+    config->log_arg = NULL;
+}
+
+bool truth_heard(const char *part)
+{
+    se__mutex_lock(&heard.lock);
+    bool found = strstr(heard.text, part) != NULL;
+    se__mutex_unlock(&heard.lock);
+    return found;
+}
+
+void truth_never_said(const char *secret)
+{
+    cr_assert(!strstr(se_errmsg(), secret), "%s", se_errmsg());
+    cr_assert(!truth_heard(secret), "%s", heard.text);
 }

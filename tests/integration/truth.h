@@ -19,4 +19,10 @@ void truth_balance(se_engine *e);
 /* For bed_wait: the database answers and everything is in it. */
 bool truth_all_home(void *engine);
 
+/* From now on engines opened with this config are heard: their messages are kept, in one list for the process. */
+void truth_listen(se_config *config);
+bool truth_heard(const char *part);
+/* Neither a message heard nor this thread's last error contains it. */
+void truth_never_said(const char *secret);
+
 #endif
