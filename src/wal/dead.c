@@ -92,13 +92,6 @@ static struct burial *new_burial(struct wal *w, const char *id, size_t id_len)
     return b;
 }
 
-/* It was never queued. */
-static void unused(struct burial *b)
-{
-    se__cond_done(&b->base.changed);
-    burial_done(&b->base);
-}
-
 static se_result reserve_locked(struct wal *w, struct burial *b)
 {
     b->node = se__wal_reserve_locked(w, b->item, b->key, !b->retry, &b->seq);
@@ -115,7 +108,7 @@ static se_result carry_out_locked(struct wal *w, struct burial *b, se_result r)
         r = reserve_locked(w, b);
     if (r == SE_OK)
         return se__wal_commit_locked(w, &b->base, SE__FOREVER);
-    unused(b);
+    se__wal_request_end(&b->base);
     return r;
 }
 
@@ -212,7 +205,7 @@ se_result se__wal_dead_resolve(struct wal *w, const char *id, bool retry)
     b->discard = !retry;
     se_result r = retry ? read_dead(w, &spot, &b->item) : SE_OK;
     if (r != SE_OK) {
-        unused(b);
+        se__wal_request_end(&b->base);
         return r;
     }
     se__mutex_lock(&w->lock);

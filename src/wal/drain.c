@@ -72,6 +72,7 @@ static se_result read_spots(struct wal *w, struct taking *t)
     se_result r = se__wal_reader_take(w, &reader);
     if (r != SE_OK)
         return r;
+    se__wal_reader_begin(reader);
     for (size_t i = 0; i < t->n && r == SE_OK; i++) {
         r = se__wal_read_spot(w, reader, &t->spots[i], &t->items[t->n_read]);
         if (r == SE_OK)

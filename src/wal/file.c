@@ -28,6 +28,7 @@
 
 static const char *const sql_text[SQL_COUNT] = {
     [SQL_BEGIN] = "BEGIN IMMEDIATE",
+    [SQL_BEGIN_READ] = "BEGIN",
     [SQL_COMMIT] = "COMMIT",
     [SQL_ROLLBACK] = "ROLLBACK",
     [SQL_LOG_INSERT] = "INSERT INTO log(seq, id, record) VALUES(?1, ?2, ?3)",
@@ -397,7 +398,7 @@ int se__wal_file_meta_get(struct wal_file *f, const char *name, char **value)
 /* A value that is no number is damage: the ceiling must not fall back to 0. */
 int se__wal_file_meta_get_u64(struct wal_file *f, const char *name, uint64_t *value)
 {
-    char *text;
+    char *text = NULL;
     int rc = se__wal_file_meta_get(f, name, &text);
     if (rc != SQLITE_OK) {
         *value = 0;

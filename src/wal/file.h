@@ -17,6 +17,7 @@
 
 enum wal_sql {
     SQL_BEGIN,
+    SQL_BEGIN_READ,
     SQL_COMMIT,
     SQL_ROLLBACK,
     SQL_LOG_INSERT,

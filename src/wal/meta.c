@@ -55,10 +55,8 @@ static se_result commit(struct wal *w, struct naming *m, se_result r)
         m = NULL;
     }
     se__mutex_unlock(&w->lock);
-    if (m) {
-        se__cond_done(&m->base.changed);
-        naming_done(&m->base);
-    }
+    if (m)
+        se__wal_request_end(&m->base);
     return r;
 }
 

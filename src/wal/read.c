@@ -68,8 +68,16 @@ se_result se__wal_reader_take(struct wal *w, struct wal_reader **reader)
     return r;
 }
 
+/* If it fails every read is a transaction of its own, which is as good. */
+void se__wal_reader_begin(struct wal_reader *reader)
+{
+    (void)se__wal_file_run(&reader->file, SQL_BEGIN_READ);
+}
+
 void se__wal_reader_give(struct wal *w, struct wal_reader *reader)
 {
+    if (!sqlite3_get_autocommit(reader->file.db))
+        (void)se__wal_file_run(&reader->file, SQL_COMMIT);
     se__mutex_lock(&w->lock);
     w->readers_out--;
     reader->next = w->readers;
@@ -265,6 +273,7 @@ static se_result collect_spots(struct wal *w, const struct wal_spot *spots, size
     se_result r = se__wal_reader_take(w, &reader);
     if (r != SE_OK)
         return r;
+    se__wal_reader_begin(reader);
     for (size_t i = 0; i < n && r == SE_OK; i++) {
         se_item *item;
         r = se__wal_read_spot(w, reader, &spots[i], &item);

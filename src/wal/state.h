@@ -84,8 +84,10 @@ struct wal {
     struct se__cond readers_changed;
 };
 
-/* ---- group commit (append.c) ---- */
+/* ---- group commit (commit.c) ---- */
 void se__wal_request_init(struct request *r, const struct request_ops *ops);
+/* The last reference is gone, or it was never queued. No lock. */
+void se__wal_request_end(struct request *r);
 /* Lock held, and held again on return. Queues the request, and leads or waits. Takes one reference of the caller's; sets the error text. */
 se_result se__wal_commit_locked(struct wal *w, struct request *r, uint64_t deadline_ms);
 /* Leads without a group. Lock held. */
@@ -97,6 +99,8 @@ se_result se__wal_write_alone(struct wal *w, struct removal *removal);
 se_result se__wal_checkpoint(struct wal *w, bool truncate);
 /* What a writing call checks first: SE_ERR_STATE, SE_ERR_IO. */
 se_result se__wal_writable_locked(struct wal *w);
+
+/* ---- records on their way (append.c) ---- */
 struct overlay_key se__wal_key(const struct wal *w, const char *id, size_t id_len);
 /* A new record of `item` in flight, with the next number; 0 without memory. */
 uint32_t se__wal_reserve_locked(struct wal *w, const se_item *item, struct overlay_key key,
@@ -147,6 +151,8 @@ struct wal_spot {
     uint64_t seq, version;
     bool dead_row;
 };
+/* Many reads in one transaction of SQLite's: each costs half. Ended by se__wal_reader_give. */
+void se__wal_reader_begin(struct wal_reader *reader);
 int se__wal_spot_by_seq(const void *a, const void *b); /* for qsort */
 /* The record's item, a reference. SE_NOT_FOUND: no such row (any more), or one whose check fails. */
 se_result se__wal_read_spot(struct wal *w, struct wal_reader *reader, const struct wal_spot *spot,

@@ -91,7 +91,8 @@ Test(wal_overlay, nodes_are_used_again)
     struct overlay_confirmed confirmed;
     for (int round = 0; round < 20; round++) {
         for (uint64_t id = 0; id < 5000; id++) {
-            struct overlay_node proto = {.key = {id, id}, .seq = ++seq, .version = seq, .bytes = 1};
+            seq++;
+            struct overlay_node proto = {.key = {id, id}, .seq = seq, .version = seq, .bytes = 1};
             se__overlay_publish(&o, se__overlay_add(&o, &proto), OVERLAY_HOME);
         }
         for (uint64_t id = 0; id < 5000; id++)

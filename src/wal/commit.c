@@ -1,0 +1,351 @@
+/*
+ * commit - group commit without a fixed writer.
+ *
+ * A caller that finds nobody leading leads: it takes all queued requests, writes them and the pending removals in one
+ * transaction, publishes them to the overlay, wakes their callers and hands leading on to a caller that queued meanwhile. Nobody
+ * waits for a timer: a group is what came while the last one was being written.
+ *
+ * A caller that does not lead can time out; its request stays where it is, with references of its own. A caller that leads is in
+ * SQLite and stays there as long as the disk does.
+ *
+ * How a commit can fail
+ *   clean      nothing was written and the file is good (disk full, no memory, locked by an operator's shell): SE_ERR_IO or
+ *              SE_ERR_NOMEM; the next append is tried as usual
+ *   poisoned   anything else, a failed fsync above all: what SQLite and the kernel hold of the file and what is on the disk
+ *              may differ from now on, and a later fsync would not tell. The live records and the group go to a new file (move.c):
+ *              SE_OK from there. Where that fails too: SE_ERR_TIMEOUT if the transaction may be on disk (its COMMIT
+ *              failed), else SE_ERR_IO; and appends are SE_ERR_IO until a later move succeeds (se__wal_tend tries).
+ */
+#include "wal/state.h"
+
+#include <assert.h>
+#include <string.h>
+
+#define CEILING_AHEAD_MS 10000
+#define REMOVE_WITH_GROUP 512 /* rows to delete that make it worth a group's time */
+/* Of the journal: then the leader checkpoints. Usually se__wal_tend was there before. */
+#define FRAMES_LEADER 4000
+
+enum outcome { COMMITTED, NOT_WRITTEN, MAYBE_WRITTEN };
+
+/* ---- requests ---- */
+
+void se__wal_request_init(struct request *r, const struct request_ops *ops)
+{
+    r->ops = ops;
+    r->state = REQUEST_QUEUED;
+    r->refs = 1;
+    se__cond_init(&r->changed);
+}
+
+/* Lock held; returns whether the caller must end it, without the lock. */
+static bool drop_ref_locked(struct request *r)
+{
+    assert(r->refs > 0);
+    return --r->refs == 0;
+}
+
+void se__wal_request_end(struct request *r)
+{
+    se__cond_done(&r->changed);
+    r->ops->done(r);
+}
+
+static void enqueue_locked(struct wal *w, struct request *r)
+{
+    r->refs++;
+    r->next = NULL;
+    *w->back = r;
+    w->back = &r->next;
+}
+
+static struct request *take_group_locked(struct wal *w)
+{
+    struct request *group = w->front;
+    w->front = NULL;
+    w->back = &w->front;
+    for (struct request *r = group; r; r = r->next)
+        r->state = REQUEST_TAKEN;
+    return group;
+}
+
+/* ---- the transaction ---- */
+
+/* 0: the stored one covers all that the group asks for. */
+static uint64_t ceiling_for(struct wal *w, const struct request *group)
+{
+    uint64_t version = 0, ceiling = 0;
+    for (const struct request *r = group; r; r = r->next) {
+        version = r->version_max > version ? r->version_max : version;
+        ceiling = r->ceiling > ceiling ? r->ceiling : ceiling;
+    }
+    if (version > w->ceiling && version > ceiling)
+        ceiling = se__hlc_ceiling_for(w->hlc, version, se__wall_ms(), CEILING_AHEAD_MS);
+    return ceiling > w->ceiling ? ceiling : 0;
+}
+
+static int write_group(struct wal *w, struct request *group, struct removal *removal,
+                       uint64_t ceiling)
+{
+    int rc = se__wal_file_run(&w->file, SQL_BEGIN);
+    for (struct request *r = group; r && rc == SQLITE_OK; r = r->next)
+        rc = r->ops->apply(w, r, &w->file);
+    if (rc == SQLITE_OK)
+        rc = se__wal_removal_apply(removal, &w->file);
+    if (rc == SQLITE_OK && ceiling)
+        rc = se__wal_file_meta_put_u64(&w->file, WAL_META_CEILING, ceiling);
+    return rc;
+}
+
+static bool rolled_back(struct wal *w)
+{
+    return sqlite3_get_autocommit(w->file.db) ||
+           se__wal_file_run(&w->file, SQL_ROLLBACK) == SQLITE_OK;
+}
+
+/* The file is poisoned: the group goes to a new one, or nowhere. */
+static enum outcome move_group(struct wal *w, struct request *group, uint64_t ceiling,
+                               bool at_commit)
+{
+    char first[160];
+    sqlite3_snprintf(sizeof first, first, "%s", se_errmsg());
+    se__log(w->log, SE_LOG_ERROR, "%s; moving what is live to a new file", first);
+    bool reached;
+    if (se__wal_move(w, group, ceiling, &reached) == SE_OK)
+        return COMMITTED;
+    se__error(SE_ERR_IO, "%s; a new file cannot be written either", first);
+    return at_commit || reached ? MAYBE_WRITTEN : NOT_WRITTEN;
+}
+
+static void set_poisoned(struct wal *w)
+{
+    se__mutex_lock(&w->lock);
+    w->poisoned = true;
+    se__mutex_unlock(&w->lock);
+}
+
+static void set_full(struct wal *w, bool full)
+{
+    se__mutex_lock(&w->lock);
+    w->full = full;
+    se__mutex_unlock(&w->lock);
+}
+
+/* Leading, no lock. *code: what the callers get unless COMMITTED; its text is this thread's error. */
+static enum outcome commit_group(struct wal *w, struct request *group, struct removal *removal,
+                                 uint64_t ceiling, se_result *code)
+{
+    if (w->poisoned) { /* queued before it was */
+        *code = se__error(SE_ERR_IO, "wal %s: a write to it failed and no new file could be made",
+                          w->path);
+        return NOT_WRITTEN;
+    }
+    int rc = write_group(w, group, removal, ceiling);
+    bool at_commit = rc == SQLITE_OK;
+    if (at_commit)
+        rc = se__wal_file_run(&w->file, SQL_COMMIT);
+    if (w->full != ((rc & 0xff) == SQLITE_FULL))
+        set_full(w, !w->full);
+    if (rc == SQLITE_OK)
+        return COMMITTED;
+    *code = se__wal_fault(&w->file, rc, w->path, at_commit ? "committing" : "appending");
+    if (*code == SE_ERR_CORRUPT)
+        *code = SE_ERR_IO;
+    if (rolled_back(w) && se__wal_fault_is_clean(rc))
+        return NOT_WRITTEN;
+    set_poisoned(w);
+    return move_group(w, group, ceiling, at_commit);
+}
+
+se_result se__wal_write_alone(struct wal *w, struct removal *removal)
+{
+    se_result code = SE_OK;
+    enum outcome outcome = commit_group(w, NULL, removal, 0, &code);
+    return outcome == COMMITTED ? SE_OK : outcome == MAYBE_WRITTEN ? SE_ERR_IO : code;
+}
+
+/* A failed checkpoint is a failed fsync as well: the next one would believe pages that never reached the disk. */
+se_result se__wal_checkpoint(struct wal *w, bool truncate)
+{
+    int rc = se__wal_file_checkpoint(&w->file, truncate);
+    if (rc == SQLITE_OK)
+        return SE_OK;
+    se_result r = se__wal_fault(&w->file, rc, w->path, "checkpoint");
+    if (se__wal_fault_is_clean(rc))
+        return r;
+    set_poisoned(w);
+    return move_group(w, NULL, 0, false) == COMMITTED ? SE_OK : SE_ERR_IO;
+}
+
+/* ---- leading ---- */
+
+static void settle_locked(struct wal *w, struct request *group, enum outcome outcome,
+                          se_result code, const char *text)
+{
+    for (struct request *r = group; r; r = r->next) {
+        r->result = outcome == COMMITTED ? SE_OK : outcome == MAYBE_WRITTEN ? SE_ERR_TIMEOUT : code;
+        sqlite3_snprintf(sizeof r->error, r->error, "%s", text);
+        if (outcome == COMMITTED)
+            r->ops->publish(w, r);
+        else
+            r->ops->undo(w, r);
+        r->state = REQUEST_DONE;
+    }
+}
+
+/* Wakes and lets go. The group's references keep the requests until here. */
+static void wake_group(struct wal *w, struct request *group)
+{
+    for (struct request *r = group; r; r = r->next)
+        se__cond_signal(&r->changed);
+    struct request *ended = NULL, *next;
+    se__mutex_lock(&w->lock);
+    for (struct request *r = group; r; r = next) {
+        next = r->next;
+        if (!drop_ref_locked(r))
+            continue;
+        r->next = ended;
+        ended = r;
+    }
+    se__mutex_unlock(&w->lock);
+    for (struct request *r = ended; r; r = next) {
+        next = r->next;
+        se__wal_request_end(r);
+    }
+}
+
+/* Writes what is queued. Lock held before and after; returns the group, whose callers are to be woken. */
+static struct request *write_queue_locked(struct wal *w)
+{
+    struct removal removal;
+    se_result code = SE_OK;
+    struct request *group = take_group_locked(w);
+    se__wal_removal_take_locked(w, REMOVE_WITH_GROUP, &removal);
+    se__mutex_unlock(&w->lock);
+
+    uint64_t ceiling = ceiling_for(w, group);
+    enum outcome outcome = commit_group(w, group, &removal, ceiling, &code);
+    if (outcome == COMMITTED && ceiling) {
+        w->ceiling = ceiling;
+        se__hlc_raise_ceiling(w->hlc, ceiling);
+    }
+    if (outcome == COMMITTED && w->metrics)
+        se__metrics_inc(w->metrics, M_WAL_COMMITS);
+
+    se__mutex_lock(&w->lock);
+    settle_locked(w, group, outcome, code, outcome == COMMITTED ? "" : se_errmsg());
+    se__wal_removal_settle_locked(w, &removal, outcome == COMMITTED);
+    return group;
+}
+
+/* Returns false if requests are queued that nobody is left to lead. */
+static bool pass_on_locked(struct wal *w)
+{
+    if (w->alone_waiting) {
+        w->leading = false;
+        se__cond_signal(&w->alone);
+        return true;
+    }
+    for (struct request *r = w->front; r; r = r->next) {
+        if (r->abandoned)
+            continue;
+        r->chosen = true;
+        se__cond_signal(&r->changed);
+        return true;
+    }
+    if (w->front)
+        return false;
+    w->leading = false;
+    return true;
+}
+
+/* One group, as leader. Leading is handed on before the group is woken: the next commit does not wait for that. Returns false if
+ * there is nobody to hand it to. On a full disk a checkpoint lets the journal be written from its start again. */
+static bool lead_round_locked(struct wal *w)
+{
+    struct request *group = write_queue_locked(w);
+    if (!w->poisoned && (w->full || se__wal_file_behind(&w->file) >= FRAMES_LEADER)) {
+        se__mutex_unlock(&w->lock);
+        wake_group(w, group);
+        group = NULL;
+        (void)se__wal_checkpoint(w, false);
+        se__mutex_lock(&w->lock);
+    }
+    w->frames_behind = se__wal_file_behind(&w->file);
+    bool passed = pass_on_locked(w);
+    se__mutex_unlock(&w->lock);
+    wake_group(w, group);
+    se__mutex_lock(&w->lock);
+    return passed;
+}
+
+void se__wal_hand_on_locked(struct wal *w)
+{
+    w->frames_behind = se__wal_file_behind(&w->file);
+    if (pass_on_locked(w))
+        return;
+    while (!lead_round_locked(w))
+        continue;
+}
+
+void se__wal_alone_locked(struct wal *w)
+{
+    w->alone_waiting++;
+    while (w->leading)
+        se__cond_wait(&w->alone, &w->lock);
+    w->alone_waiting--;
+    w->leading = true;
+}
+
+/* ---- a caller's view ---- */
+
+static void wait_locked(struct wal *w, struct request *r, uint64_t deadline_ms)
+{
+    while (r->state != REQUEST_DONE && !r->chosen)
+        if (!se__cond_wait_until(&r->changed, &w->lock, deadline_ms))
+            break;
+}
+
+static void lead_locked(struct wal *w)
+{
+    w->leading = true;
+    while (!lead_round_locked(w))
+        continue;
+}
+
+static se_result result_locked(struct wal *w, struct request *r)
+{
+    if (r->state != REQUEST_DONE) {
+        r->abandoned = true;
+        return se__error(SE_ERR_TIMEOUT, "wal %s: not confirmed in time", w->path);
+    }
+    return r->result == SE_OK ? SE_OK : se__error(r->result, "%s", r->error);
+}
+
+se_result se__wal_commit_locked(struct wal *w, struct request *r, uint64_t deadline_ms)
+{
+    enqueue_locked(w, r);
+    if (w->leading)
+        wait_locked(w, r, deadline_ms);
+    else
+        r->chosen = true;
+    if (r->state != REQUEST_DONE && r->chosen)
+        lead_locked(w);
+    se_result result = result_locked(w, r);
+    if (drop_ref_locked(r)) {
+        se__mutex_unlock(&w->lock);
+        se__wal_request_end(r);
+        se__mutex_lock(&w->lock);
+    }
+    return result;
+}
+
+se_result se__wal_writable_locked(struct wal *w)
+{
+    if (w->read_only)
+        return se__error(SE_ERR_STATE, "wal %s was opened read-only", w->path);
+    if (w->poisoned)
+        return se__error(SE_ERR_IO, "wal %s: a write to it failed and no new file could be made",
+                         w->path);
+    return SE_OK;
+}
