@@ -29,8 +29,10 @@ enum {
     ID = 0,
     VERSION = 1,
     HASH = 2,
+    STATE = 4,
     PAYLOAD = 8,
-    BLOB = 9
+    BLOB = 9,
+    BUCKET = 10
 };
 
 struct maker {
@@ -164,6 +166,24 @@ static void make_update(struct maker *m)
     finish(m, SQL_UPDATE);
 }
 
+/* SQLite updates every index whose column is named in SET, changed or not: for a row that keeps its state (and, unless damaged,
+ * its bucket) that would be most of the work: 20 us a row instead of 9. Parameters as for the upsert. */
+static void make_touch(struct maker *m)
+{
+    if (m->dialect == SQL_SQLITE) {
+        se__buf_printf(&m->b, "UPDATE %s SET ", m->table);
+        for (unsigned i = VERSION; i < COLUMNS; i++)
+            if (i != STATE && i != BUCKET)
+                se__buf_printf(&m->b, "%s = ?%u, ", columns[i], i + 1);
+        se__buf_printf(&m->b,
+                       "purge_at = MAX(%s, ?%u) + %llu WHERE id = ?1 AND state = ?%u AND bucket = "
+                       "?%u AND (version < ?2 OR (version = ?2 AND record_hash <= ?3))",
+                       now_of(m->dialect), COLUMNS + 1, (unsigned long long)m->retention_ms,
+                       STATE + 1, BUCKET + 1);
+    }
+    finish(m, SQL_TOUCH);
+}
+
 /* ---- scans ---- */
 
 #define ALIVE " AND deleted = 0 AND (expires_at = 0 OR expires_at > ?)"
@@ -243,6 +263,7 @@ se_result se__sqltext_init(enum sql_dialect dialect, const char *table, uint32_t
     make_lists(&m);
     make_upserts(&m);
     make_update(&m);
+    make_touch(&m);
     make_scans(&m);
     make_meta(&m);
     make_purge(&m);

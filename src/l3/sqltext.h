@@ -25,6 +25,7 @@ enum sql_statement {
     SQL_DELETE = SQL_VERSIONS + SQL_LISTS,  /* + 0..3: ids */
     SQL_UPSERT = SQL_DELETE + SQL_LISTS,    /* + 0..2: ROW_PARAMS each */
     SQL_UPDATE = SQL_UPSERT + SQL_ROWS,     /* ROW_PARAMS in their order but id, then id, version, version, record hash */
+    SQL_TOUCH,           /* SQLite: ROW_PARAMS; the upsert of a row that is there and keeps its state */
     SQL_SCAN_PREFIX,     /* lower, after, upper, now, limit -> rows */
     SQL_SCAN_PREFIX_IDS, /* the same without content */
     SQL_SCAN_STATE,      /* state, after, now, limit -> rows */

@@ -29,6 +29,7 @@ struct write_call {
     size_t n;
     uint64_t deadline_ms;
     bool in_transaction;
+    unsigned touch_misses, touch_skips; /* see upsert_next */
 };
 
 static struct db_result nomem(void)
@@ -144,6 +145,27 @@ static struct db_result upsert_one(struct store *s, void *connection, struct wri
     return find_losers(s, connection, call, i, 1);
 }
 
+/* One of many, row by row (SQLite): tries the cheap statement for rows that are there first. Rows mostly come in runs of new or of
+ * known ones, so every miss in a row doubles how many rows go without trying. */
+static struct db_result upsert_next(struct store *s, void *connection, struct write_call *call,
+                                    size_t i)
+{
+    if (call->touch_skips > 0) {
+        call->touch_skips--;
+        return upsert_one(s, connection, call, i);
+    }
+    mark_stored(call, i, 1);
+    struct db_result r =
+        se__store_run(s, connection, SQL_TOUCH, call->rows[i].value, ROW_PARAMS, NULL, NULL);
+    if (se__db_failed(&r) || r.changed > 0) {
+        call->touch_misses = 0;
+        return r;
+    }
+    call->touch_misses += call->touch_misses < 5;
+    call->touch_skips = (1u << call->touch_misses) - 1;
+    return upsert_one(s, connection, call, i);
+}
+
 static struct db_result upsert_run(struct store *s, void *connection, struct write_call *call,
                                    size_t from, size_t n)
 {
@@ -151,7 +173,7 @@ static struct db_result upsert_run(struct store *s, void *connection, struct wri
     struct db_result r = se__db_fine();
     if (!s->db->upsert_many) {
         for (size_t i = from; i < from + n && !se__db_failed(&r); i++)
-            r = upsert_one(s, connection, call, i);
+            r = upsert_next(s, connection, call, i);
         return r;
     }
     mark_stored(call, from, n);
