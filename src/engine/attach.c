@@ -539,8 +539,11 @@ void se__attach_leave(se_engine *e, uint64_t deadline_ms)
     if (e->settings.c.read_only || !e->home.ops ||
         !atomic_load_explicit(&e->attached, memory_order_acquire))
         return;
-    bool doubt = e->cache.ops &&
-                 (se__suspects_count(e->suspects) > 0 || se__suspects_overflowed(e->suspects));
+    se__mutex_lock(&e->attach_lock);
+    bool due = e->generation_due; /* not drawn yet, and what it is due to may be gone by the next start */
+    se__mutex_unlock(&e->attach_lock);
+    bool doubt = due || (e->cache.ops && (se__suspects_count(e->suspects) > 0 ||
+                                          se__suspects_overflowed(e->suspects)));
     if (doubt && !meta_put(e, "l2_identity", "", deadline_ms))
         return; /* the row stays open: the next engine sees a crash and redraws */
     (void)put_own_row(e, false, se__hlc_last(&e->hlc), deadline_ms);

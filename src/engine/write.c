@@ -6,7 +6,7 @@
  *   ack      waits until the home tier has it, where that was asked for; outside of the gate, so that shutdown can flush
  *
  * Which ack a write really waits for is decided once (resolve_ack): without a WAL, SE_ACK_WAL is SE_ACK_L3; where no tier is configured
- * L1 is the home and nothing is waited for but the WAL.
+ * L1 is the home and nothing is waited for but the WAL. There a write of an id that the WAL has a record of goes into the WAL as well.
  *
  * A write with an expectation (cache-aside, se_set_state) is published before it goes into the WAL: a record of a write that did not
  * happen must not be replayed. If the WAL then fails, the write stands and the ack is SE_PENDING.
@@ -212,22 +212,40 @@ static void put(se_engine *e, struct write *w, struct l1_put_result *result)
         w->ticket.bytes = 0;
 }
 
-/* After its insurance record was written for nothing: a newer write is there already. */
+/* After its insurance record was written for nothing: what is newer is home, or in the WAL itself. */
 static void drop_insurance(se_engine *e, const struct write *w)
 {
     if (e->wal && w->ack == SE_ACK_WAL)
         se__wal_forget(e->wal, se_item_id(w->item), se__item_id_len(w->item), w->version);
 }
 
+/* Is the WAL all there is below L1, and does it have a record of the id? Then only a record may replace it: after a crash, or once a
+ * tombstone has left L1, an older one would come back. */
+static bool replaces_record(se_engine *e, const struct write *w)
+{
+    uint64_t version;
+    return e->wal && !e->home.ops &&
+           se__wal_look(e->wal, se_item_id(w->item), se__item_id_len(w->item), &version) !=
+               WAL_NOWHERE;
+}
+
 /* Without a home tier the WAL's records stay; those that a newer one replaces go. */
 static void replace_insurance(se_engine *e, const struct write *w)
 {
     struct wal_confirmed confirmed;
-    if (e->wal && !e->home.ops && w->version) {
+    if (e->wal && !e->home.ops && w->version && w->ack == SE_ACK_WAL && !w->wal_pending) {
         se__wal_confirm(e->wal, se_item_id(w->item), se__item_id_len(w->item), w->version - 1,
                         &confirmed);
         se__metrics_add(e->metrics, M_SUPERSEDED, confirmed.superseded);
     }
+}
+
+/* Is this write, or a newer one of its id, still on its way home? Then its record goes when that one is. */
+static bool on_its_way(se_engine *e, const struct write *w)
+{
+    struct l1_view view;
+    return se__l1_look(e->l1, w->hash, se_item_id(w->item), se__item_id_len(w->item), &view) &&
+           view.dirty;
 }
 
 static se_result append(se_engine *e, struct write *writes, size_t n, uint64_t deadline_ms)
@@ -291,6 +309,24 @@ static bool renew(se_engine *e, struct write *w, uint64_t above, uint64_t deadli
     return true;
 }
 
+/* Is what has won against this write sure to survive a crash? */
+static bool is_safe(se_engine *e, const struct write *w, const struct l1_put_result *put)
+{
+    uint64_t version;
+    if (e->home.ops || !e->wal)
+        return !put->winner_dirty;
+    return se__wal_look(e->wal, se_item_id(w->item), se__item_id_len(w->item), &version) !=
+               WAL_NOWHERE &&
+           version > w->version;
+}
+
+/* A record of a write that has been published already. */
+static void insure(se_engine *e, struct write *w, uint64_t deadline_ms)
+{
+    w->ack = SE_ACK_WAL;
+    w->wal_pending = append(e, w, 1, deadline_ms) != SE_OK;
+}
+
 static void publish_one(se_engine *e, struct write *w, uint64_t deadline_ms)
 {
     struct l1_put_result result;
@@ -300,11 +336,17 @@ static void publish_one(se_engine *e, struct write *w, uint64_t deadline_ms)
         put(e, w, &result);
     account(e, &result);
     if (result.stored == L1_STALE) {
-        drop_insurance(e, w);
+        /* A record of a write that is superseded by one in memory only is all that a crash would leave of either. */
+        if (is_safe(e, w, &result))
+            drop_insurance(e, w);
         if (!result.winner_dirty)
             unwatch(e, w); /* what is newer is home already */
-    } else
-        replace_insurance(e, w);
+        return;
+    }
+    if (w->ack == SE_ACK_MEMORY &&
+        replaces_record(e, w)) /* one that came while this was published */
+        insure(e, w, deadline_ms);
+    replace_insurance(e, w);
 }
 
 static void publish_expecting(se_engine *e, struct write *w, uint64_t deadline_ms)
@@ -318,8 +360,13 @@ static void publish_expecting(se_engine *e, struct write *w, uint64_t deadline_m
         return;
     }
     account(e, &result);
-    if (w->ack == SE_ACK_WAL && append(e, w, 1, deadline_ms) != SE_OK)
-        w->wal_pending = true;
+    if (w->ack == SE_ACK_WAL || replaces_record(e, w))
+        insure(e, w, deadline_ms);
+    if (w->ack == SE_ACK_WAL && e->home.ops && !on_its_way(e, w)) {
+        /* The flush was faster than the WAL: nobody would confirm the record any more. */
+        drop_insurance(e, w);
+        w->wal_pending = false;
+    }
     replace_insurance(e, w);
 }
 
@@ -354,8 +401,11 @@ se_result se__write_publish(se_engine *e, struct write *writes, size_t n, uint64
         se__metrics_add(e->metrics, M_OPS_L1_PUT_ERROR, n);
         return r;
     }
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
         take_version(e, &writes[i], 0);
+        if (writes[i].ack == SE_ACK_MEMORY && replaces_record(e, &writes[i]))
+            writes[i].ack = SE_ACK_WAL;
+    }
     if (writes[0].expect == L1_EXPECT_ANY)
         r = append_before(e, writes, n, deadline_ms);
     if (r != SE_OK)

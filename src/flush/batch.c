@@ -164,17 +164,24 @@ void se__flush_saw(struct worker *w, const se_item *item, uint64_t newer)
 
 /* ---- items that found their end ---- */
 
+static void confirm(struct worker *w, const se_item *item)
+{
+    struct wal_confirmed gone = {0};
+    if (!w->o.wal)
+        return;
+    se__wal_confirm(w->o.wal, se_item_id(item), se__item_id_len(item), se_item_version(item),
+                    &gone);
+    se__metrics_add(w->o.metrics, M_SUPERSEDED, gone.superseded + (gone.dead_gone ? 1u : 0u));
+}
+
 /* Steps 1 and 2 of an item that is home, at its version or a newer one. */
 static void settle_home(struct worker *w, struct slot *slot, const struct tier_write *write)
 {
     bool lost = write->state == TIER_NEWER;
-    if (w->o.wal) {
-        struct wal_confirmed gone = {0};
-        se__wal_confirm(w->o.wal, se_item_id(slot->item), se__item_id_len(slot->item),
-                        se_item_version(slot->item), &gone);
-        se__metrics_add(w->o.metrics, M_SUPERSEDED, gone.superseded + (gone.dead_gone ? 1u : 0u));
-    }
+    confirm(w, slot->item);
     se__l1_home(w->o.l1, slot->item);
+    /* Again: a write that found the entry in flight may have put its record into the WAL in between, and relies on this. */
+    confirm(w, slot->item);
     if (lost) {
         se__l1_lost(w->o.l1, slot->item);
         se__flush_saw(w, slot->item, write->newer);

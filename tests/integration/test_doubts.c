@@ -1,0 +1,147 @@
+/*
+ * What a crash, an outage or another engine leaves behind: copies and records that must not be believed, or must not be lost.
+ */
+#include "integration/bed.h"
+#include "support/test.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static const struct shape cached = {"redis+sqlite+wal", SQLITE, true, true};
+static const struct shape log_only = {"l1+wal", NO_SQL, false, true};
+static const struct shape logged = {"sqlite+wal", SQLITE, false, true};
+
+/* Where the database was there is a folder: it cannot be opened. */
+static void database_away(struct bed *b, bool away)
+{
+    char kept[300];
+    const char *path = b->sql + strlen("sqlite:");
+    (void)snprintf(kept, sizeof kept, "%s.kept", path);
+    if (away) {
+        cr_assert_eq(rename(path, kept), 0);
+        cr_assert_eq(mkdir(path, 0700), 0);
+    } else {
+        cr_assert_eq(rmdir(path), 0);
+        cr_assert_eq(rename(kept, path), 0);
+    }
+}
+
+static bool wal_is_empty(void *arg)
+{
+    se_health h;
+    cr_assert_eq(se_health_check(arg, &h), SE_OK);
+    return h.wal_items == 0;
+}
+
+static void short_times(struct bed *b)
+{
+    b->config.sql_timeout_ms = 300;
+    b->config.startup_timeout_ms = 500;
+    b->config.circuit_open_ms = 200;
+    b->config.batch_flush_ms = 5;
+}
+
+/* An engine that never reached the database leaves no row there; what it wrote is drained past Redis. */
+Test(doubts, writes_of_a_run_without_the_database_are_not_hidden_by_older_copies_in_redis)
+{
+    struct redis_server redis;
+    redis_server_start(&redis, NULL);
+    struct bed b;
+    bed_make(&b, &cached, &redis, NULL);
+    short_times(&b);
+    se_engine *e = bed_open(&b);
+    bed_put(e, "x", "old");
+    cr_assert_eq(se_flush(e, 10000), SE_OK);
+    bed_close(&b, e);
+    database_away(&b, true);
+    e = bed_open(&b);
+    bed_put(e, "x", "new");
+    bed_close(&b, e);
+    database_away(&b, false);
+    e = bed_open(&b);
+    bed_wait(wal_is_empty, e, "the WAL is drained");
+    bed_expect(e, "x", "new");
+    cr_assert_eq(se_invalidate_prefix(e, "y"), SE_OK);
+    bed_close(&b, e);
+    e = bed_open(&b);
+    bed_expect(e, "x", "new");
+    bed_close(&b, e);
+    bed_remove(&b);
+    redis_server_stop(&redis);
+}
+
+/* Runs `work` with an engine in a child that ends without closing it. */
+static void in_a_crash(struct bed *b, void (*work)(se_engine *e))
+{
+    pid_t child = fork();
+    if (child == 0) {
+        se_engine *e = NULL;
+        if (se_open(&b->config, &e) != SE_OK)
+            _exit(2);
+        work(e);
+        _exit(0);
+    }
+    int status;
+    cr_assert_eq(waitpid(child, &status, 0), child);
+    cr_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0, "the child ended with %d", status);
+}
+
+static void put_durably(se_engine *e, const char *id, const char *content)
+{
+    se_submit_options o;
+    se_submit_options_init(&o);
+    o.ack = SE_ACK_WAL;
+    if (se_submit(e, id, content, strlen(content), &o) != SE_OK)
+        _exit(3);
+}
+
+static void write_over_records(se_engine *e)
+{
+    put_durably(e, "twice", "durable");
+    put_durably(e, "gone", "durable");
+    if (se_submit(e, "twice", "hasty", 5, NULL) != SE_OK || se_delete(e, "gone", NULL) != SE_OK ||
+        se_set_state(e, "twice", "seen") != SE_OK)
+        _exit(4);
+}
+
+/* Where the WAL is all there is, a hasty write must not take the durable one with it, nor let it come back. */
+Test(doubts, a_write_in_memory_does_not_undo_a_durable_one)
+{
+    struct bed b;
+    bed_make(&b, &log_only, NULL, NULL);
+    in_a_crash(&b, write_over_records);
+    se_engine *e = bed_open(&b);
+    bed_expect(e, "twice", "hasty");
+    bed_expect(e, "gone", NULL);
+    bed_close(&b, e);
+    bed_remove(&b);
+}
+
+/* Records of conditional writes come after the writes, maybe after their flush as well: none may be left. */
+Test(doubts, no_record_outlives_its_write)
+{
+    struct bed b;
+    bed_make(&b, &logged, NULL, NULL);
+    b.config.default_ack = SE_ACK_WAL;
+    b.config.batch_flush_ms = 1;
+    b.config.batch_flush_count = 1;
+    se_engine *e = bed_open(&b);
+    char id[32];
+    for (int i = 0; i < 200; i++) {
+        (void)snprintf(id, sizeof id, "n:%d", i);
+        bed_put(e, id, "content");
+    }
+    for (int round = 0; round < 5; round++)
+        for (int i = 0; i < 200; i++) {
+            (void)snprintf(id, sizeof id, "n:%d", i);
+            cr_assert_eq(se_set_state(e, id, round % 2 ? "odd" : "even"), SE_OK);
+        }
+    cr_assert_eq(se_flush(e, 10000), SE_OK);
+    cr_assert_eq(bed_metric(e, "sync_engine_wal_live_records", ""), 0);
+    bed_close(&b, e);
+    bed_remove(&b);
+}
