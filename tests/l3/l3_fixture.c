@@ -3,6 +3,7 @@
  */
 #include "l3_fixture.h"
 
+#include "base/hlc.h"
 #include "l3/mysql_conn.h"
 
 #include <sqlite3.h>
@@ -195,4 +196,26 @@ bool l3_holds(struct l3_fixture *f, const char *id, uint64_t version, const char
                  memcmp(se_item_content(item), text, strlen(text)) == 0;
     se_item_release(item);
     return holds;
+}
+
+uint64_t l3_now_version(void)
+{
+    return se__version_of_ms(se__wall_ms());
+}
+
+const char *const l3_three[3] = {"a", "b", "c"};
+
+struct tier_reply l3_batch(struct l3_fixture *f, const char *const *ids, size_t n, uint64_t version,
+                           uint64_t deadline_ms)
+{
+    struct tier_write writes[3];
+    for (size_t i = 0; i < n; i++)
+        writes[i] =
+            (struct tier_write){.item = l3_item(ids[i], version, "text"), .kind = RECORD_ITEM};
+    struct tier_reply r = f->tier.ops->write(f->tier.self, 0, writes, n, deadline_ms);
+    for (size_t i = 0; i < n; i++) {
+        cr_assert_eq(writes[i].state == TIER_NOT_TRIED, r.fault != TIER_FINE);
+        se_item_release(writes[i].item);
+    }
+    return r;
 }

@@ -48,6 +48,11 @@ se_item *l3_get(struct l3_fixture *f, const char *id, enum tier_found *found);
 uint64_t l3_version(struct l3_fixture *f, const char *id);
 bool l3_holds(struct l3_fixture *f, const char *id, uint64_t version, const char *text);
 
+uint64_t l3_now_version(void);
+extern const char *const l3_three[3]; /* "a", "b", "c" */
+/* Writes "text" under n of them with one version; checks that outcomes are set exactly if the call was fine. */
+struct tier_reply l3_batch(struct l3_fixture *f, const char *const *ids, size_t n, uint64_t version, uint64_t deadline_ms);
+
 #define ON_DRIVER(suite, driver, name)                                                             \
     Test(suite, name)                                                                              \
     {                                                                                              \

@@ -1,38 +1,13 @@
 /*
- * What goes wrong in a database, and what the tier says about it: refused rows, conflicts, a server that is unwell, hangs or dies.
+ * What a database refuses or undoes, and what the tier says about it: rows, rights, conflicts.
  */
 #include "base/hlc.h"
 #include "l3_fixture.h"
 
 #include <mysql.h>
-#include <sqlite3.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-static uint64_t v_now(void)
-{
-    return se__version_of_ms(se__wall_ms());
-}
-
-/* Writes texts under ids; the call's reply. */
-static struct tier_reply batch(struct l3_fixture *f, const char *const *ids, size_t n,
-                               uint64_t version, uint64_t deadline_ms)
-{
-    struct tier_write writes[8];
-    for (size_t i = 0; i < n; i++)
-        writes[i] =
-            (struct tier_write){.item = l3_item(ids[i], version, "text"), .kind = RECORD_ITEM};
-    struct tier_reply r = f->tier.ops->write(f->tier.self, 0, writes, n, deadline_ms);
-    for (size_t i = 0; i < n; i++) {
-        cr_assert_eq(writes[i].state == TIER_NOT_TRIED, r.fault != TIER_FINE);
-        se_item_release(writes[i].item);
-    }
-    return r;
-}
-
-static const char *const three[] = {"a", "b", "c"};
 
 /* ---- a row that is refused ---- */
 
@@ -47,13 +22,13 @@ static void refuse_b(struct l3_fixture *f)
 static void a_constraint_refuses_its_batch_and_only_that(struct l3_fixture *f)
 {
     refuse_b(f);
-    struct tier_reply r = batch(f, three, 3, v_now(), l3_soon());
+    struct tier_reply r = l3_batch(f, l3_three, 3, l3_now_version(), l3_soon());
     cr_assert_eq(r.fault, TIER_REFUSED, "code %d: %s", r.code, se_errmsg());
     cr_assert_not_null(strstr(se_errmsg(), "no"), "%s", se_errmsg());
     cr_assert_eq(l3_number(f, "SELECT COUNT(*) FROM sync_items"), 0, "all or nothing");
-    cr_assert_eq(batch(f, three, 1, v_now(), l3_soon()).fault, TIER_FINE);
-    cr_assert_eq(batch(f, three + 1, 1, v_now(), l3_soon()).fault, TIER_REFUSED);
-    cr_assert_eq(batch(f, three + 2, 1, v_now(), l3_soon()).fault, TIER_FINE);
+    cr_assert_eq(l3_batch(f, l3_three, 1, l3_now_version(), l3_soon()).fault, TIER_FINE);
+    cr_assert_eq(l3_batch(f, l3_three + 1, 1, l3_now_version(), l3_soon()).fault, TIER_REFUSED);
+    cr_assert_eq(l3_batch(f, l3_three + 2, 1, l3_now_version(), l3_soon()).fault, TIER_FINE);
     cr_assert_eq(l3_number(f, "SELECT COUNT(*) FROM sync_items"), 2);
 }
 ON_EVERY_DRIVER(a_constraint_refuses_its_batch_and_only_that)
@@ -65,7 +40,7 @@ Test(mysql, a_signal_in_a_trigger_refuses)
     cr_assert(l3_sql(
         &f, "CREATE TRIGGER no_b BEFORE INSERT ON sync_items FOR EACH ROW IF new.id = 'b' THEN "
             "SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'not this one'; END IF"));
-    struct tier_reply r = batch(&f, three, 3, v_now(), l3_soon());
+    struct tier_reply r = l3_batch(&f, l3_three, 3, l3_now_version(), l3_soon());
     cr_assert_eq(r.fault, TIER_REFUSED);
     cr_assert_eq(r.code, 1644);
     cr_assert_not_null(strstr(se_errmsg(), "not this one"));
@@ -82,7 +57,7 @@ static void too_large(enum l3_driver driver)
     char *content = calloc(1, max + 1);
     struct tier_write w[3];
     for (int i = 0; i < 3; i++)
-        w[i] = (struct tier_write){.item = l3_item_bytes(three[i], v_now(), content,
+        w[i] = (struct tier_write){.item = l3_item_bytes(l3_three[i], l3_now_version(), content,
                                                          i == 1 ? max + 1 : max - 100,
                                                          SE_CONTENT_BINARY),
                                    .kind = RECORD_ITEM};
@@ -119,10 +94,10 @@ Test(mysql_rows, a_row_larger_than_a_packet_is_refused)
 
 static void a_dropped_column_is_unwell(struct l3_fixture *f)
 {
-    cr_assert_eq(batch(f, three, 3, v_now(), l3_soon()).fault, TIER_FINE);
+    cr_assert_eq(l3_batch(f, l3_three, 3, l3_now_version(), l3_soon()).fault, TIER_FINE);
     cr_assert(l3_sql(f, "ALTER TABLE sync_items DROP COLUMN route"));
-    cr_assert_eq(batch(f, three, 3, v_now(), l3_soon()).fault, TIER_UNWELL);
-    cr_assert_eq(batch(f, three, 1, v_now(), l3_soon()).fault, TIER_UNWELL);
+    cr_assert_eq(l3_batch(f, l3_three, 3, l3_now_version(), l3_soon()).fault, TIER_UNWELL);
+    cr_assert_eq(l3_batch(f, l3_three, 1, l3_now_version(), l3_soon()).fault, TIER_UNWELL);
     struct tier_read read = {.id = "a", .id_len = 1};
     cr_assert_eq(f->tier.ops->read(f->tier.self, &read, 1, l3_soon()).fault, TIER_UNWELL);
     cr_assert_eq(f->tier.ops->prepare(f->tier.self, l3_soon()), SE_ERR_CONFIG);
@@ -132,11 +107,11 @@ ON_EVERY_DRIVER(a_dropped_column_is_unwell)
 
 static void a_missing_table_is_made_again(struct l3_fixture *f)
 {
-    cr_assert_eq(batch(f, three, 3, v_now(), l3_soon()).fault, TIER_FINE);
+    cr_assert_eq(l3_batch(f, l3_three, 3, l3_now_version(), l3_soon()).fault, TIER_FINE);
     cr_assert(l3_sql(f, "DROP TABLE sync_items"));
-    cr_assert_eq(batch(f, three, 3, v_now(), l3_soon()).fault, TIER_UNWELL);
+    cr_assert_eq(l3_batch(f, l3_three, 3, l3_now_version(), l3_soon()).fault, TIER_UNWELL);
     cr_assert_eq(f->tier.ops->prepare(f->tier.self, l3_soon()), SE_OK, "%s", se_errmsg());
-    cr_assert_eq(batch(f, three, 3, v_now(), l3_soon()).fault, TIER_FINE);
+    cr_assert_eq(l3_batch(f, l3_three, 3, l3_now_version(), l3_soon()).fault, TIER_FINE);
 }
 ON_EVERY_DRIVER(a_missing_table_is_made_again)
 
@@ -155,7 +130,7 @@ Test(mysql, without_the_right_to_create_it_says_what_to_run)
     use_user(&f, "w:pw");
     struct tier t = l3_open(&f, SE_OK);
     enum tier_state state;
-    cr_assert_eq(l3_try(&t, l3_item("x", v_now(), "1"), &state).fault, TIER_FINE);
+    cr_assert_eq(l3_try(&t, l3_item("x", l3_now_version(), "1"), &state).fault, TIER_FINE);
     l3_close(&t);
     f.options.table = "elsewhere";
     t = l3_open(&f, SE_ERR_CONFIG);
@@ -166,14 +141,14 @@ Test(mysql, without_the_right_to_create_it_says_what_to_run)
     /* sessions keep their rights on a database: a new one sees the change */
     cr_assert(l3_sql(&f, "REVOKE INSERT ON t.* FROM w@localhost"));
     t = l3_open(&f, SE_OK);
-    struct tier_reply r = l3_try(&t, l3_item("x", v_now(), "1"), &state);
+    struct tier_reply r = l3_try(&t, l3_item("x", l3_now_version(), "1"), &state);
     cr_assert_eq(r.fault, TIER_UNWELL);
     cr_assert_eq(r.code, 1142);
     l3_close(&t);
     cr_assert(l3_sql(&f, "GRANT INSERT ON t.* TO w@localhost"));
     t = l3_open(&f, SE_OK);
     cr_assert(l3_sql(&f, "SET GLOBAL read_only = 1"));
-    r = l3_try(&t, l3_item("x", v_now(), "1"), &state);
+    r = l3_try(&t, l3_item("x", l3_now_version(), "1"), &state);
     cr_assert_eq(r.fault, TIER_UNWELL);
     cr_assert_eq(r.code, 1290);
     l3_close(&t);
@@ -219,7 +194,7 @@ Test(mysql, tcp_works_too)
                                     .tombstone_retention_s = 86400,
                                     .log = &f.log};
     f.tier = l3_open(&f, SE_OK);
-    cr_assert_eq(l3_put(&f, l3_item("x", v_now(), "1")), TIER_STORED);
+    cr_assert_eq(l3_put(&f, l3_item("x", l3_now_version(), "1")), TIER_STORED);
     cr_assert_eq(
         l3_number(
             &f,
@@ -253,7 +228,7 @@ struct background {
 static void write_three(void *arg)
 {
     struct background *b = arg;
-    b->reply = batch(b->f, three, 3, v_now(), l3_soon());
+    b->reply = l3_batch(b->f, l3_three, 3, l3_now_version(), l3_soon());
 }
 
 #define WAITING "SELECT COUNT(*) FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'"
@@ -271,7 +246,7 @@ static void deadlock(enum l3_driver driver)
 {
     struct l3_fixture f;
     l3_start(&f, driver, NULL);
-    cr_assert_eq(batch(&f, three, 3, v_now() - 1000, l3_soon()).fault, TIER_FINE);
+    cr_assert_eq(l3_batch(&f, l3_three, 3, l3_now_version() - 1000, l3_soon()).fault, TIER_FINE);
     MYSQL *m = other_client(&f);
     /* much more to undo than we have: the server makes us the victim */
     other_says(m, "CREATE TABLE weight (n INT PRIMARY KEY) ENGINE=InnoDB");
@@ -288,7 +263,7 @@ static void deadlock(enum l3_driver driver)
     cr_assert_eq(b.reply.code, 1213);
     other_says(m, "ROLLBACK");
     mysql_close(m);
-    cr_assert_eq(batch(&f, three, 3, v_now(), l3_soon()).fault, TIER_FINE);
+    cr_assert_eq(l3_batch(&f, l3_three, 3, l3_now_version(), l3_soon()).fault, TIER_FINE);
     l3_stop(&f);
 }
 
@@ -309,12 +284,12 @@ Test(mysql, a_lock_wait_is_a_conflict_and_undoes_all)
     l3_close(&f.tier);
     f.options.timeout_ms = 1000;
     f.tier = l3_open(&f, SE_OK);
-    uint64_t v = v_now() - 1000000;
-    cr_assert_eq(batch(&f, three, 3, v, l3_soon()).fault, TIER_FINE);
+    uint64_t v = l3_now_version() - 1000000;
+    cr_assert_eq(l3_batch(&f, l3_three, 3, v, l3_soon()).fault, TIER_FINE);
     MYSQL *m = other_client(&f);
     other_says(m, "START TRANSACTION");
     other_says(m, "UPDATE sync_items SET bucket = bucket + 1 WHERE id = 'c'");
-    struct tier_reply r = batch(&f, three, 3, v_now(), l3_soon());
+    struct tier_reply r = l3_batch(&f, l3_three, 3, l3_now_version(), l3_soon());
     cr_assert_eq(r.fault, TIER_CONFLICT);
     cr_assert_eq(r.code, 1205);
     other_says(m, "ROLLBACK");
@@ -326,9 +301,9 @@ Test(mysql, a_lock_wait_is_a_conflict_and_undoes_all)
 /* The connection breaks in the middle of a transaction: nobody needs to know. */
 static void a_session_killed_before_commit_is_repeated(struct l3_fixture *f)
 {
-    uint64_t v = v_now() - 1000000;
+    uint64_t v = l3_now_version() - 1000000;
     char sql[128];
-    cr_assert_eq(batch(f, three, 3, v, l3_soon()).fault, TIER_FINE);
+    cr_assert_eq(l3_batch(f, l3_three, 3, v, l3_soon()).fault, TIER_FINE);
     MYSQL *m = other_client(f);
     other_says(m, "START TRANSACTION");
     other_says(m, "UPDATE sync_items SET updated_at = 1 WHERE id = 'c'");
@@ -361,7 +336,7 @@ static void write_old(void *arg)
 {
     struct background *b = arg;
     b->reply =
-        batch(b->f, three, 3, se__version_of_ms(se__wall_ms() - 200 * 86400000LL), l3_soon());
+        l3_batch(b->f, l3_three, 3, se__version_of_ms(se__wall_ms() - 200 * 86400000LL), l3_soon());
 }
 
 /* A purge that raises the floor and an old write: whoever comes second sees what the first did. */
@@ -407,218 +382,5 @@ Test(mysql, a_purge_waits_for_an_old_write)
     se__thread_join(&b.thread);
     mysql_close(m);
     cr_assert_eq(b.reply.fault, TIER_FINE);
-    l3_stop(&f);
-}
-
-/* ---- hanging and dying ---- */
-
-/* Runs out at its deadline: not before, and not much after. */
-static void check_time(uint64_t began_ms, uint32_t limit_ms, const char *what)
-{
-    uint64_t took = se__mono_ms() - began_ms;
-    cr_assert(took + 5 >= limit_ms && took < limit_ms + 1500, "%s took %llu of %u ms", what,
-              (unsigned long long)took, limit_ms);
-    fprintf(stderr, "%s: %llu of %u ms\n", what, (unsigned long long)took, limit_ms);
-}
-
-Test(mysql, a_stopped_server_costs_the_deadline_and_no_more)
-{
-    struct l3_fixture f;
-    l3_start(&f, L3_MYSQL, NULL);
-    cr_assert_eq(batch(&f, three, 3, v_now(), l3_soon()).fault, TIER_FINE);
-    cr_assert_neq(l3_version(&f, "a"), 0);
-    cr_assert(mariadb_pause(f.server));
-    struct tier_read read = {.id = "a", .id_len = 1};
-    uint64_t t = se__mono_ms();
-    struct tier_reply r = f.tier.ops->read(f.tier.self, &read, 1, se__deadline_in(300));
-    check_time(t, 300, "read");
-    cr_assert_eq(r.fault, TIER_UNWELL);
-    cr_assert(r.timed_out);
-    cr_assert_eq(read.found, TIER_ABSENT);
-    cr_assert_null(read.item);
-    t = se__mono_ms();
-    r = batch(&f, three, 3, v_now(), se__deadline_in(250));
-    check_time(t, 250, "write");
-    cr_assert(r.fault == TIER_UNWELL && r.timed_out);
-    /* now there is no idle connection: opening one hangs too, on the pool's thread */
-    t = se__mono_ms();
-    r = f.tier.ops->probe(f.tier.self, se__deadline_in(200));
-    check_time(t, 200, "connect");
-    cr_assert(r.fault == TIER_UNWELL && r.timed_out);
-    cr_assert(mariadb_resume(f.server));
-    uint64_t v = v_now();
-    cr_assert_eq(batch(&f, three, 3, v, l3_soon()).fault, TIER_FINE, "%s", se_errmsg());
-    for (int i = 0; i < 20; i++) /* no late reply answers another call */
-        for (int k = 0; k < 3; k++)
-            cr_assert_eq(l3_version(&f, three[k]), v);
-    l3_stop(&f);
-}
-
-Test(mysql, closing_while_the_server_hangs_ends)
-{
-    struct l3_fixture f;
-    l3_start(&f, L3_MYSQL, NULL);
-    f.options.timeout_ms = 1000;
-    cr_assert(mariadb_pause(f.server));
-    struct tier t = {0};
-    struct url url;
-    cr_assert_eq(se__url_parse("sql_url", f.url, &url), SE_OK);
-    f.options.url = &url;
-    cr_assert_eq(se__mysql_open(&f.options, &t), SE_OK);
-    cr_assert_eq(t.ops->prepare(t.self, se__deadline_in(100)), SE_ERR_TIMEOUT);
-    uint64_t began = se__mono_ms();
-    t.ops->close(t.self);
-    l3_close(&f.tier);
-    cr_assert_lt(se__mono_ms() - began, 5000);
-    mariadb_resume(f.server);
-    se__url_done(&url);
-    l3_stop(&f);
-}
-
-static void a_restart_is_not_seen_by_the_next_caller(struct l3_fixture *f)
-{
-    if (!f->server)
-        return;
-    uint64_t v = v_now();
-    cr_assert_eq(batch(f, three, 3, v, l3_soon()).fault, TIER_FINE);
-    cr_assert(mariadb_restart(f->server));
-    /* a single write is at its commit when the connection breaks and is not repeated: only seeing that the idle connection is
-     * dead before it is used helps */
-    cr_assert_eq(batch(f, three, 1, v + 1, l3_soon()).fault, TIER_FINE, "%s", se_errmsg());
-    cr_assert_eq(l3_version(f, "a"), v + 1);
-    cr_assert_eq(batch(f, three, 3, v + 1, l3_soon()).fault, TIER_FINE);
-    /* a session that an operator killed */
-    char ids[512], sql[600];
-    cr_assert(mariadb_value(
-        f->server,
-        "SELECT GROUP_CONCAT(CONCAT('KILL ', id) SEPARATOR ';') FROM "
-        "information_schema.processlist WHERE id <> CONNECTION_ID() AND command = 'Sleep'",
-        ids, sizeof ids));
-    snprintf(sql, sizeof sql, "%s", ids);
-    cr_assert(mariadb_exec(f->server, sql));
-    cr_assert_eq(l3_version(f, "a"), v + 1);
-    cr_assert_eq(batch(f, three, 3, v + 2, l3_soon()).fault, TIER_FINE);
-}
-ON_DRIVER(mysql, L3_MYSQL, a_restart_is_not_seen_by_the_next_caller)
-ON_DRIVER(mysql_rows, L3_MYSQL_ROWS, a_restart_is_not_seen_by_the_next_caller)
-
-struct hammer {
-    struct l3_fixture *f;
-    struct se__thread thread;
-    uint64_t base;
-    _Atomic bool stop;
-    _Atomic uint64_t confirmed; /* newest version confirmed for all of `three` */
-    _Atomic int failures;
-};
-
-static void hammer(void *arg)
-{
-    struct hammer *h = arg;
-    for (uint64_t v = h->base; !atomic_load(&h->stop); v++) {
-        struct tier_reply r = batch(h->f, three, 3, v, se__deadline_in(2000));
-        if (r.fault == TIER_FINE)
-            atomic_store(&h->confirmed, v);
-        else
-            atomic_fetch_add(&h->failures, 1);
-    }
-}
-
-Test(mysql, a_server_killed_among_writes_keeps_what_it_confirmed)
-{
-    struct l3_fixture f;
-    l3_start(&f, L3_MYSQL, NULL);
-    struct hammer h = {.f = &f, .base = v_now()};
-    cr_assert_eq(se__thread_start(&h.thread, "hammer", hammer, &h), SE_OK);
-    for (int round = 0; round < 3; round++) {
-        uint64_t before = atomic_load(&h.confirmed);
-        uint64_t end = se__deadline_in(20000);
-        while (atomic_load(&h.confirmed) < before + 20 && se__deadline_left(end) > 0)
-            se__pause_ms(1);
-        cr_assert(mariadb_kill(f.server));
-        uint64_t confirmed = atomic_load(&h.confirmed);
-        cr_assert_neq(confirmed, before, "it wrote since the last restart");
-        cr_assert(mariadb_restart(f.server));
-        for (int k = 0; k < 3; k++)
-            cr_assert_geq(l3_version(&f, three[k]), confirmed);
-    }
-    atomic_store(&h.stop, true);
-    se__thread_join(&h.thread);
-    cr_assert_eq(l3_version(&f, "a"), l3_version(&f, "c"), "all or nothing");
-    l3_stop(&f);
-}
-
-Test(mysql, no_server_is_unwell_at_once)
-{
-    struct l3_fixture f;
-    l3_start(&f, L3_MYSQL, NULL);
-    cr_assert(mariadb_kill(f.server));
-    uint64_t t = se__mono_ms();
-    struct tier_reply r = f.tier.ops->probe(f.tier.self, l3_soon());
-    cr_assert_eq(r.fault, TIER_UNWELL);
-    cr_assert_not(r.timed_out);
-    cr_assert_neq(r.code, 0);
-    cr_assert_lt(se__mono_ms() - t, 5000);
-    l3_stop(&f);
-}
-
-/* ---- SQLite's own ---- */
-
-Test(sqlite, another_writer_costs_the_deadline_and_no_more)
-{
-    struct l3_fixture f;
-    sqlite3 *db;
-    char path[80];
-    l3_start(&f, L3_SQLITE, NULL);
-    cr_assert_eq(batch(&f, three, 3, v_now(), l3_soon()).fault, TIER_FINE);
-    snprintf(path, sizeof path, "%s/db", f.dir);
-    cr_assert_eq(sqlite3_open(path, &db), SQLITE_OK);
-    cr_assert_eq(sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
-    uint64_t t = se__mono_ms();
-    struct tier_reply r = batch(&f, three, 3, v_now(), se__deadline_in(200));
-    check_time(t, 200, "write");
-    cr_assert_eq(r.fault, TIER_UNWELL);
-    cr_assert(r.timed_out);
-    cr_assert_neq(l3_version(&f, "a"), 0, "reads go on");
-    sqlite3_close(db);
-    cr_assert_eq(batch(&f, three, 3, v_now(), l3_soon()).fault, TIER_FINE);
-    l3_stop(&f);
-}
-
-Test(sqlite, a_long_statement_ends_at_the_deadline)
-{
-    struct l3_fixture f;
-    l3_start(&f, L3_SQLITE, NULL);
-    cr_assert(l3_sql(&f, "CREATE TRIGGER slow BEFORE INSERT ON sync_items BEGIN SELECT COUNT(*) "
-                         "FROM (WITH RECURSIVE "
-                         "n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n); END"));
-    uint64_t t = se__mono_ms();
-    struct tier_reply r = batch(&f, three, 3, v_now(), se__deadline_in(200));
-    check_time(t, 200, "write");
-    cr_assert_eq(r.fault, TIER_UNWELL);
-    cr_assert(r.timed_out);
-    cr_assert_eq(l3_number(&f, "SELECT COUNT(*) FROM sync_items"), 0);
-    l3_stop(&f);
-}
-
-Test(sqlite, a_missing_folder_and_a_strange_file_are_said)
-{
-    struct l3_fixture f;
-    l3_start(&f, L3_SQLITE, NULL);
-    char url[256];
-    snprintf(url, sizeof url, "%s", f.url);
-    snprintf(f.url, sizeof f.url, "sqlite:%s/no/such/folder/db", f.dir);
-    struct tier t = l3_open(&f, SE_ERR_BACKEND);
-    cr_assert_not_null(strstr(se_errmsg(), "folder"), "%s", se_errmsg());
-    l3_close(&t);
-    char path[100];
-    snprintf(path, sizeof path, "%s/strange", f.dir);
-    FILE *file = fopen(path, "w");
-    for (int i = 0; i < 1000; i++)
-        fputs("this is no database ", file);
-    fclose(file);
-    snprintf(f.url, sizeof f.url, "sqlite:%s", path);
-    t = l3_open(&f, SE_ERR_BACKEND);
-    l3_close(&t);
-    remove(path);
     l3_stop(&f);
 }
