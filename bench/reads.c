@@ -1,0 +1,73 @@
+/*
+ * reads - see reads.h.
+ */
+#include "reads.h"
+
+#include "engine/engine.h"
+
+#define L1_BYTES ((size_t)1 << 20)
+
+void reads_id(size_t n, char id[BENCH_ID_LEN + 1])
+{
+    bench_id(n % READ_ITEMS, id);
+}
+
+static se_engine *open_engine(const char *redis_url, const char *sql_url, size_t l1_bytes)
+{
+    se_config c;
+    se_config_init(&c);
+    c.redis_url = redis_url;
+    c.sql_url = sql_url;
+    c.l1_max_bytes = l1_bytes;
+    c.require_backends = true;
+    se_engine *e;
+    bench_check(se_open(&c, &e), "se_open");
+    return e;
+}
+
+static void load(const char *redis_url, const char *sql_url)
+{
+    se_engine *e = open_engine(redis_url, sql_url, (size_t)256 << 20);
+    char id[BENCH_ID_LEN + 1];
+    for (size_t i = 0; i < READ_ITEMS; i++) {
+        reads_id(i, id);
+        bench_check(se_submit(e, id, bench_content(i), BENCH_CONTENT_LEN, NULL), "se_submit");
+    }
+    bench_check(se_flush(e, 60000), "se_flush");
+    bench_check(se_close(e, 60000), "se_close");
+}
+
+static void read_one(void *arg, size_t i)
+{
+    struct reads *r = arg;
+    char id[BENCH_ID_LEN + 1];
+    se_item *item;
+    reads_id(r->next + i, id);
+    bench_check(se_get(r->engine, id, &item), "se_get");
+    se_item_release(item);
+}
+
+void reads_open(struct reads *r, const char *redis_url, const char *sql_url, enum metric hits)
+{
+    load(redis_url, sql_url);
+    *r = (struct reads){.engine = open_engine(redis_url, sql_url, L1_BYTES), .hits = hits};
+    for (size_t i = 0; i < READ_ITEMS; i++)
+        read_one(r, i);
+}
+
+void reads_close(struct reads *r)
+{
+    bench_check(se_close(r->engine, 60000), "se_close");
+}
+
+double reads_run(void *arg)
+{
+    struct reads *r = arg;
+    uint64_t before = se__metrics_sum(r->engine->metrics, r->hits);
+    double p50 = bench_p50_us(read_one, r, READS);
+    uint64_t served = se__metrics_sum(r->engine->metrics, r->hits) - before;
+    if (served != READS)
+        bench_fail("the tier has served %llu of %u reads", (unsigned long long)served, READS);
+    r->next += READS;
+    return p50;
+}
