@@ -17,6 +17,7 @@ struct aside {
     void *arg;
     const se_submit_options *options;
     uint64_t deadline_ms;
+    struct flight *flight; /* that is led */
 };
 
 static se_result look(const struct aside *a, struct lookup *l)
@@ -47,6 +48,8 @@ static se_result insert(const struct aside *a, const struct lookup *basis, const
     se__leave(a->e);
     *conflict = r == SE_OK && w.conflict;
     if (r == SE_OK && !w.conflict) {
+        /* From here on the item may be deleted again: who comes after that must not get it from us. */
+        se__flight_close(a->e->factories, a->flight);
         r = se__write_ack(a->e, &w, deadline);
         *item = se_item_retain(w.item);
     }
@@ -80,17 +83,20 @@ static se_result run_factory(const struct aside *a, struct lookup *basis, se_ite
     size_t len = 0;
     se__metrics_inc(a->e->metrics, M_FACTORY_RUNS);
     se_result r = a->factory(a->arg, a->id, &content, &len);
+    struct aside after = *a;
+    after.deadline_ms = se__read_deadline(a->e); /* the factory's time is its own */
     if (r == SE_OK)
-        r = insert_or_find(a, basis, content, len, item);
+        r = insert_or_find(&after, basis, content, len, item);
     else
         se__error(r, "id '%s': the factory returned %d (%s)", a->id, (int)r, se_strerror(r));
     free(content);
     return r;
 }
 
-static se_result lead(const struct aside *a, struct flight *flight, se_item **item)
+static se_result lead(struct aside *a, struct flight *flight, se_item **item)
 {
     struct lookup l = {0};
+    a->flight = flight;
     se_result r = look(a, &l); /* again: the last leader may just have landed */
     if (r == SE_OK)
         *item = l.item;
@@ -100,7 +106,7 @@ static se_result lead(const struct aside *a, struct flight *flight, se_item **it
     return r;
 }
 
-static se_result join(const struct aside *a, uint64_t hash, size_t id_len, se_item **item)
+static se_result join(struct aside *a, uint64_t hash, size_t id_len, se_item **item)
 {
     struct flight *flight;
     bool leads, again;

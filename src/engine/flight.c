@@ -14,7 +14,7 @@ struct flight {
     uint64_t hash;
     uint64_t leader; /* thread id */
     unsigned users;
-    bool landed, again;
+    bool closed, landed, again; /* closed: not in the table any more */
     se_result result;
     se_item *item;
     char *error; /* the leader's text, for errors */
@@ -109,12 +109,23 @@ static void free_flight(struct flight *x)
     se__free(x);
 }
 
-static void unlink_locked(struct stripe *s, struct flight *x)
+static void close_locked(struct stripe *s, struct flight *x)
 {
     struct flight **at = &s->first;
+    if (x->closed)
+        return;
     while (*at != x)
         at = &(*at)->next;
     *at = x->next;
+    x->closed = true;
+}
+
+void se__flight_close(struct flights *f, struct flight *x)
+{
+    struct stripe *s = stripe_of(f, x->hash);
+    se__mutex_lock(&s->lock);
+    close_locked(s, x);
+    se__mutex_unlock(&s->lock);
 }
 
 void se__flight_land(struct flights *f, struct flight *x, se_result result, se_item *item,
@@ -124,7 +135,7 @@ void se__flight_land(struct flights *f, struct flight *x, se_result result, se_i
                              : NULL; /* without memory followers get the code only */
     struct stripe *s = stripe_of(f, x->hash);
     se__mutex_lock(&s->lock);
-    unlink_locked(s, x);
+    close_locked(s, x);
     x->landed = true;
     x->again = again;
     x->result = result;

@@ -6,7 +6,7 @@
  * FLIGHT_AGAIN; followers then look for themselves.
  *
  * Invariants
- *   I1  at most one flight per id at any time; a flight leaves the table when it lands
+ *   I1  at most one flight per id that can be joined; a flight leaves the table when it is closed or lands
  *   I2  every leader lands, also on errors
  *
  * Locks: one mutex a stripe (leaf), not held while looking.  Threads: any.
@@ -29,6 +29,8 @@ SE_NODISCARD se_result se__flight_join(struct flights *f, uint64_t hash, const c
                                        bool *leads);
 /* True if the calling thread leads this flight. */
 bool se__flight_mine(const struct flight *flight);
+/* Leader: nobody joins any more; who comes now looks for himself. For a result that must not be given to callers who came after some moment. */
+void se__flight_close(struct flights *f, struct flight *flight);
 /* Leader: publishes result and item (borrowed), and gives the flight up. again: followers must look for themselves. */
 void se__flight_land(struct flights *f, struct flight *flight, se_result result, se_item *item, bool again);
 /* Follower: waits, takes result and item (a reference), gives the flight up. The leader's error text becomes this thread's.

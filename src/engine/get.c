@@ -134,7 +134,7 @@ static se_result hand_out(struct lookup *lookups, size_t n, se_item **items, se_
         items[i] = lookups[i].item;
         if (results)
             results[i] = lookups[i].result;
-        else if (lookups[i].result < 0)
+        else if (lookups[i].result < 0 && worst != SE_ERR_BACKEND)
             worst = lookups[i].result;
     }
     for (size_t i = 0; worst < 0 && i < n; i++) {
@@ -144,24 +144,33 @@ static se_result hand_out(struct lookup *lookups, size_t n, se_item **items, se_
     return worst;
 }
 
-se_result se_get_many(se_engine *e, const char *const *ids, size_t n, se_item **items,
-                      se_result *results)
+static se_result get_many(se_engine *e, const char *const *ids, size_t n, se_item **items,
+                          se_result *results)
 {
-    se_result r = se__look_in(e);
-    if (r != SE_OK || n == 0)
-        return r;
-    if (!ids || !items)
-        return se__error(SE_ERR_INVALID, "ids and items must not be NULL");
-    memset(items, 0, n * sizeof *items);
     struct lookup *lookups = se__alloc_zeroed(n, sizeof *lookups);
     if (!lookups)
         return se__error_nomem();
-    r = init_many(e, ids, n, lookups);
+    se_result r = init_many(e, ids, n, lookups);
     if (r == SE_OK)
         r = se__lookup(e, lookups, n, se__read_deadline(e));
     if (r == SE_OK)
         r = hand_out(lookups, n, items, results);
     se__free(lookups);
+    return r;
+}
+
+se_result se_get_many(se_engine *e, const char *const *ids, size_t n, se_item **items,
+                      se_result *results)
+{
+    if (n && (!ids || !items))
+        return se__error(SE_ERR_INVALID, "ids and items must not be NULL");
+    if (n)
+        memset(items, 0, n * sizeof *items);
+    se_result r = se__look_in(e);
+    if (r == SE_OK && n)
+        r = get_many(e, ids, n, items, results);
+    for (size_t i = 0; r < 0 && results && i < n; i++)
+        results[i] = r; /* nothing was looked up */
     return r;
 }
 

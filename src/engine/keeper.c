@@ -165,6 +165,23 @@ static void sync_cache(struct keeper *k, bool look, uint32_t timeout_ms)
     se__mutex_unlock(&k->lock);
 }
 
+/* A purge raises the version below which a put creates no row any more. Writes of our own that may be as old must be home first: a
+ * drain that was held up, or a queue after a long outage. Half the retention: as in l3/store_write.c. */
+static bool may_purge(se_engine *e)
+{
+    uint64_t now = se__mono_ms(), half_ms = e->settings.c.tombstone_retention_s * UINT64_C(500);
+    struct wal_stats wal = {0};
+    if (e->wal)
+        se__wal_stats(e->wal, &wal);
+    bool may = wal.home_records == 0;
+    for (unsigned i = 0; e->workers && i < e->partitions; i++) {
+        struct worker_stats w;
+        se__worker_stats(e->workers[i], &w);
+        may = may && (!w.oldest_dirty_ms || now - w.oldest_dirty_ms < half_ms);
+    }
+    return may;
+}
+
 static void purge(se_engine *e, uint32_t timeout_ms)
 {
     size_t purged = PURGE_ROWS;
@@ -205,7 +222,8 @@ static void keep_home(struct keeper *k)
         }
         sync_cache(k, beat, timeout);
         if (e->home_is_l3 && !e->settings.c.read_only && now >= purge_at) {
-            purge(e, timeout);
+            if (may_purge(e))
+                purge(e, timeout);
             purge_at = now + PURGE_MS;
         }
     }

@@ -95,12 +95,17 @@ se_result se_submit_many(se_engine *e, se_put *puts, size_t n, se_batch_result *
 {
     if (out)
         *out = (se_batch_result){0};
-    se_result r = se__look_in(e);
-    if (r != SE_OK || n == 0)
-        return r;
-    if (!puts)
+    if (!puts && n)
         return se__error(SE_ERR_INVALID, "puts is NULL and n is %zu", n);
-    return enter_and_write(e, puts, n, false, out);
+    for (size_t i = 0; i < n; i++)
+        puts[i].version = 0;
+    se_result r = se__look_in(e);
+    if (r == SE_OK && n)
+        return enter_and_write(e, puts, n, false, out);
+    set_all(puts, n, r);
+    if (r != SE_OK)
+        sum_up(puts, n, out);
+    return r;
 }
 
 se_result se_delete_many(se_engine *e, const char *const *ids, size_t n, se_batch_result *out)

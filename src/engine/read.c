@@ -342,6 +342,9 @@ static void lead(se_engine *e, struct lookup **ask, size_t n, struct room *room,
     ask_tiers(e, ask, n, room, deadline_ms);
     for (size_t i = 0; i < n; i++) {
         struct lookup *l = ask[i];
+        /* Who joined after a write that has come and gone since the result was judged must not get it. */
+        se__flight_close(e->loads, l->flight);
+        l->again = l->again || se__l1_epoch(e->l1, l->hash) != l->epoch;
         /* An outage is everybody's: followers get it instead of asking a dead tier one after the other. */
         bool again = l->again && l->result != SE_ERR_BACKEND;
         se__flight_land(e->loads, l->flight, l->result, l->item, again);

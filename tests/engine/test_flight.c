@@ -107,3 +107,27 @@ Test(flight, a_follower_gives_up_at_its_deadline_and_the_leader_still_lands)
     se__flight_land(flights, flight, SE_NOT_FOUND, NULL, true);
     se__flights_close(flights);
 }
+
+/* A closed flight is flown to its end, but who comes now leads one of his own. */
+Test(flight, a_closed_flight_is_joined_by_nobody)
+{
+    struct flights *flights;
+    cr_assert_eq(se__flights_open(&flights), SE_OK);
+    struct flight *flight, *same, *next;
+    bool leads, again;
+    se_item *item;
+    cr_assert_eq(se__flight_join(flights, 7, "a", 1, &flight, &leads), SE_OK);
+    cr_assert_eq(se__flight_join(flights, 7, "a", 1, &same, &leads), SE_OK);
+    cr_assert(!leads);
+    se__flight_close(flights, flight);
+    cr_assert_eq(se__flight_join(flights, 7, "a", 1, &next, &leads), SE_OK);
+    cr_assert(leads);
+    se__flight_close(flights, flight); /* again: nothing happens */
+    se__flight_land(flights, flight, SE_NOT_FOUND, NULL, false);
+    cr_assert_eq(se__flight_follow(flights, same, SE__FOREVER, &item, &again), SE_NOT_FOUND);
+    cr_assert_eq(se__flight_join(flights, 7, "a", 1, &same, &leads), SE_OK);
+    cr_assert(!leads, "landing a closed flight took another one's place");
+    se__flight_land(flights, next, SE_OK, NULL, false);
+    cr_assert_eq(se__flight_follow(flights, same, SE__FOREVER, &item, &again), SE_OK);
+    se__flights_close(flights);
+}

@@ -1,9 +1,11 @@
 /*
  * What a crash, an outage or another engine leaves behind: copies and records that must not be believed, or must not be lost.
  */
+#include "base/os.h"
 #include "integration/bed.h"
 #include "support/test.h"
 
+#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -142,6 +144,87 @@ Test(doubts, no_record_outlives_its_write)
         }
     cr_assert_eq(se_flush(e, 10000), SE_OK);
     cr_assert_eq(bed_metric(e, "sync_engine_wal_live_records", ""), 0);
+    bed_close(&b, e);
+    bed_remove(&b);
+}
+
+struct visitor {
+    se_engine *e;
+    se_result result;
+    se_item *item;
+};
+
+static se_result make_content(void *arg, const char *id, void **content, size_t *len)
+{
+    (void)id;
+    *(int *)arg += 1;
+    *content = strdup("made");
+    *len = 4;
+    return SE_OK;
+}
+
+static int made;
+
+static void ask_slowly(void *arg)
+{
+    struct visitor *v = arg;
+    se_submit_options o;
+    se_submit_options_init(&o);
+    o.ack = SE_ACK_L3;
+    v->result = se_get_or_insert_with(v->e, "x", make_content, &made, &o, &v->item);
+}
+
+static bool is_there(void *arg)
+{
+    bool found = false;
+    return se_contains(arg, "x", &found) == SE_OK && found;
+}
+
+/* The maker waits for its ack, and the item has been deleted since: who asks now must not get it. */
+Test(doubts, a_deleted_item_is_not_handed_out_by_who_made_it)
+{
+    struct bed b;
+    bed_make(&b, &logged, NULL, NULL);
+    b.config.wal_path = NULL;
+    b.config.sql_timeout_ms = 2000;
+    se_engine *e = bed_open(&b);
+    sqlite3 *db;
+    cr_assert_eq(sqlite3_open(b.sql + strlen("sqlite:"), &db), SQLITE_OK);
+    cr_assert_eq(sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
+    struct visitor maker = {.e = e}, later = {.e = e};
+    struct se__thread thread = {.started = false};
+    cr_assert_eq(se__thread_start(&thread, "maker", ask_slowly, &maker), SE_OK);
+    bed_wait(is_there, e, "the item is made");
+    cr_assert_eq(se_delete(e, "x", NULL), SE_OK);
+    later.result = se_get_or_insert_with(e, "x", make_content, &made, NULL, &later.item);
+    cr_assert_eq(later.result, SE_OK, "%s", se_errmsg());
+    cr_assert_eq(sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL), SQLITE_OK);
+    cr_assert_eq(sqlite3_close(db), SQLITE_OK);
+    se__thread_join(&thread);
+    cr_assert_eq(made, 2, "the factory ran %d times", made);
+    cr_assert(se_item_version(later.item) > se_item_version(maker.item));
+    se_item_release(maker.item);
+    se_item_release(later.item);
+    bed_close(&b, e);
+    bed_remove(&b);
+}
+
+Test(doubts, lists_that_are_refused_say_so_for_every_id)
+{
+    struct bed b;
+    bed_make(&b, &logged, NULL, NULL);
+    se_engine *e = bed_open(&b);
+    const char *ids[2] = {"a", ""};
+    se_item *items[2] = {(se_item *)&b, (se_item *)&b};
+    se_result results[2] = {SE_OK, SE_OK};
+    cr_assert_eq(se_get_many(e, ids, 2, items, results), SE_ERR_INVALID);
+    cr_assert(!items[0] && !items[1] && results[0] < 0 && results[1] < 0);
+    se_put puts[2] = {{.id = "a", .content = "1", .len = 1}, {.id = "b", .content = "2", .len = 1}};
+    se_batch_result sum;
+    cr_assert_eq(se_shutdown(e, 10000), SE_OK);
+    cr_assert_eq(se_submit_many(e, puts, 2, &sum), SE_ERR_STATE);
+    cr_assert(puts[0].result == SE_ERR_STATE && puts[1].result == SE_ERR_STATE);
+    cr_assert(sum.total == 2 && sum.failed == 2 && sum.succeeded == 0);
     bed_close(&b, e);
     bed_remove(&b);
 }
