@@ -11,7 +11,8 @@
  *
  * The order matters: what leaves a place has reached the next one first, so a look that goes downward cannot miss it.
  *
- * Why a candidate: a record recovered from the WAL may be older than the home tier's (its removal was not yet durable at the crash), and
+ * Why a candidate: a record recovered from the WAL, a dead letter too, may be older than the home tier's (its removal was not yet durable at
+ * the crash), and
  * a read_only engine cannot know which copies in L2 the live service doubts. If the home tier does not answer, the candidate is
  * returned, but not cached.
  *
@@ -90,7 +91,7 @@ static void ask_overlay(se_engine *e, struct lookup *l)
     if (place == WAL_NOWHERE)
         return;
     se__metrics_inc(e->metrics, M_OPS_OVERLAY_HIT);
-    if (place == WAL_RECOVERED && e->home.ops)
+    if (place != WAL_PENDING && e->home.ops)
         l->candidate = item;
     else
         settle_item(l, item);

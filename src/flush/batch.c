@@ -327,8 +327,11 @@ static void hand_on(struct worker *w, uint64_t seq)
         if (confirmed && w->stage)
             b->staged[n++] =
                 (struct staged){.item = se_item_retain(slot->item), .hash = slot->hash};
-        else if (confirmed || slot->end == SLOT_LOST)
+        else if (confirmed || slot->end == SLOT_LOST) {
+            if (slot->end == SLOT_LOST && w->o.suspects) /* L2 may hold something older than either */
+                se__suspects_add(w->o.suspects, slot->hash, se_item_version(slot->item));
             se__l1_unpin(w->o.l1, slot->item);
+        }
     }
     if (w->stage)
         se__stage_hand(w->stage, b->staged, n, seq);
