@@ -2,6 +2,7 @@
  * What a database refuses or undoes, and what the tier says about it: rows, rights, conflicts.
  */
 #include "base/hlc.h"
+#include "base/mem.h"
 #include "l3_fixture.h"
 
 #include <mysql.h>
@@ -384,3 +385,97 @@ Test(mysql, a_purge_waits_for_an_old_write)
     cr_assert_eq(b.reply.fault, TIER_FINE);
     l3_stop(&f);
 }
+
+/* ---- memory ---- */
+
+struct material {
+    struct tier_write writes[12];
+    char ids[12][8];
+};
+
+static void make_material(struct material *m)
+{
+    for (size_t i = 0; i < 12; i++) {
+        snprintf(m->ids[i], sizeof m->ids[i], "m%02zu", i);
+        m->writes[i] = (struct tier_write){
+            .item = l3_item(m->ids[i], l3_now_version(), "[\"content\"]"), .kind = RECORD_ITEM};
+    }
+}
+
+static bool read_material(struct tier *t, struct material *m)
+{
+    struct tier_read reads[12];
+    for (size_t i = 0; i < 12; i++)
+        reads[i] = (struct tier_read){.id = m->ids[i], .id_len = strlen(m->ids[i])};
+    bool fine = t->ops->read(t->self, reads, 12, l3_soon()).fault == TIER_FINE;
+    for (size_t i = 0; i < 12; i++) {
+        cr_assert_eq(reads[i].found, fine ? TIER_HIT : TIER_ABSENT);
+        cr_assert_eq(reads[i].item != NULL, fine);
+        se_item_release(reads[i].item);
+    }
+    return fine;
+}
+
+static bool scan_material(struct tier *t)
+{
+    struct tier_scan scan = {.prefix = "m", .after = "", .items_max = 100, .bytes_max = 100000};
+    struct tier_page page;
+    bool fine = t->ops->scan(t->self, &scan, &page, l3_soon()).fault == TIER_FINE;
+    cr_assert_eq(page.n, fine ? 12 : 0, "a page is complete or not there");
+    se__tier_page_done(&page);
+    return fine;
+}
+
+static void ignore_pair(void *arg, const char *name, const char *value)
+{
+    (void)arg;
+    (void)name;
+    (void)value;
+}
+
+/* True if every step was fine. */
+static bool do_everything(struct l3_fixture *f, struct tier *t, struct material *m)
+{
+    struct url url;
+    size_t purged;
+    struct buf value = {0};
+    bool found, fine = se__url_parse("sql_url", f->url, &url) == SE_OK;
+    if (!fine)
+        return false;
+    f->options.url = &url;
+    if (!t->ops)
+        fine = (f->driver == L3_SQLITE ? se__sqlite_open(&f->options, t)
+                                       : se__mysql_open(&f->options, t)) == SE_OK;
+    se__url_done(&url);
+    fine = fine && t->ops->prepare(t->self, l3_soon()) == SE_OK;
+    fine = fine && t->ops->write(t->self, 0, m->writes, 12, l3_soon()).fault == TIER_FINE;
+    fine = fine && read_material(t, m) && scan_material(t);
+    fine = fine && t->ops->meta_put(t->self, "k", "v", l3_soon()).fault == TIER_FINE;
+    fine = fine && t->ops->meta_get(t->self, "k", &value, &found, l3_soon()).fault == TIER_FINE;
+    fine = fine && t->ops->meta_list(t->self, "k", ignore_pair, NULL, l3_soon()).fault == TIER_FINE;
+    fine = fine && t->ops->purge(t->self, 10, &purged, l3_soon()).fault == TIER_FINE;
+    se__buf_done(&value);
+    return fine;
+}
+
+/* Wherever memory ends, the call fails as a whole and the tier goes on once there is some again. */
+static void memory_may_run_out_anywhere(struct l3_fixture *f)
+{
+    struct material m;
+    make_material(&m);
+    if (!se__mem_fail_after(-1))
+        return; /* a release build */
+    bool done = false;
+    for (int n = 0; !done; n++) {
+        struct tier t = {0};
+        se__mem_fail_after(n);
+        done = do_everything(f, &t, &m);
+        se__mem_fail_after(-1);
+        cr_assert(do_everything(f, &t, &m), "after %d allocations: %s", n, se_errmsg());
+        l3_close(&t);
+        cr_assert_lt(n, 5000);
+    }
+    for (size_t i = 0; i < 12; i++)
+        se_item_release(m.writes[i].item);
+}
+ON_BOTH_DIALECTS(memory_may_run_out_anywhere)

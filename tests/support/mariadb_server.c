@@ -144,7 +144,7 @@ static bool make_template(const char *path)
     struct stat st;
     if (stat(path, &st) == 0)
         return true;
-    char part[128], datadir[160], log[160];
+    char part[160], datadir[192], log[160];
     snprintf(part, sizeof part, "%s.part", path);
     snprintf(datadir, sizeof datadir, "--datadir=%s", part);
     snprintf(log, sizeof log, "%s.log", path);
