@@ -147,7 +147,7 @@ static void start_over(struct scan_call *call)
     call->bytes = 0;
     call->full = call->nomem = false;
     se__buf_clear(&call->last);
-    se__buf_text(&call->last, call->scan->after);
+    se__buf_text(&call->last, call->scan->after ? call->scan->after : "");
     se__buf_append(&call->last, "", 1); /* never NULL, even if empty */
     call->last.len -= !call->last.failed;
     call->nomem = call->last.failed;
