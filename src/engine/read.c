@@ -11,10 +11,9 @@
  *
  * The order matters: what leaves a place has reached the next one first, so a look that goes downward cannot miss it.
  *
- * Why a candidate: a record recovered from the WAL, a dead letter too, may be older than the home tier's (its removal was not yet durable at
- * the crash), and
- * a read_only engine cannot know which copies in L2 the live service doubts. If the home tier does not answer, the candidate is
- * returned, but not cached.
+ * Why a candidate: a record recovered from the WAL, a dead letter too, may be older than the home tier's (its removal
+ * was not yet durable at the crash), and a read_only engine cannot know which copies in L2 the live service doubts. If
+ * the home tier does not answer, the candidate is returned, but not cached.
  *
  * Outages are never a "no": where the home tier cannot be asked and nothing above it has the item, SE_ERR_BACKEND.
  */
@@ -123,10 +122,16 @@ static void take_cached(se_engine *e, struct lookup *l)
     l->wants_lease = !e->settings.c.read_only;
 }
 
+/* One round trip to a backend, within the whole read's time. */
+static uint64_t trip_deadline(uint32_t timeout_ms, uint64_t deadline_ms)
+{
+    uint64_t own = se__deadline_in(timeout_ms);
+    return own < deadline_ms ? own : deadline_ms;
+}
+
 static uint64_t redis_deadline(const se_engine *e, uint64_t deadline_ms)
 {
-    uint64_t own = se__deadline_in(e->settings.c.redis_timeout_ms);
-    return own < deadline_ms ? own : deadline_ms;
+    return trip_deadline(e->settings.c.redis_timeout_ms, deadline_ms);
 }
 
 /* Packs the reads of all unsettled lookups that `wanted` lets through; returns how many. */
@@ -286,7 +291,9 @@ static void ask_home(se_engine *e, struct lookup **ask, size_t n, struct room *r
     size_t count = pack(e, ask, n, room->reads, room->from, wants_home);
     if (count == 0)
         return;
-    struct tier_reply reply = e->home.ops->read(e->home.self, room->reads, count, deadline_ms);
+    uint32_t timeout = e->home_is_l3 ? e->settings.c.sql_timeout_ms : e->settings.c.redis_timeout_ms;
+    struct tier_reply reply =
+        e->home.ops->read(e->home.self, room->reads, count, trip_deadline(timeout, deadline_ms));
     if (reply.fault != TIER_FINE)
         se__error(SE_ERR_BACKEND, "%s cannot be asked: %s", e->home_is_l3 ? "L3" : "L2",
                   se_errmsg());
