@@ -17,7 +17,7 @@ struct aside {
     void *arg;
     const se_submit_options *options;
     uint64_t deadline_ms;
-    struct flight *flight; /* that is led */
+    struct flight *flight; /* that is led; NULL: none, or it has landed */
 };
 
 static se_result look(const struct aside *a, struct lookup *l)
@@ -28,8 +28,15 @@ static se_result look(const struct aside *a, struct lookup *l)
     return r == SE_OK ? l->result : r;
 }
 
+static void land(struct aside *a, se_result result, se_item *item)
+{
+    if (a->flight)
+        se__flight_land(a->e->factories, a->flight, result, item, false);
+    a->flight = NULL;
+}
+
 /* Writes content if the id is still absent by `basis`. *conflict: it is not. */
-static se_result insert(const struct aside *a, const struct lookup *basis, const void *content,
+static se_result insert(struct aside *a, const struct lookup *basis, const void *content,
                         size_t len, se_item **item, bool *conflict)
 {
     struct write_spec spec = {.id = a->id, .content = content, .len = len, .options = a->options};
@@ -48,8 +55,8 @@ static se_result insert(const struct aside *a, const struct lookup *basis, const
     se__leave(a->e);
     *conflict = r == SE_OK && w.conflict;
     if (r == SE_OK && !w.conflict) {
-        /* From here on the item may be deleted again: who comes after that must not get it from us. */
-        se__flight_close(a->e->factories, a->flight);
+        /* Followers do not wait for our ack, and who comes later finds the item, or that it has been deleted again. */
+        land(a, SE_OK, w.item);
         r = se__write_ack(a->e, &w, deadline);
         *item = se_item_retain(w.item);
     }
@@ -58,7 +65,7 @@ static se_result insert(const struct aside *a, const struct lookup *basis, const
 }
 
 /* With the factory's content in hand: inserts it, or finds what came first. */
-static se_result insert_or_find(const struct aside *a, struct lookup *basis, const void *content,
+static se_result insert_or_find(struct aside *a, struct lookup *basis, const void *content,
                                 size_t len, se_item **item)
 {
     bool conflict = true;
@@ -77,16 +84,15 @@ static se_result insert_or_find(const struct aside *a, struct lookup *basis, con
     return r;
 }
 
-static se_result run_factory(const struct aside *a, struct lookup *basis, se_item **item)
+static se_result run_factory(struct aside *a, struct lookup *basis, se_item **item)
 {
     void *content = NULL;
     size_t len = 0;
     se__metrics_inc(a->e->metrics, M_FACTORY_RUNS);
     se_result r = a->factory(a->arg, a->id, &content, &len);
-    struct aside after = *a;
-    after.deadline_ms = se__read_deadline(a->e); /* the factory's time is its own */
+    a->deadline_ms = se__read_deadline(a->e); /* the factory's time is its own */
     if (r == SE_OK)
-        r = insert_or_find(&after, basis, content, len, item);
+        r = insert_or_find(a, basis, content, len, item);
     else
         se__error(r, "id '%s': the factory returned %d (%s)", a->id, (int)r, se_strerror(r));
     free(content);
@@ -102,26 +108,45 @@ static se_result lead(struct aside *a, struct flight *flight, se_item **item)
         *item = l.item;
     else if (r == SE_NOT_FOUND)
         r = run_factory(a, &l, item);
-    se__flight_land(a->e->factories, flight, r, *item, false);
+    land(a, r, *item);
     return r;
 }
 
-static se_result join(struct aside *a, uint64_t hash, size_t id_len, se_item **item)
+static se_result follow(const struct aside *a, struct flight *flight, se_item **item)
 {
-    struct flight *flight;
-    bool leads, again;
-    se_result r = se__flight_join(a->e->factories, hash, a->id, id_len, &flight, &leads);
-    if (r != SE_OK)
-        return r;
-    if (leads)
-        return lead(a, flight, item);
-    bool own = se__flight_mine(flight);
-    r = se__flight_follow(a->e->factories, flight, own ? 0 : a->deadline_ms, item, &again);
+    bool again, own = se__flight_mine(flight);
+    se_result r =
+        se__flight_follow(a->e->factories, flight, own ? 0 : a->deadline_ms, item, &again);
     if (own)
         return se__error(SE_ERR_STATE, "id '%s': asked for inside its own factory", a->id);
     if (r == SE_ERR_TIMEOUT)
         return se__error(r, "id '%s': another caller's factory did not end within read_timeout_ms",
                          a->id);
+    return r;
+}
+
+/* What a flight brought may have been deleted before this caller came: it looks for itself, and joins the next one if so. */
+static se_result join(struct aside *a, struct lookup *l, se_item **item)
+{
+    se_result r = SE_NOT_FOUND;
+    while (r == SE_NOT_FOUND) {
+        struct flight *flight;
+        bool leads;
+        r = se__flight_join(a->e->factories, l->hash, a->id, l->id_len, &flight, &leads);
+        if (r != SE_OK)
+            return r;
+        if (leads)
+            return lead(a, flight, item);
+        se_item *theirs = NULL;
+        r = follow(a, flight, &theirs);
+        se_item_release(theirs);
+        if (!theirs)
+            return r;
+        r = look(a, l);
+        *item = r == SE_OK ? l->item : NULL;
+        if (r == SE_NOT_FOUND && se__deadline_left(a->deadline_ms) == 0)
+            return se__error(SE_ERR_TIMEOUT, "id '%s': deleted every time it was made", a->id);
+    }
     return r;
 }
 
@@ -146,5 +171,5 @@ se_result se_get_or_insert_with(se_engine *e, const char *id, se_factory_fn fact
     r = look(&a, &l);
     if (r == SE_OK)
         *item = l.item;
-    return r == SE_NOT_FOUND ? join(&a, l.hash, l.id_len, item) : r;
+    return r == SE_NOT_FOUND ? join(&a, &l, item) : r;
 }

@@ -320,14 +320,16 @@ static void visit_owner(void *arg, const char *name, const char *value)
     struct owner_row row;
     if (c->rows++ >= OWNERS_MAX || strcmp(uuid, c->e->uuid) == 0 || !se__owner_parse(value, &row))
         return;
-    if (row.ceiling <= SE__VERSION_MAX && row.ceiling > c->ceiling)
-        c->ceiling = row.ceiling;
     /* That this process lives says nothing about an engine it had: only that one's own heartbeat does. */
     bool ours = strcmp(row.tag, c->tag) == 0;
     enum process_life life = ours ? PROCESS_UNKNOWN : se__process_life(row.tag);
     enum owner_verdict verdict = se__owners_judge(c->e->owners, uuid, &row, life, c->now_ms);
     /* Nor is known yet of one elsewhere (a container that was restarted): its copies in L2 are not waited for. */
     c->doubt = c->doubt || (life == PROCESS_UNKNOWN && c->joining && verdict == OWNER_LIVE);
+    /* Of those that live only once: clocks that follow each other's ceilings would drive each other on. */
+    if ((verdict != OWNER_LIVE || c->joining) && row.ceiling <= SE__VERSION_MAX &&
+        row.ceiling > c->ceiling)
+        c->ceiling = row.ceiling;
     c->live += verdict == OWNER_LIVE;
     c->crashed += verdict == OWNER_CRASHED;
     if (verdict != OWNER_LIVE)
@@ -354,8 +356,9 @@ static void set_foreign(se_engine *e, unsigned live)
 /* Our row, with a ceiling that covers `version` and some time from now. */
 static bool put_own_row(se_engine *e, bool open, uint64_t version, uint64_t deadline_ms)
 {
+    /* With a WAL the ceiling is kept there; the row says it for engines without that WAL. */
     uint64_t ceiling =
-        e->wal ? 0 : se__hlc_ceiling_for(&e->hlc, version, se__wall_ms(), CEILING_AHEAD_MS);
+        se__hlc_ceiling_for(&e->hlc, version, se__wall_ms(), e->wal ? 0 : CEILING_AHEAD_MS);
     struct owner_row row = {.open = open, .ceiling = ceiling, .heartbeat = se__mono_ns()};
     se__process_tag(row.tag);
     snprintf(row.name, sizeof row.name, "%s", e->settings.c.name);
@@ -364,7 +367,7 @@ static bool put_own_row(se_engine *e, bool open, uint64_t version, uint64_t dead
     se__owner_print(&row, value, sizeof value);
     if (!meta_put(e, name, value, deadline_ms))
         return false;
-    if (ceiling)
+    if (!e->wal)
         se__hlc_raise_ceiling(&e->hlc, ceiling);
     return true;
 }
@@ -540,7 +543,8 @@ void se__attach_leave(se_engine *e, uint64_t deadline_ms)
         !atomic_load_explicit(&e->attached, memory_order_acquire))
         return;
     se__mutex_lock(&e->attach_lock);
-    bool due = e->generation_due; /* not drawn yet, and what it is due to may be gone by the next start */
+    bool due =
+        e->generation_due; /* not drawn yet, and what it is due to may be gone by the next start */
     se__mutex_unlock(&e->attach_lock);
     bool doubt = due || (e->cache.ops && (se__suspects_count(e->suspects) > 0 ||
                                           se__suspects_overflowed(e->suspects)));

@@ -32,7 +32,7 @@ static double measure(se_engine *e)
     if (e->wal) {
         struct wal_stats wal;
         se__wal_stats(e->wal, &wal);
-        p = greater(p, share((double)wal.live_records, (double)c->wal_max_items));
+        p = greater(p, share((double)(wal.live_records + wal.dead), (double)c->wal_max_items));
         p = greater(p, share((double)wal.live_bytes, (double)c->wal_max_bytes));
     }
     return p;
@@ -59,8 +59,8 @@ static se_pressure last_level(const se_engine *e)
 se_result se__pressure_admit(se_engine *e, size_t writes, size_t bytes)
 {
     uint32_t units = (uint32_t)(writes + bytes / 1024);
-    uint32_t before =
-        atomic_fetch_add_explicit(&e->pressure_turn, units, memory_order_relaxed); /* only spaces out */
+    uint32_t before = atomic_fetch_add_explicit(&e->pressure_turn, units,
+                                                memory_order_relaxed); /* only spaces out */
     bool due = before / RECOMPUTE_UNITS != (before + units) / RECOMPUTE_UNITS;
     se_pressure level = last_level(e);
     if (!due && level < SE_PRESSURE_WARN)

@@ -26,6 +26,8 @@ struct scan {
     bool stopped;
     int64_t now_wall_ms;
     uint64_t visited;
+    bool recovered;   /* what is pending may be older than what L3 holds, a delete too */
+    se_result result; /* of lookups on the way */
 };
 
 static bool matches(const struct scan *s, const se_item *item)
@@ -49,11 +51,33 @@ static void show(struct scan *s, se_item *item)
 
 /* ---- over L3 ---- */
 
+/* L3's scan has no such row. A write recovered from the WAL may be older than a delete in L3, which a scan does not tell: a lookup does. */
+static void show_without_row(struct scan *s, se_item *item)
+{
+    struct lookup l = {.result = SE_NOT_FOUND};
+    if (!s->recovered) {
+        show(s, item);
+        return;
+    }
+    se_result r = se__lookup_init(s->e, se_item_id(item), &l);
+    if (r == SE_OK)
+        r = se__lookup(s->e, &l, 1, se__read_deadline(s->e));
+    if (r == SE_OK)
+        r = l.result;
+    if (r == SE_OK)
+        show(s, l.item);
+    se_item_release(l.item);
+    if (r < 0) {
+        s->result = r;
+        s->stopped = true;
+    }
+}
+
 /* Shows what is pending below `id` (NULL: all the rest). */
 static void show_pending_below(struct scan *s, struct pending *p, const char *id)
 {
     while (p->at < p->n && !s->stopped && (!id || strcmp(se_item_id(p->items[p->at]), id) < 0))
-        show(s, p->items[p->at++]);
+        show_without_row(s, p->items[p->at++]);
 }
 
 static void show_row(struct scan *s, struct pending *p, se_item *row)
@@ -100,7 +124,7 @@ static se_result scan_l3(struct scan *s, struct pending *p)
         se__tier_page_done(&page);
     }
     show_pending_below(s, p, NULL);
-    return SE_OK;
+    return s->result;
 }
 
 /* ---- without an L3 ---- */
@@ -165,7 +189,11 @@ static se_result scan_without_l3(struct scan *s, struct pending *p)
 static se_result run(struct scan *s)
 {
     struct pending p;
+    struct wal_stats wal = {0};
     bool l3 = s->e->home_is_l3;
+    if (s->e->wal)
+        se__wal_stats(s->e->wal, &wal);
+    s->recovered = wal.recovered > 0;
     /* By state every pending id counts: it may hide a row that has the state. */
     se_result r = se__pending_take(s->e, s->prefix, s->after, !l3, &p);
     if (r != SE_OK)

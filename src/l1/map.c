@@ -154,13 +154,14 @@ void se__l1_cancel(struct l1 *map, struct l1_ticket *ticket)
 
 /* ---- putting ---- */
 
-static bool expectation_holds(const struct l1 *map, const struct stripe *s, const struct entry *e,
+static bool expectation_holds(const struct stripe *s, const struct entry *e,
                               const struct l1_put *how)
 {
     if (how->expect == L1_EXPECT_ANY)
         return true;
-    /* Nothing that a read would show: the reader's answer came from below, and holds while nothing written here has left. */
-    if (!e || e->hidden || se__entry_past_life(map, e, 0))
+    /* Nothing that a read would show: the reader's answer came from below, and holds while nothing written here has left. An entry past its
+     * life is none of that: a read drops it, so it came after the reader's. */
+    if (!e || e->hidden)
         return how->expected_epoch == s->epoch;
     switch (how->expect) {
     case L1_EXPECT_ABSENT:
@@ -173,9 +174,8 @@ static bool expectation_holds(const struct l1 *map, const struct stripe *s, cons
     return true;
 }
 
-static enum l1_stored judge(const struct l1 *map, const struct stripe *s, const struct entry *e,
-                            const se_item *item, const struct l1_put *how,
-                            struct l1_put_result *result)
+static enum l1_stored judge(const struct stripe *s, const struct entry *e, const se_item *item,
+                            const struct l1_put *how, struct l1_put_result *result)
 {
     if (!e && how->renewable && se_item_version(item) <= s->floor) {
         result->renew = true;
@@ -183,8 +183,8 @@ static enum l1_stored judge(const struct l1 *map, const struct stripe *s, const 
         return L1_STALE;
     }
     if (!e)
-        return expectation_holds(map, s, e, how) ? L1_STORED : L1_CONFLICT;
-    enum l1_stored stored = !expectation_holds(map, s, e, how)     ? L1_CONFLICT
+        return expectation_holds(s, e, how) ? L1_STORED : L1_CONFLICT;
+    enum l1_stored stored = !expectation_holds(s, e, how)          ? L1_CONFLICT
                             : se__item_compare(e->item, item) >= 0 ? L1_STALE
                                                                    : L1_STORED;
     if (stored != L1_STORED) {
@@ -245,7 +245,7 @@ void se__l1_put(struct l1 *map, uint64_t hash, se_item *item, struct l1_ticket *
     *result = (struct l1_put_result){0};
     se__mutex_lock(&s->lock);
     struct entry *e = se__stripe_find(s, hash, se_item_id(item), se__item_id_len(item));
-    result->stored = judge(map, s, e, item, how, result);
+    result->stored = judge(s, e, item, how, result);
     if (result->stored == L1_STORED)
         kept = publish(map, s, e, hash, item, ticket, how, &victims, &left);
     se__mutex_unlock(&s->lock);

@@ -26,14 +26,23 @@ static struct entry *find_visible(const struct l1 *map, const struct stripe *s, 
 se_item *se__l1_get(struct l1 *map, uint64_t hash, const char *id, size_t id_len)
 {
     struct stripe *s = se__l1_stripe(map, hash);
+    struct entry *victims = NULL;
+    size_t freed = 0;
     se_item *item = NULL;
     se__mutex_lock(&s->lock);
-    struct entry *e = find_visible(map, s, hash, id, id_len);
-    if (e) {
+    struct entry *e = se__stripe_find(s, hash, id, id_len);
+    if (e && visible(map, e)) {
         e->hit = true;
         item = se_item_retain(e->item);
+    } else if (e && se__entry_past_life(map, e, 0)) {
+        /* Now, and not with the next sweep: who is told that it is gone may join a load that began before it came. */
+        freed = se__stripe_remove(map, s, e, &victims);
     }
     se__mutex_unlock(&s->lock);
+    se__l1_free_victims(victims);
+    se__l1_unreserve(map, freed);
+    if (freed && map->metrics)
+        se__metrics_inc(map->metrics, M_EVICTED_EXPIRED);
     return item;
 }
 

@@ -228,3 +228,96 @@ Test(doubts, lists_that_are_refused_say_so_for_every_id)
     bed_close(&b, e);
     bed_remove(&b);
 }
+
+static bool note_visit(void *arg, se_item *item)
+{
+    (void)item;
+    *(int *)arg += 1;
+    return true;
+}
+
+/* While the drain is far from it, a write in the WAL that a later delete in the database has made void. */
+Test(doubts, a_scan_does_not_show_what_was_deleted_after_the_wal_had_it)
+{
+    struct bed b;
+    bed_make(&b, &logged, NULL, NULL);
+    short_times(&b);
+    bed_close(&b, bed_open(&b));
+    database_away(&b, true);
+    se_engine *e = bed_open(&b);
+    char id[32];
+    for (int i = 0; i < 5000; i++) {
+        (void)snprintf(id, sizeof id, "n:%d", i);
+        bed_put(e, id, "content");
+    }
+    cr_assert_eq(se_flush(e, 10000), SE_PENDING);
+    bed_put(e, "x", "old");
+    bed_close(&b, e);
+    database_away(&b, false);
+    b.config.wal_path = NULL;
+    e = bed_open(&b);
+    for (int i = 0; i < 10000; i++) /* this clock knows nothing of those writes: past them */
+        bed_put(e, "busy", "content");
+    cr_assert_eq(se_delete(e, "x", NULL), SE_OK);
+    bed_close(&b, e);
+    b.config.wal_path = b.wal;
+    b.config.wal_drain_batch_size = 1;
+    e = bed_open(&b);
+    int seen = 0;
+    uint64_t n = 7;
+    cr_assert_eq(se_scan_prefix(e, "x", 0, note_visit, &seen), SE_OK, "%s", se_errmsg());
+    cr_assert_eq(se_count_prefix(e, "x", &n), SE_OK);
+    cr_assert(!wal_is_empty(e), "the drain was too fast for this test");
+    cr_assert_eq(seen, 0);
+    cr_assert_eq(n, 0);
+    bed_close(&b, e);
+    bed_remove(&b);
+}
+
+/* Copies past their life are not there, and a load from before them must not say so of their item. */
+Test(doubts, a_copy_past_its_life_leaves_and_its_item_stays)
+{
+    struct bed b;
+    bed_make(&b, &logged, NULL, NULL);
+    b.config.batch_flush_ms = 1;
+    se_engine *e = bed_open(&b);
+    se_submit_options o;
+    se_submit_options_init(&o);
+    o.cache_ttl_ms = 1;
+    cr_assert_eq(se_submit(e, "x", "1", 1, &o), SE_OK);
+    cr_assert_eq(se_flush(e, 10000), SE_OK);
+    se__pause_ms(3);
+    bed_expect(e, "x", "1");
+    int runs = made;
+    se_item *item;
+    cr_assert_eq(se_get_or_insert_with(e, "x", make_content, &made, NULL, &item), SE_OK);
+    cr_assert_eq(made, runs);
+    cr_assert_eq(se_item_content_len(item), 1);
+    se_item_release(item);
+    bed_close(&b, e);
+    bed_remove(&b);
+}
+
+static int64_t version_ahead_ms(se_engine *e, const char *id)
+{
+    se_put put = {.id = id, .content = "1", .len = 1};
+    cr_assert_eq(se_submit_many(e, &put, 1, NULL), SE_OK);
+    return (int64_t)(put.version >> 16) - se__wall_ms();
+}
+
+/* Each heartbeat takes note of the others' ceilings, which are ahead of their clocks. */
+Test(doubts, engines_beside_each_other_do_not_drive_their_clocks_on)
+{
+    static const struct shape plain = {"sqlite", SQLITE, false, false};
+    struct bed b;
+    bed_make(&b, &plain, NULL, NULL);
+    se_engine *one = bed_open(&b), *two = bed_open(&b);
+    for (int seconds = 0; seconds < 8; seconds++) { /* two heartbeats of each and more */
+        se__pause_ms(1000);
+        cr_assert_leq(version_ahead_ms(one, "x"), 21000);
+        cr_assert_leq(version_ahead_ms(two, "y"), 21000);
+    }
+    bed_close(&b, one);
+    bed_close(&b, two);
+    bed_remove(&b);
+}
