@@ -8,8 +8,6 @@
 #include "harness.h"
 #include "peers.h"
 
-#include "base/os.h"
-
 #include <syncengine/syncengine.h>
 
 #include <malloc.h>
@@ -95,7 +93,7 @@ struct run {
 
 static double rate(size_t n, uint64_t start_ns)
 {
-    return (double)n / (double)(se__mono_ns() - start_ns) * 1e3;
+    return (double)n / (double)(bench_cpu_ns() - start_ns) * 1e3;
 }
 
 static size_t engine_get(se_engine *e, const char *id)
@@ -113,7 +111,7 @@ static double run_gets(void *arg)
     struct run *r = arg;
     const struct stream *s = r->stream;
     size_t sum = 0;
-    uint64_t start = se__mono_ns();
+    uint64_t start = bench_cpu_ns();
     for (size_t i = 0; i < s->n; i++)
         sum += r->peer ? r->peer->get(r->map, s->ids[i]) : engine_get(r->map, s->ids[i]);
     double figure = rate(s->n, start);
@@ -135,7 +133,7 @@ static double run_puts(void *arg)
 {
     struct run *r = arg;
     const struct stream *s = r->stream;
-    uint64_t start = se__mono_ns();
+    uint64_t start = bench_cpu_ns();
     for (size_t i = 0; i < s->n; i++)
         put_one(r, s->ids[i], i);
     double figure = rate(s->n, start);

@@ -69,7 +69,8 @@ static struct bare open_bare(const struct ours *o, const struct mariadb_server *
                              const char *table)
 {
     struct bare bare = {.b = o->b, .keys = o->keys, .m = connect_bare(s)};
-    char *sql = rows_statement("INSERT INTO", table, " ON DUPLICATE KEY UPDATE", "VALUES(", ")");
+    static const struct rows_clause clause = {" ON DUPLICATE KEY UPDATE", "VALUES(", ")", false};
+    char *sql = rows_statement("INSERT INTO", table, &clause);
     bare.upsert = prepare(bare.m, sql);
     free(sql);
     return bare;

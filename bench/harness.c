@@ -5,6 +5,7 @@
 
 #include "base/os.h"
 
+#include <dirent.h>
 #include <ftw.h>
 #include <math.h>
 #include <sched.h>
@@ -12,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #define CONTENT_ROOM 4096u
@@ -198,9 +200,27 @@ void bench_unpin(void)
     pin_to(0, 0, last_cpu());
 }
 
+/* All of its threads: some may wait in the server's cache for the next connection. */
 void bench_pin_server(pid_t pid)
 {
-    pin_to(pid, 0, last_cpu() > 0 ? last_cpu() - 1 : 0);
+    char path[64];
+    int last = last_cpu() > 0 ? last_cpu() - 1 : 0;
+    snprintf(path, sizeof path, "/proc/%d/task", (int)pid);
+    DIR *tasks = opendir(path);
+    for (struct dirent *d; tasks && (d = readdir(tasks));)
+        if (d->d_name[0] != '.')
+            pin_to((pid_t)strtol(d->d_name, NULL, 10), 0, last);
+    if (tasks)
+        closedir(tasks);
+}
+
+/* ---- time ---- */
+
+uint64_t bench_cpu_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
 /* ---- statistics ---- */

@@ -66,8 +66,11 @@ void bench_check(int result, const char *what); /* fails unless it is SE_OK, wit
 /* The calling thread stays on the last CPU, or (free) on any. Threads and processes started later inherit that. */
 void bench_pin(void);
 void bench_unpin(void);
-/* A server (its main thread, and every thread that it starts later) away from bench_pin's CPU. */
+/* A server's threads, those that it starts later included, away from bench_pin's CPU. */
 void bench_pin_server(pid_t pid);
+
+/* CPU time of the calling thread. For what only computes: on a busy machine, the others' turns do not count. */
+uint64_t bench_cpu_ns(void);
 
 /* The p-th quantile, 0..1. Sorts. */
 double bench_quantile(double *values, size_t n, double p);

@@ -22,7 +22,9 @@ static void *open_map(size_t items)
     while (buckets < items)
         buckets *= 2;
     rcu_register_thread();
-    struct cds_lfht *map = cds_lfht_new(buckets, 1, 0, CDS_LFHT_AUTO_RESIZE, NULL);
+    /* with accounting: by chain length alone it would grow to a multiple of what it needs */
+    struct cds_lfht *map =
+        cds_lfht_new(buckets, 1, 0, CDS_LFHT_AUTO_RESIZE | CDS_LFHT_ACCOUNTING, NULL);
     if (!map)
         bench_fail("lfht: out of memory");
     return map;

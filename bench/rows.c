@@ -23,8 +23,18 @@ struct sql_row *rows_of(const struct batches *b)
     return rows;
 }
 
-char *rows_statement(const char *verb, const char *table, const char *clause, const char *before,
-                     const char *after)
+static void assign(FILE *f, const struct rows_clause *c)
+{
+    const char *between = c->clause;
+    for (unsigned i = COL_VERSION; i < ROW_COLUMNS; i++) {
+        if (c->lean && (i == COL_STATE || i == COL_BUCKET))
+            continue;
+        (void)fprintf(f, "%s %s = %s%s%s", between, columns[i], c->before, columns[i], c->after);
+        between = ",";
+    }
+}
+
+char *rows_statement(const char *verb, const char *table, const struct rows_clause *clause)
 {
     char *text = NULL;
     size_t len;
@@ -38,9 +48,8 @@ char *rows_statement(const char *verb, const char *table, const char *clause, co
     for (unsigned i = 0; i < ROW_COLUMNS; i++)
         (void)fputs(i ? ", ?" : "?", f);
     (void)fputc(')', f);
-    for (unsigned i = COL_VERSION; clause && i < ROW_COLUMNS; i++)
-        (void)fprintf(f, "%s %s = %s%s%s", i == COL_VERSION ? clause : ",", columns[i], before,
-                      columns[i], after);
+    if (clause)
+        assign(f, clause);
     if (fclose(f) != 0)
         bench_fail("out of memory");
     return text;

@@ -10,9 +10,12 @@
 
 /* A row for each write, in their order; free() them. The batches must outlive them. */
 struct sql_row *rows_of(const struct batches *b);
-/* "<verb> <table> (columns) VALUES (?, ...)"; with `before` ("VALUES(", "excluded.") and `after` (")", "") of a new value, behind it
- * " <clause> column = new value, ..." for all but the id. clause NULL: without. Free it. */
-char *rows_statement(const char *verb, const char *table, const char *clause, const char *before,
-                     const char *after);
+/* "<verb> <table> (columns) VALUES (?, ...)"; with a clause, behind it "<clause> column = <before>column<after>, ..." for all but the
+ * id (`before` and `after` make the new value: "VALUES(" and ")", "excluded." and ""). Free the text. */
+struct rows_clause {
+    const char *clause, *before, *after;
+    bool lean; /* leaves out the columns of secondary indices, which keep their values here */
+};
+char *rows_statement(const char *verb, const char *table, const struct rows_clause *clause);
 
 #endif
