@@ -75,11 +75,14 @@ bool se__hlc_covers(const struct hlc *c, uint64_t version)
 uint64_t se__hlc_ceiling_for(const struct hlc *c, uint64_t version, int64_t wall_ms,
                              uint32_t ahead_ms)
 {
-    int64_t last_ms = se__version_ms(se__hlc_last(c));
-    int64_t from_ms = last_ms > wall_ms ? last_ms : wall_ms;
-    int64_t until_ms;
-    if (__builtin_add_overflow(from_ms, (int64_t)ahead_ms, &until_ms))
+    /* A clock that is ahead (it began at a ceiling) only counts until the wall has caught up: with as much room as a running one
+     * needs, every restart would take it that much further ahead. */
+    int64_t last_ms = se__version_ms(se__hlc_last(c)), until_ms, counted_ms;
+    if (__builtin_add_overflow(wall_ms, (int64_t)ahead_ms, &until_ms))
         until_ms = INT64_MAX;
+    if (__builtin_add_overflow(last_ms, (int64_t)ahead_ms / 20, &counted_ms))
+        counted_ms = INT64_MAX;
+    until_ms = counted_ms > until_ms ? counted_ms : until_ms;
     uint64_t ahead = se__version_of_ms(until_ms) | ((1u << SE__HLC_COUNTER_BITS) - 1);
     uint64_t kept =
         atomic_load_explicit(&c->ceiling, memory_order_relaxed); /* what is stored never shrinks */

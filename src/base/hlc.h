@@ -57,7 +57,8 @@ bool se__hlc_observe(struct hlc *c, uint64_t version, int64_t wall_ms, uint32_t 
 uint64_t se__hlc_above(struct hlc *c, uint64_t version, int64_t wall_ms);
 /* True if `version` is at or below the stored ceiling. */
 bool se__hlc_covers(const struct hlc *c, uint64_t version);
-/* The ceiling to store next so that `version` is covered and `ahead_ms` of new versions after now as well. */
+/* The ceiling to store next so that `version` is covered and `ahead_ms` of new versions after now as well (a twentieth of it for a clock
+ * that is ahead of the wall). */
 uint64_t se__hlc_ceiling_for(const struct hlc *c, uint64_t version, int64_t wall_ms, uint32_t ahead_ms);
 /* The ceiling has been stored durably. Never lowers it. */
 void se__hlc_raise_ceiling(struct hlc *c, uint64_t ceiling);

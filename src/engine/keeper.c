@@ -22,6 +22,7 @@
 #define PURGE_MS 5000u
 #define PURGE_ROWS 1000u
 #define CEILING_LEFT_MS 5000u
+#define CEILING_COUNTED_MS 100u /* of a clock ahead of the wall: millions of versions */
 
 struct watch {
     struct se__thread thread;
@@ -76,8 +77,10 @@ static void keep_ceiling(se_engine *e)
 {
     if (!e->wal || e->settings.c.read_only)
         return;
-    uint64_t soon = se__hlc_last(&e->hlc) + se__version_of_ms(CEILING_LEFT_MS);
-    if (!se__hlc_covers(&e->hlc, soon) && se__hlc_covers(&e->hlc, se__hlc_last(&e->hlc)))
+    uint64_t last = se__hlc_last(&e->hlc);
+    bool ahead = se__version_ms(last) > se__wall_ms();
+    uint64_t soon = last + se__version_of_ms(ahead ? CEILING_COUNTED_MS : CEILING_LEFT_MS);
+    if (!se__hlc_covers(&e->hlc, soon) && se__hlc_covers(&e->hlc, last))
         (void)se__cover(e, soon); /* what fails now is stored with the next append */
 }
 

@@ -321,3 +321,18 @@ Test(doubts, engines_beside_each_other_do_not_drive_their_clocks_on)
     bed_close(&b, two);
     bed_remove(&b);
 }
+
+/* Every start begins at the last ceiling: restarts must not carry the clock away. */
+Test(doubts, restarts_do_not_drive_the_clock_on)
+{
+    struct bed b;
+    bed_make(&b, &logged, NULL, NULL);
+    int64_t ahead = 0;
+    for (int i = 0; i < 12; i++) {
+        se_engine *e = bed_open(&b);
+        ahead = version_ahead_ms(e, "x");
+        bed_close(&b, e);
+    }
+    cr_assert_leq(ahead, 20000);
+    bed_remove(&b);
+}
