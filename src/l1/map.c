@@ -174,6 +174,16 @@ static bool expectation_holds(const struct stripe *s, const struct entry *e,
     return true;
 }
 
+/* `item` is older than the entry's, but that is based on something older still (se_set_state, cache-aside) and took its version while `item`
+ * was on its way: nothing that replaced `item` has ever seen it. */
+static bool was_overlooked(const struct stripe *s, const struct entry *e, const se_item *item)
+{
+    uint64_t version = se_item_version(item);
+    if (e->based_on)
+        return version >= e->based_on;
+    return !e->written && version <= s->based_floor; /* it left, and has been loaded again */
+}
+
 static enum l1_stored judge(const struct stripe *s, const struct entry *e, const se_item *item,
                             const struct l1_put *how, struct l1_put_result *result)
 {
@@ -190,6 +200,7 @@ static enum l1_stored judge(const struct stripe *s, const struct entry *e, const
     if (stored != L1_STORED) {
         result->winner = se_item_version(e->item);
         result->winner_dirty = se__entry_unconfirmed(e);
+        result->renew = stored == L1_STALE && how->renewable && was_overlooked(s, e, item);
     } else {
         result->superseded = e->queued;
         result->dead_replaced = e->dead;
@@ -212,11 +223,24 @@ static bool near_clock(const se_item *item, const struct l1_put *how)
     return se__version_ms(se_item_version(item)) <= how->now_wall_ms + NEAR_CLOCK_MS;
 }
 
+/* What an entry will be based on once the item is in it; see struct entry. */
+static uint64_t basis(const struct entry *e, const struct l1_put *how)
+{
+    if (how->expect == L1_EXPECT_ANY)
+        return 0;
+    if (e && e->based_on)
+        return e->based_on;
+    if (how->expect == L1_EXPECT_VERSION)
+        return how->expected_version + 1;
+    return e && !e->hidden ? se_item_version(e->item) + 1 : 1;
+}
+
 /* Publishes item in e, or in the ticket's entry if there is none. Returns how many bytes the map holds more than before. */
 static size_t publish(struct l1 *map, struct stripe *s, struct entry *e, uint64_t hash,
                       se_item *item, struct l1_ticket *ticket, const struct l1_put *how,
                       struct entry **victims, size_t *left)
 {
+    uint64_t based_on = basis(e, how);
     *left = 0;
     if (e) {
         *left = se__entry_bytes(e);
@@ -226,6 +250,7 @@ static size_t publish(struct l1 *map, struct stripe *s, struct entry *e, uint64_
         e = ticket->entry;
         se__stripe_add(map, s, e, hash, item);
     }
+    e->based_on = based_on;
     e->written = true;
     e->dead = false;
     if (near_clock(item, how))

@@ -99,8 +99,9 @@ struct l1_put_result {
     bool superseded;   /* STORED: an item that was QUEUED and not in flight was replaced; it will never be flushed */
     bool dead_replaced;/* STORED: a DEAD item was replaced */
     bool winner_dirty; /* STALE: the newer item is not yet in its home tier */
-    bool renew;        /* STALE, renewable: nothing newer is here, but something newer may have been. Nobody supersedes this write: it needs a
-                          version above `winner` and another try with the same ticket, or it is lost */
+    bool renew;        /* STALE, renewable: nothing newer is here, but something newer may have been; or the newer one was put with an expectation
+                          and is based on something older than this. Nobody supersedes this write: it needs a version above `winner` and
+                          another try with the same ticket, or it is lost */
     uint64_t winner;   /* STALE, CONFLICT: the version that is there (0: none) */
 };
 /* Publishes item (borrowed: the map takes a reference of its own) under the version guard and queues it. Uses the ticket up, except

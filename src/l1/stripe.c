@@ -116,6 +116,7 @@ static void note_arrival(struct stripe *s, struct entry *e, se_item *item)
     e->item = se_item_retain(item);
     e->since_ms = se__mono_ms();
     e->hidden = false;
+    e->based_on = 0;
     uint64_t came = atomic_load_explicit(&s->came_bytes, memory_order_relaxed);
     atomic_store_explicit(&s->came_bytes, came + se__entry_bytes(e), memory_order_relaxed);
 }
@@ -235,6 +236,8 @@ size_t se__stripe_remove(struct l1 *map, struct stripe *s, struct entry *e, stru
         s->epoch++;
     if (e->put_version > s->floor)
         s->floor = e->put_version;
+    if (e->based_on && se_item_version(e->item) > s->based_floor)
+        s->based_floor = se_item_version(e->item);
     se__stripe_retire(s, e, victims);
     return bytes;
 }

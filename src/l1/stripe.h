@@ -25,6 +25,9 @@ struct entry {
     uint64_t since_ms;           /* mono: when this copy came here */
     uint64_t flight;             /* version that the flush worker has and nobody has confirmed; 0: none */
     uint64_t put_version;        /* the newest that came by se__l1_put, unless far ahead of the clock; see floor */
+    /* The item came by a put with an expectation: one above the version that it, and those with expectations right before it, are based on.
+     * Unconditional writes between that and the item's version are in none of them. 0: it came otherwise. */
+    uint64_t based_on;
     uint32_t pins;               /* items taken and neither unpinned, requeued nor buried */
     bool queued, dead;
     bool hidden;  /* the home tier holds a newer one: kept for its pins and its version, not served */
@@ -44,6 +47,7 @@ struct stripe {
     size_t mortal;                 /* entries that the sweep must look at even without a clean life */
     uint64_t epoch;
     uint64_t floor;                /* no put_version that has left the table is above it */
+    uint64_t based_floor;          /* no item with a based_on that has left the table is above it */
     struct entry *oldest, *newest; /* the evictable list, CLOCK order */
     struct entry *detached, *detached_last;
     /* relaxed: written under the lock, read by se__l1_stats without it; nothing is ordered by them. */

@@ -389,3 +389,54 @@ Test(flight, a_clean_put_is_clean_at_once)
     evict_all();
     cr_assert_eq(shown(&f, "a"), 0);
 }
+
+/* ---- expectations ---- */
+
+static struct l1_put_result put_expecting(uint64_t version, uint64_t expected)
+{
+    struct l1_put how = {.dirty = true, .expect = L1_EXPECT_VERSION, .expected_version = expected};
+    se_item *item = make_item("a", version, 1);
+    struct l1_put_result r = put_item(&f, item, &how);
+    se_item_release(item);
+    return r;
+}
+
+static struct l1_put_result put_late(uint64_t version)
+{
+    struct l1_put how = {.dirty = true, .renewable = true};
+    se_item *item = make_item("a", version, 1);
+    struct l1_put_result r = put_item(&f, item, &how);
+    se_item_release(item);
+    return r;
+}
+
+/* 20 took its version before 30 and 40, which have never seen it: it must not vanish behind them. What 10 has replaced may. */
+Test(flight, a_put_that_a_conditional_one_has_overlooked_is_renewed)
+{
+    put(&f, "a", 10);
+    cr_assert_eq(put_expecting(30, 10).stored, L1_STORED);
+    cr_assert_eq(put_expecting(40, 30).stored, L1_STORED);
+    struct l1_put_result r = put_late(20);
+    cr_assert(r.stored == L1_STALE && r.renew && r.winner == 40);
+    r = put_late(9);
+    cr_assert(r.stored == L1_STALE && !r.renew);
+    r = put_late(50);
+    cr_assert(r.stored == L1_STORED && !r.renew);
+    r = put_late(45);
+    cr_assert(r.stored == L1_STALE && !r.renew, "50 was put without an expectation: it supersedes");
+    check_account(&f);
+}
+
+Test(flight, an_overlooked_put_is_renewed_even_after_the_conditional_one_was_loaded_again)
+{
+    put(&f, "a", 10);
+    put_expecting(30, 10);
+    se_item *item = fixture_take(&f, NULL);
+    se__l1_home(f.map, item);
+    se__l1_unpin(f.map, item);
+    se_item_release(item);
+    invalidate(&f, "a");
+    cr_assert_eq(load(&f, "a", 30), 30);
+    struct l1_put_result r = put_late(20);
+    cr_assert(r.stored == L1_STALE && r.renew && r.winner == 30);
+}
