@@ -1,0 +1,114 @@
+/*
+ * Changes of the state tag beside writes and deletes of the same id: a tag is a write based on what it read, so it never brings an older
+ * content or a deleted item back. Nothing here forks: it also runs under ThreadSanitizer.
+ */
+#include "base/os.h"
+#include "integration/truth.h"
+#include "support/test.h"
+
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const struct shape shapes[] = {{"l1", NO_SQL, false, false},
+                                      {"sqlite", SQLITE, false, false},
+                                      {"sqlite+wal", SQLITE, false, true}};
+
+#define TAGGERS 3
+#define WRITES 400
+
+struct race {
+    se_engine *e;
+    struct se__thread threads[TAGGERS];
+    atomic_bool stop; /* seq_cst */
+    atomic_uint tagged;
+};
+
+/* An assertion of Criterion can only leave a test from its own thread. */
+static void tag(void *arg)
+{
+    struct race *race = arg;
+    static const char *const states[] = {"red", "green", "default"};
+    for (unsigned i = 0; !atomic_load(&race->stop); i++) {
+        se_result r = se_set_state(race->e, "x", states[i % 3]);
+        if (r < 0 && r != SE_ERR_TIMEOUT) {
+            (void)fprintf(stderr, "set_state: %d %s\n", r, se_errmsg());
+            abort();
+        }
+        atomic_fetch_add(&race->tagged, r == SE_OK);
+    }
+}
+
+/* Only this thread changes the content: what it reads is what it wrote last, under whatever tag. */
+static void write_amidst(struct race *race, char content[32])
+{
+    for (unsigned i = 1; i <= WRITES || atomic_load(&race->tagged) < 100; i++) {
+        snprintf(content, 32, "content %u", i);
+        if (i % 5 == 0) {
+            cr_assert_eq(se_delete(race->e, "x", NULL), SE_OK, "%s", se_errmsg());
+            bed_expect(race->e, "x", NULL);
+        }
+        bed_put(race->e, "x", content);
+        bed_expect(race->e, "x", content);
+        if (i % 7 == 0)
+            cr_assert_eq(se_invalidate(race->e, "x"), SE_OK);
+        bed_expect(race->e, "x", content);
+        if (i % 50 == 0)
+            cr_assert_geq(se_flush(race->e, 20000), 0);
+    }
+}
+
+static void race_on(const struct shape *shape)
+{
+    struct bed b;
+    bed_make(&b, shape, NULL, NULL);
+    b.config.batch_flush_ms = 1;
+    struct race race = {.e = bed_open(&b)};
+    for (unsigned i = 0; i < TAGGERS; i++)
+        cr_assert_eq(se__thread_start(&race.threads[i], "tagger", tag, &race), SE_OK);
+    char content[32];
+    write_amidst(&race, content);
+    atomic_store(&race.stop, true);
+    for (unsigned i = 0; i < TAGGERS; i++)
+        se__thread_join(&race.threads[i]);
+    cr_assert_eq(se_flush(race.e, 20000), SE_OK, "%s", se_errmsg());
+    cr_assert_eq(se_invalidate(race.e, "x"), SE_OK);
+    bed_expect(race.e, "x", content);
+    truth_balance(race.e);
+    bed_close(&b, race.e);
+    bed_remove(&b);
+}
+
+Test(tags, never_bring_back_what_a_write_or_delete_replaced)
+{
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+        race_on(&shapes[i]);
+}
+
+Test(tags, of_several_threads_one_is_last_and_everywhere)
+{
+    struct bed b;
+    bed_make(&b, &shapes[2], NULL, NULL);
+    struct race race = {.e = bed_open(&b)};
+    bed_put(race.e, "x", "1");
+    for (unsigned i = 0; i < TAGGERS; i++)
+        cr_assert_eq(se__thread_start(&race.threads[i], "tagger", tag, &race), SE_OK);
+    while (atomic_load(&race.tagged) < 300)
+        se__pause_ms(1);
+    atomic_store(&race.stop, true);
+    for (unsigned i = 0; i < TAGGERS; i++)
+        se__thread_join(&race.threads[i]);
+    cr_assert_eq(se_set_state(race.e, "x", "last"), SE_OK);
+    uint64_t red, green, last;
+    for (int flushed = 0; flushed < 2; flushed++) {
+        cr_assert_eq(se_count_state(race.e, "red", &red), SE_OK);
+        cr_assert_eq(se_count_state(race.e, "green", &green), SE_OK);
+        cr_assert_eq(se_count_state(race.e, "last", &last), SE_OK);
+        cr_assert(red == 0 && green == 0 && last == 1);
+        cr_assert_eq(se_flush(race.e, 20000), SE_OK);
+    }
+    bed_expect(race.e, "x", "1");
+    bed_close(&b, race.e);
+    bed_remove(&b);
+}
