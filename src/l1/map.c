@@ -224,15 +224,18 @@ static bool near_clock(const se_item *item, const struct l1_put *how)
 }
 
 /* What an entry will be based on once the item is in it; see struct entry. */
-static uint64_t basis(const struct entry *e, const struct l1_put *how)
+static uint64_t basis(const struct stripe *s, const struct entry *e, const struct l1_put *how)
 {
     if (how->expect == L1_EXPECT_ANY)
         return 0;
     if (e && e->based_on)
         return e->based_on;
-    if (how->expect == L1_EXPECT_VERSION)
-        return how->expected_version + 1;
-    return e && !e->hidden ? se_item_version(e->item) + 1 : 1;
+    uint64_t version = how->expect == L1_EXPECT_VERSION ? how->expected_version
+                       : e && !e->hidden                ? se_item_version(e->item)
+                                                        : 0;
+    if ((!e || !e->written) && version <= s->based_floor)
+        return 1; /* maybe itself based on something that has left: on nothing, to be sure */
+    return version + 1;
 }
 
 /* Publishes item in e, or in the ticket's entry if there is none. Returns how many bytes the map holds more than before. */
@@ -240,7 +243,7 @@ static size_t publish(struct l1 *map, struct stripe *s, struct entry *e, uint64_
                       se_item *item, struct l1_ticket *ticket, const struct l1_put *how,
                       struct entry **victims, size_t *left)
 {
-    uint64_t based_on = basis(e, how);
+    uint64_t based_on = basis(s, e, how);
     *left = 0;
     if (e) {
         *left = se__entry_bytes(e);

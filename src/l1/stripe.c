@@ -116,7 +116,6 @@ static void note_arrival(struct stripe *s, struct entry *e, se_item *item)
     e->item = se_item_retain(item);
     e->since_ms = se__mono_ms();
     e->hidden = false;
-    e->based_on = 0;
     uint64_t came = atomic_load_explicit(&s->came_bytes, memory_order_relaxed);
     atomic_store_explicit(&s->came_bytes, came + se__entry_bytes(e), memory_order_relaxed);
 }

@@ -26,7 +26,7 @@ struct entry {
     uint64_t flight;             /* version that the flush worker has and nobody has confirmed; 0: none */
     uint64_t put_version;        /* the newest that came by se__l1_put, unless far ahead of the clock; see floor */
     /* The item came by a put with an expectation: one above the version that it, and those with expectations right before it, are based on.
-     * Unconditional writes between that and the item's version are in none of them. 0: it came otherwise. */
+     * Unconditional writes between that and the item's version are in none of them. A load over it changes nothing. 0: it came otherwise. */
     uint64_t based_on;
     uint32_t pins;               /* items taken and neither unpinned, requeued nor buried */
     bool queued, dead;

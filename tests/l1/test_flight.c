@@ -420,6 +420,9 @@ Test(flight, a_put_that_a_conditional_one_has_overlooked_is_renewed)
     cr_assert(r.stored == L1_STALE && r.renew && r.winner == 40);
     r = put_late(9);
     cr_assert(r.stored == L1_STALE && !r.renew);
+    cr_assert_eq(load(&f, "a", 40), 40, "the same again changes nothing");
+    r = put_late(20);
+    cr_assert(r.stored == L1_STALE && r.renew && r.winner == 40);
     r = put_late(50);
     cr_assert(r.stored == L1_STORED && !r.renew);
     r = put_late(45);
@@ -439,4 +442,8 @@ Test(flight, an_overlooked_put_is_renewed_even_after_the_conditional_one_was_loa
     cr_assert_eq(load(&f, "a", 30), 30);
     struct l1_put_result r = put_late(20);
     cr_assert(r.stored == L1_STALE && r.renew && r.winner == 30);
+    cr_assert_eq(put_expecting(40, 30).stored,
+                 L1_STORED); /* on what was loaded: 20 is not in this one either */
+    r = put_late(20);
+    cr_assert(r.stored == L1_STALE && r.renew && r.winner == 40);
 }
