@@ -1,11 +1,12 @@
 /*
- * Changes of the state tag beside writes and deletes of the same id: a tag is a write based on what it read, so it never brings an older
- * content or a deleted item back. Nothing here forks: it also runs under ThreadSanitizer.
+ * Writes that are based on what they have read, beside plain writes and deletes of the same id: a change of the state tag never brings an
+ * older content or a deleted item back, and what a factory made never goes over what was written. Nothing here forks: it also runs under ThreadSanitizer.
  */
 #include "base/os.h"
 #include "integration/truth.h"
 #include "support/test.h"
 
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -40,6 +41,40 @@ static void tag(void *arg)
     }
 }
 
+static void expect_content(const struct race *race, unsigned i, const char *content)
+{
+    char got[32] = "";
+    size_t len = 0;
+    se_result r = se_get_copy(race->e, "x", got, sizeof got - 1, &len);
+    cr_assert(r == SE_OK && len == strlen(content) && memcmp(got, content, len) == 0,
+              "after write %u: %d '%s' instead of '%s'", i, r, got, content);
+}
+
+static se_result make(void *arg, const char *id, void **content, size_t *len)
+{
+    (void)arg;
+    (void)id;
+    *content = strdup("made");
+    *len = 4;
+    return *content ? SE_OK : SE_ERR_NOMEM;
+}
+
+static void insert(void *arg)
+{
+    struct race *race = arg;
+    while (!atomic_load(&race->stop)) {
+        se_item *item;
+        se_result r = se_get_or_insert_with(race->e, "x", make, NULL, NULL, &item);
+        if (r < 0 && r != SE_ERR_TIMEOUT) {
+            (void)fprintf(stderr, "get_or_insert_with: %d %s\n", r, se_errmsg());
+            abort();
+        }
+        if (r >= 0)
+            atomic_fetch_add(&race->tagged, se_item_content_len(item) == 4);
+        se_item_release(item);
+    }
+}
+
 /* Only this thread changes the content: what it reads is what it wrote last, under whatever tag. */
 static void write_amidst(struct race *race, char content[32])
 {
@@ -50,25 +85,42 @@ static void write_amidst(struct race *race, char content[32])
             bed_expect(race->e, "x", NULL);
         }
         bed_put(race->e, "x", content);
-        bed_expect(race->e, "x", content);
+        expect_content(race, i, content);
         if (i % 7 == 0)
             cr_assert_eq(se_invalidate(race->e, "x"), SE_OK);
-        bed_expect(race->e, "x", content);
+        expect_content(race, i, content);
         if (i % 50 == 0)
             cr_assert_geq(se_flush(race->e, 20000), 0);
     }
 }
 
-static void race_on(const struct shape *shape)
+/* Only this thread writes and deletes: between the two it is whose the content is. */
+static void replace_amidst(struct race *race, char content[32])
+{
+    for (unsigned i = 1; i <= WRITES || atomic_load(&race->tagged) < 100; i++) {
+        snprintf(content, 32, "content %u", i);
+        cr_assert_eq(se_delete(race->e, "x", NULL), SE_OK, "%s", se_errmsg());
+        if (i % 3 == 0)
+            sched_yield();
+        bed_put(race->e, "x", content);
+        expect_content(race, i, content);
+        if (i % 7 == 0)
+            cr_assert_eq(se_invalidate(race->e, "x"), SE_OK);
+        expect_content(race, i, content);
+    }
+}
+
+static void race_on(const struct shape *shape, void (*others)(void *arg),
+                    void (*one)(struct race *race, char content[32]))
 {
     struct bed b;
+    char content[32];
     bed_make(&b, shape, NULL, NULL);
     b.config.batch_flush_ms = 1;
     struct race race = {.e = bed_open(&b)};
     for (unsigned i = 0; i < TAGGERS; i++)
-        cr_assert_eq(se__thread_start(&race.threads[i], "tagger", tag, &race), SE_OK);
-    char content[32];
-    write_amidst(&race, content);
+        cr_assert_eq(se__thread_start(&race.threads[i], "other", others, &race), SE_OK);
+    one(&race, content);
     atomic_store(&race.stop, true);
     for (unsigned i = 0; i < TAGGERS; i++)
         se__thread_join(&race.threads[i]);
@@ -83,7 +135,13 @@ static void race_on(const struct shape *shape)
 Test(tags, never_bring_back_what_a_write_or_delete_replaced)
 {
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
-        race_on(&shapes[i]);
+        race_on(&shapes[i], tag, write_amidst);
+}
+
+Test(tags, a_factorys_content_never_goes_over_what_was_written)
+{
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+        race_on(&shapes[i], insert, replace_amidst);
 }
 
 Test(tags, of_several_threads_one_is_last_and_everywhere)
