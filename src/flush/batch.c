@@ -178,10 +178,15 @@ static void confirm(struct worker *w, const se_item *item)
 static void settle_home(struct worker *w, struct slot *slot, const struct tier_write *write)
 {
     bool lost = write->state == TIER_NEWER;
+    bool renewed = lost && se__flush_renew(w, slot, write->newer);
     confirm(w, slot->item);
     se__l1_home(w->o.l1, slot->item);
     /* Again: a write that found the entry in flight may have put its record into the WAL in between, and relies on this. */
     confirm(w, slot->item);
+    if (renewed) {
+        slot->end = SLOT_RENEWED;
+        return;
+    }
     if (lost) {
         se__l1_lost(w->o.l1, slot->item);
         se__flush_saw(w, slot->item, write->newer);
@@ -327,8 +332,8 @@ static void hand_on(struct worker *w, uint64_t seq)
         if (confirmed && w->stage)
             b->staged[n++] =
                 (struct staged){.item = se_item_retain(slot->item), .hash = slot->hash};
-        else if (confirmed || slot->end == SLOT_LOST) {
-            if (slot->end == SLOT_LOST && w->o.suspects) /* L2 may hold something older than either */
+        else if (confirmed || slot->end == SLOT_LOST || slot->end == SLOT_RENEWED) {
+            if (!confirmed && w->o.suspects) /* L2 may hold something older than either */
                 se__suspects_add(w->o.suspects, slot->hash, se_item_version(slot->item));
             se__l1_unpin(w->o.l1, slot->item);
         }

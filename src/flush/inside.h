@@ -21,6 +21,7 @@ enum slot_end {
     SLOT_OPEN, /* not decided yet */
     SLOT_STORED,
     SLOT_LOST,
+    SLOT_RENEWED, /* it lost against a version beyond the clock's reach and is queued again above it */
     SLOT_IN_WAL,
     SLOT_DEAD,
     SLOT_SUPERSEDED,
@@ -85,6 +86,11 @@ uint64_t se__flush_retry_at(struct worker *w, uint32_t failures);
 /* The home tier holds `newer`: the clock must not stay behind it. */
 void se__flush_saw(struct worker *w, const se_item *item, uint64_t newer);
 void se__flush_log_dead(struct worker *w, const se_item *item, const struct split_item *fate);
+
+/* ---- renew.c ---- */
+/* A write that lost against `newer`, where that is further ahead than the clock may be pushed: nothing this engine could have issued
+ * would have won. Publishes it again above `newer`. False: no such case, or it cannot be (then it is lost). */
+bool se__flush_renew(struct worker *w, const struct slot *slot, uint64_t newer);
 
 /* ---- drain.c ---- */
 void se__flush_drain(struct worker *w);

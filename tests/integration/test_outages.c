@@ -453,3 +453,42 @@ Test(outages, garbage_in_redis_is_a_counted_miss_and_is_healed)
     bed_close(&s.bed, s.e);
     stand_remove(&s);
 }
+
+/* A row whose version is a day ahead of every clock here: a write that does not know it must still win, once it is acknowledged. */
+Test(outages, a_blind_write_wins_against_a_version_of_a_wrong_clock)
+{
+    struct stand s;
+    stand_make(&s, &mysql_wal);
+    s.e = bed_open(&s.bed);
+    bed_put(s.e, "w", "old");
+    bed_put(s.e, "v", "old");
+    bed_close(&s.bed, s.e);
+    cr_assert(
+        mariadb_exec(s.mariadb, "UPDATE sync_items SET version = version + (86400000 << 16)"));
+    s.e = bed_open(&s.bed);
+    se_submit_options o;
+    se_submit_options_init(&o);
+    o.ack = SE_ACK_WAL;
+    bed_put(s.e, "w", "new");
+    cr_assert_eq(se_submit(s.e, "v", "new", 3, &o), SE_OK);
+    o.ack = SE_ACK_L3;
+    cr_assert_eq(se_submit(s.e, "v", "newer", 5, &o), SE_OK, "%s", se_errmsg());
+    bed_wait(all_flushed, s.e, "everything is home");
+    bed_expect(s.e, "w", "new");
+    bed_expect(s.e, "v", "newer");
+    cr_assert_eq(se_invalidate_prefix(s.e, ""), SE_OK);
+    bed_expect(s.e, "w", "new");
+    bed_expect(s.e, "v", "newer");
+    cr_assert_eq(
+        mariadb_number(s.mariadb, "SELECT COUNT(*) FROM sync_items WHERE payload_blob LIKE 'new%'"),
+        2);
+    se_item *item;
+    bed_put(s.e, "other", "x");
+    cr_assert_eq(se_get(s.e, "other", &item), SE_OK);
+    cr_assert((int64_t)(se_item_version(item) >> 16) < se__wall_ms() + 3600000,
+              "the clock was pushed");
+    se_item_release(item);
+    expect_balance(s.e);
+    bed_close(&s.bed, s.e);
+    stand_remove(&s);
+}
