@@ -345,7 +345,7 @@ static void void_all(struct op *op, const char *const *ids, size_t n)
     struct peek *peeks = se__alloc_zeroed(n, sizeof *peeks);
     struct swap *swaps = se__alloc_zeroed(n, sizeof *swaps);
     if (!op->accepted)
-        se__op_fail(op, TIER_UNWELL, "this server has not been accepted yet");
+        se__op_unaccepted(op);
     else if (!peeks || !swaps)
         se__op_fail(op, TIER_UNWELL, "out of memory");
     size_t left = se__op_ok(op) ? n : 0;

@@ -125,7 +125,7 @@ static struct tier_reply list_page(struct list_job *j, uint64_t deadline_ms)
     j->op = &op;
     if (se__op_begin(&op, j->r, j->r->readers, deadline_ms)) {
         if (!op.accepted)
-            se__op_fail(&op, TIER_UNWELL, "this server has not been accepted yet");
+            se__op_unaccepted(&op);
         else if (!same_server(j))
             se__op_fail(&op, TIER_UNWELL, "the server changed in the middle of a scan");
         else

@@ -25,6 +25,12 @@ static void fail_va(struct op *op, enum tier_fault fault, const char *fmt, va_li
     vsnprintf(op->words, sizeof op->words, fmt, args);
 }
 
+void se__op_unaccepted(struct op *op)
+{
+    se__op_fail(op, TIER_UNWELL, "this server has not been accepted yet");
+    op->reply.rejected = true;
+}
+
 void se__op_fail(struct op *op, enum tier_fault fault, const char *fmt, ...)
 {
     va_list args;

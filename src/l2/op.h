@@ -63,6 +63,8 @@ static inline bool se__op_ok(const struct op *op)
 
 /* Notes a fault with its text, unless there is one already. */
 void se__op_fail(struct op *op, enum tier_fault fault, const char *fmt, ...) SE_PRINTF(3, 4);
+/* Notes that nothing was asked: the server is well, and not the one to read and write. */
+void se__op_unaccepted(struct op *op);
 /* Notes an answer that cannot be one to what was asked; the connection is given up. */
 void se__op_garbage(struct op *op);
 /* Notes what a reply's class means; true if it was fine. */

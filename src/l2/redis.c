@@ -218,7 +218,7 @@ static void write_all(struct op *op, struct tier_write *writes, size_t n)
                                  .put = write_put,
                                  .take = write_take};
     if (!op->accepted) {
-        se__op_fail(op, TIER_UNWELL, "this server has not been accepted yet");
+        se__op_unaccepted(op);
         return;
     }
     se__op_scripts(op, &batch);

@@ -84,7 +84,8 @@ static struct tier_reply attempt(struct guarded *g, struct call *c)
     uint64_t took_ns = se__mono_ns() - from_ns;
     if (c->seconds != METRIC_COUNT)
         se__metrics_observe(g->metrics, c->seconds, (double)took_ns / 1e9);
-    se__guard_report(g, reply.fault != TIER_UNWELL, took_ns / 1000000);
+    /* A tier that turned the call away itself (another server than the accepted one) has reached its backend. */
+    se__guard_report(g, reply.fault != TIER_UNWELL || reply.rejected, took_ns / 1000000);
     return reply;
 }
 

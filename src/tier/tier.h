@@ -29,7 +29,7 @@ struct tier_reply {
     enum tier_fault fault;
     int code;       /* the backend's own error number, 0: none */
     bool timed_out; /* the deadline ended it: do not try again at once */
-    bool rejected;  /* not asked at all: the circuit is open */
+    bool rejected;  /* not asked at all: the circuit is open, or the server is not the accepted one; no failure of the backend */
 };
 
 enum tier_state { TIER_NOT_TRIED, TIER_STORED, TIER_NEWER };
