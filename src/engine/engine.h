@@ -75,6 +75,9 @@ SE_NODISCARD se_result se__look_in(const se_engine *e);
  * for a confirmation afterwards is done outside. SE_ERR_STATE with read_only as well. */
 SE_NODISCARD se_result se__enter(se_engine *e);
 void se__leave(se_engine *e);
+/* For a backend that cannot be asked: SE_ERR_BACKEND, or SE_ERR_STATE once the engine is shut down, which ends calls that wait. `what` stands before
+ * the thread's present text. */
+se_result se__outage(const se_engine *e, const char *what);
 void se__set_phase(se_engine *e, se_phase phase);
 static inline struct worker *se__worker_of(const se_engine *e, uint64_t hash)
 {

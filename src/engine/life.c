@@ -51,6 +51,13 @@ void se__leave(se_engine *e)
     se__gate_leave(&e->gate);
 }
 
+se_result se__outage(const se_engine *e, const char *what)
+{
+    if (!se__gate_open(&e->gate))
+        return se__error(SE_ERR_STATE, "the engine was shut down meanwhile");
+    return se__error(SE_ERR_BACKEND, "%s: %s", what, se_errmsg());
+}
+
 void se__set_phase(se_engine *e, se_phase phase)
 {
     atomic_store_explicit(&e->phase, (int)phase,
@@ -479,6 +486,8 @@ se_result se_flush(se_engine *e, uint32_t timeout_ms)
         r = se__worker_flush(e->workers[i], deadline, &home);
         all_home = all_home && home;
     }
+    if (r != SE_OK && !se__gate_open(&e->gate))
+        return se__error(SE_ERR_STATE, "the engine was shut down meanwhile");
     if (r != SE_OK)
         return r;
     return all_home ? SE_OK : SE_PENDING;

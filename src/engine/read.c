@@ -276,12 +276,12 @@ static void take_home(se_engine *e, struct lookup *l, struct tier_read *read)
 }
 
 /* The home tier did not answer: what was found above it is better than nothing, and not to be cached. */
-static void settle_outage(struct lookup *l)
+static void settle_outage(struct lookup *l, se_result outage)
 {
     if (l->candidate)
         settle_item(l, newest(l, NULL));
     else
-        settle(l, SE_ERR_BACKEND, NULL);
+        settle(l, outage, NULL);
     l->again = true; /* not shared, not promoted */
 }
 
@@ -291,18 +291,19 @@ static void ask_home(se_engine *e, struct lookup **ask, size_t n, struct room *r
     size_t count = pack(e, ask, n, room->reads, room->from, wants_home);
     if (count == 0)
         return;
-    uint32_t timeout = e->home_is_l3 ? e->settings.c.sql_timeout_ms : e->settings.c.redis_timeout_ms;
+    uint32_t timeout =
+        e->home_is_l3 ? e->settings.c.sql_timeout_ms : e->settings.c.redis_timeout_ms;
     struct tier_reply reply =
         e->home.ops->read(e->home.self, room->reads, count, trip_deadline(timeout, deadline_ms));
+    se_result outage = SE_OK;
     if (reply.fault != TIER_FINE)
-        se__error(SE_ERR_BACKEND, "%s cannot be asked: %s", e->home_is_l3 ? "L3" : "L2",
-                  se_errmsg());
+        outage = se__outage(e, e->home_is_l3 ? "L3 cannot be asked" : "L2 cannot be asked");
     for (size_t i = 0; i < count; i++) {
         struct lookup *l = ask[room->from[i]];
         if (reply.fault == TIER_FINE)
             take_home(e, l, &room->reads[i]);
         else
-            settle_outage(l);
+            settle_outage(l, outage);
     }
 }
 
@@ -354,7 +355,7 @@ static void lead(se_engine *e, struct lookup **ask, size_t n, struct room *room,
         se__flight_close(e->loads, l->flight);
         l->again = l->again || se__l1_epoch(e->l1, l->hash) != l->epoch;
         /* An outage is everybody's: followers get it instead of asking a dead tier one after the other. */
-        bool again = l->again && l->result != SE_ERR_BACKEND;
+        bool again = l->again && l->result != SE_ERR_BACKEND && l->result != SE_ERR_STATE;
         se__flight_land(e->loads, l->flight, l->result, l->item, again);
         l->flight = NULL;
     }

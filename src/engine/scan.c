@@ -103,7 +103,7 @@ static se_result next_page(struct scan *s, const char *after, struct tier_page *
     *page = (struct tier_page){0};
     if (home->ops->scan(home->self, &request, page, se__read_deadline(s->e)).fault == TIER_FINE)
         return SE_OK;
-    return se__error(SE_ERR_BACKEND, "L3 cannot be scanned: %s", se_errmsg());
+    return se__outage(s->e, "L3 cannot be scanned");
 }
 
 static se_result scan_l3(struct scan *s, struct pending *p)
@@ -173,7 +173,7 @@ static se_result scan_without_l3(struct scan *s, struct pending *p)
     struct tier *home = &s->e->home;
     if (home->ops &&
         home->ops->list(home->self, s->prefix, &ids, se__read_deadline(s->e)).fault != TIER_FINE)
-        return se__error(SE_ERR_BACKEND, "Redis cannot be scanned: %s", se_errmsg());
+        return se__outage(s->e, "Redis cannot be scanned");
     size_t n = 0;
     const char **all = merge_ids(&ids, p, s->after, &n);
     se_result r = all ? SE_OK : se__error_nomem();
@@ -272,7 +272,7 @@ static se_result count(se_engine *e, const char *prefix, const char *state, uint
         struct tier_scan request = {.prefix = state ? NULL : prefix, .state = state, .after = ""};
         if (e->home.ops->count(e->home.self, &request, out, se__read_deadline(e)).fault !=
             TIER_FINE)
-            r = se__error(SE_ERR_BACKEND, "L3 cannot count: %s", se_errmsg());
+            r = se__outage(e, "L3 cannot count");
         return r;
     }
     if (r == SE_OK)
@@ -377,7 +377,7 @@ se_result se_delete_state(se_engine *e, const char *state, uint64_t *deleted)
 
 static se_result void_in_l2(se_engine *e, const char *const *ids, size_t n)
 {
-    if (!e->cache.ops || n == 0)
+    if (!e->cache.ops || e->settings.c.read_only || n == 0)
         return SE_OK;
     uint64_t deadline = se__deadline_in(e->settings.c.redis_timeout_ms);
     if (se__redis_void(e->redis, ids, n, deadline).fault == TIER_FINE)
@@ -405,9 +405,9 @@ se_result se_invalidate_prefix(se_engine *e, const char *prefix)
     if (r != SE_OK)
         return r;
     struct tier_ids ids = {0};
-    if (e->cache.ops &&
+    if (e->cache.ops && !e->settings.c.read_only &&
         e->cache.ops->list(e->cache.self, prefix, &ids, se__read_deadline(e)).fault != TIER_FINE)
-        r = se__error(SE_ERR_BACKEND, "the ids in Redis cannot be listed: %s", se_errmsg());
+        r = se__outage(e, "the ids in Redis cannot be listed");
     for (size_t at = 0; r == SE_OK && at < ids.n; at += GROUP)
         r = void_in_l2(e, (const char *const *)ids.ids + at,
                        ids.n - at < GROUP ? ids.n - at : GROUP);
