@@ -588,7 +588,7 @@ Test(lessons, counters_count_what_the_database_holds)
     bed_wait(truth_all_home, e, "everything is home");
     cr_assert_eq(bed_metric(e, "sync_engine_dead_letters", ""), 1);
     cr_assert_eq(bed_metric(e, "sync_engine_writes_persisted_total", "") - before,
-                 truth_number(&b, NULL, "SELECT COUNT(DISTINCT version) FROM log"));
+                 (double)truth_number(&b, NULL, "SELECT COUNT(DISTINCT version) FROM log"));
     cr_assert_eq(bed_metric(e, "sync_engine_writes_accepted_total", ""), 901);
     truth_balance(e);
     bed_close(&b, e);

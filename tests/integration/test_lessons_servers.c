@@ -304,8 +304,8 @@ static const char *const twins[] = {"resume",
                                     "resume ",
                                     " resume",
                                     "resume  ",
-                                    "stra\xc3\x9f"
-                                    "e",
+                                    ("stra\xc3\x9f"
+                                     "e"),
                                     "strasse",
                                     "STRASSE",
                                     "\xc4\xb0",
