@@ -33,7 +33,7 @@ struct pool {
     unsigned inside; /* callers between lock and unlock of take */
     uint64_t next_number;
     bool stopping;
-    char error[512]; /* of the last failed attempt */
+    char error[512]; /* of the last attempt; "" : it did not fail */
 };
 
 /* ---- waiters, all locked ---- */
@@ -101,6 +101,7 @@ static void open_one(struct pool *p)
     se__mutex_lock(&p->lock);
     p->opening--;
     if (r == SE_OK) {
+        p->error[0] = '\0';
         hand_over(p, connection);
         return;
     }
@@ -232,7 +233,8 @@ static se_result tell(const struct pool *p, se_result r)
     if (r == SE_OK)
         return r;
     if (r == SE_ERR_TIMEOUT)
-        return se__error(r, "%s: no free connection in time", p->name);
+        return se__error(r, "%s: no free connection in time%s%s", p->name,
+                         p->error[0] ? "; the last attempt to connect: " : "", p->error);
     if (r == SE_ERR_STATE)
         return se__error(r, "%s: closing", p->name);
     return se__error(r, "%s", p->error);
