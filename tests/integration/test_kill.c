@@ -391,7 +391,7 @@ static void plan_database(struct round *r)
     if (r->away)
         cr_assert(mariadb_kill(r->mariadb));
     if (r->number % 4 >= 2) { /* dies; and comes back at once, or when the child is dead */
-        r->db_dies_ms = 1 + pick(r->kill_after_ms);
+        r->db_dies_ms = 1 + pick(r->kill_after_ms + 1);
         r->db_returns_ms = r->number % 4 == 3 ? r->db_dies_ms + 1 : 0;
         r->kill_after_ms += r->number % 4 == 3 ? 150 + pick(300) : 0;
     }
