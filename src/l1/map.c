@@ -174,6 +174,14 @@ static bool expectation_holds(const struct stripe *s, const struct entry *e,
     return true;
 }
 
+/* The entry holds this item or a newer one. Not if somebody has loaded the item from the WAL before its writer came here with it: that copy
+ * is clean, and only the writer's put sends it home. */
+static bool is_stale(const struct entry *e, const se_item *item)
+{
+    int order = se__item_compare(e->item, item);
+    return order > 0 || (order == 0 && e->put_version == se_item_version(item));
+}
+
 /* `item` is older than the entry's, but that is based on something older still (se_set_state, cache-aside) and took its version while `item`
  * was on its way: nothing that replaced `item` has ever seen it. */
 static bool was_overlooked(const struct stripe *s, const struct entry *e, const se_item *item)
@@ -194,9 +202,9 @@ static enum l1_stored judge(const struct stripe *s, const struct entry *e, const
     }
     if (!e)
         return expectation_holds(s, e, how) ? L1_STORED : L1_CONFLICT;
-    enum l1_stored stored = !expectation_holds(s, e, how)          ? L1_CONFLICT
-                            : se__item_compare(e->item, item) >= 0 ? L1_STALE
-                                                                   : L1_STORED;
+    enum l1_stored stored = !expectation_holds(s, e, how) ? L1_CONFLICT
+                            : is_stale(e, item)           ? L1_STALE
+                                                          : L1_STORED;
     if (stored != L1_STORED) {
         result->winner = se_item_version(e->item);
         result->winner_dirty = se__entry_unconfirmed(e);

@@ -91,7 +91,7 @@ struct l1_put {
 };
 enum l1_stored {
     L1_STORED,
-    L1_STALE,   /* the entry holds a newer item, or this one */
+    L1_STALE,   /* the entry holds a newer item, or this put was made before. A loaded copy of this item is neither */
     L1_CONFLICT /* the expectation does not hold */
 };
 struct l1_put_result {

@@ -390,6 +390,29 @@ Test(flight, a_clean_put_is_clean_at_once)
     cr_assert_eq(shown(&f, "a"), 0);
 }
 
+/* ---- loads of what is on its way here ---- */
+
+/* A reader may find a write in the WAL before its writer has put it here: clean copies are not flushed, and the put must be. */
+Test(flight, a_put_of_what_was_loaded_already_is_queued)
+{
+    se_item *item = put_and_take("c", 4);
+    load(&f, "c", 5); /* in flight with the older one: nobody would send the newer one after it */
+    cr_assert_eq(put(&f, "c", 5).stored, L1_STORED);
+    cr_assert_eq(f.queued, 1);
+    unpin(item);
+    load(&f, "a", 5);
+    struct l1_put_result r = put(&f, "a", 5);
+    cr_assert(r.stored == L1_STORED && !r.superseded);
+    cr_assert_eq(f.queued, 2);
+    put(&f, "b", 4);
+    load(&f, "b", 5); /* queued with the older one: the newer one goes in its place */
+    r = put(&f, "b", 5);
+    cr_assert(r.stored == L1_STORED && r.superseded);
+    cr_assert_eq(f.queued, 3);
+    cr_assert_eq(stats_of(&f).dirty_items, 3);
+    cr_assert_eq(put(&f, "c", 5).stored, L1_STALE, "the same put again");
+}
+
 /* ---- expectations ---- */
 
 static struct l1_put_result put_expecting(uint64_t version, uint64_t expected)
