@@ -17,7 +17,7 @@
 #define OWN 40
 #define SHARED 40
 #define MADE 60
-#define STEPS 3000 /* of each thread */
+#define STEPS 5000 /* of each thread */
 #define CONTENT_MAX 6000
 
 static const struct shape shapes[] = {{"l1", NO_SQL, false, false},
@@ -137,6 +137,19 @@ static void write_own(struct actor *a, unsigned i)
     if (accepted(a, r))
         a->own[i] = deletes ? 0 : number;
     get_own(a, i);
+}
+
+/* A load of somebody else's id, to race with its owner's writes; sometimes its copy is dropped. */
+static void peek(struct actor *a)
+{
+    char id[32];
+    se_item *item;
+    own_id(&a->w->actors[pick(a, THREADS)], pick(a, OWN), id);
+    if (pick(a, 2))
+        CHECK(se_invalidate(a->w->e, id) == SE_OK, "invalidate");
+    se_result r = se_get(a->w->e, id, &item);
+    CHECK(r == SE_OK || r == SE_NOT_FOUND, "%s: %d", id, r);
+    se_item_release(item);
 }
 
 struct walk {
@@ -323,7 +336,7 @@ static void look_around(struct actor *a)
 {
     se_engine *e = a->w->e;
     se_health h;
-    char id[32], *text;
+    char *text, id[32];
     size_t len;
     se_item_status status;
     CHECK(se_health_check(e, &h) == SE_OK && h.phase == SE_PHASE_RUNNING, "health");
@@ -340,8 +353,10 @@ static void look_around(struct actor *a)
 
 static void act(struct actor *a)
 {
-    unsigned dice = pick(a, 100);
-    if (dice < 30)
+    unsigned dice = pick(a, 180);
+    if (dice >= 100)
+        peek(a);
+    else if (dice < 30)
         write_own(a, pick(a, OWN));
     else if (dice < 50)
         get_own(a, pick(a, OWN));
