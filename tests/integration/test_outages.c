@@ -488,6 +488,7 @@ Test(outages, a_blind_write_wins_against_a_version_of_a_wrong_clock)
     cr_assert((int64_t)(se_item_version(item) >> 16) < se__wall_ms() + 3600000,
               "the clock was pushed");
     se_item_release(item);
+    cr_assert_eq(se_flush(s.e, 10000), SE_OK);
     expect_balance(s.e);
     bed_close(&s.bed, s.e);
     stand_remove(&s);
