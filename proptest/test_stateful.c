@@ -1,14 +1,17 @@
 /*
- * A stateful property test: random operations on the real engine over real tiers, beside a model that fits on a page.
+ * A stateful property test: random operations on the real engine over real tiers, beside a model
+ * that fits on a page.
  *
- * The model knows for every id what was last acknowledged. Every read must give exactly that; where the database is away it may also
- * say SE_ERR_BACKEND, never "not found" and never anything older. A cache entry (routed to L2 only) may be gone, but not older.
- * Restarts are clean closes; kills of this process are in tests/integration/test_kill.c.
+ * The model knows for every id what was last acknowledged. Every read must give exactly that; where
+ * the database is away it may also say SE_ERR_BACKEND, never "not found" and never anything older.
+ * A cache entry (routed to L2 only) may be gone, but not older. Restarts are clean closes; kills of
+ * this process are in tests/integration/test_kill.c.
  *
  * The seed is printed; SE_SEED=n repeats a run, SE_STEPS=n sets its length.
  */
 #include "base/os.h"
 #include "integration/bed.h"
+#include "integration/truth.h"
 #include "support/test.h"
 
 #include <inttypes.h>
@@ -21,8 +24,8 @@
 
 struct expected {
     bool live, cache_entry;
-    bool
-        unhomed; /* written while the database was away: only the engine itself can have it, so an outage is no excuse */
+    bool unhomed; /* written while the database was away: only the engine itself can have
+                     it, so an outage is no excuse */
     unsigned counter;
     size_t len;
     char state[8];
@@ -343,7 +346,8 @@ static void toggle_sql(struct run *r)
     r->sql_down = !r->sql_down;
 }
 
-/* A Redis that dies comes back as another server, with or without what it had; one that was only stopped has missed writes. */
+/* A Redis that dies comes back as another server, with or without what it had; one that was
+ * only stopped has missed writes. */
 static void toggle_redis(struct run *r)
 {
     if (!r->bed.shape->redis)
@@ -418,20 +422,6 @@ static void one_step(struct run *r)
         do_delete_prefix(r);
 }
 
-static void expect_balance(struct run *r)
-{
-    double in = bed_metric(r->e, "sync_engine_writes_accepted_total", "") +
-                bed_metric(r->e, "sync_engine_writes_recovered_total", "");
-    double out = bed_metric(r->e, "sync_engine_writes_superseded_total", "") +
-                 bed_metric(r->e, "sync_engine_writes_lost_to_newer_total", "") +
-                 bed_metric(r->e, "sync_engine_queue_items", "") +
-                 bed_metric(r->e, "sync_engine_wal_entries", "") +
-                 bed_metric(r->e, "sync_engine_writes_persisted_total", "") +
-                 bed_metric(r->e, "sync_engine_dead_letters", "");
-    cr_assert(in == out, "seed %" PRIu64 ": accepted + recovered %.0f, accounted for %.0f", r->seed,
-              in, out);
-}
-
 static uint64_t from_env(const char *name, uint64_t otherwise)
 {
     const char *text = getenv(name);
@@ -470,7 +460,7 @@ static void run_shape(const struct shape *shape, unsigned steps)
     r.unsure = false;
     for (unsigned i = 0; i < IDS; i++)
         do_get(&r, i);
-    expect_balance(&r);
+    truth_balance(r.e);
     do_restart(&r);
     for (unsigned i = 0; i < IDS; i++)
         do_get(&r, i);

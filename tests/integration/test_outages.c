@@ -3,6 +3,7 @@
  */
 #include "base/os.h"
 #include "integration/bed.h"
+#include "integration/truth.h"
 #include "support/test.h"
 
 #include <stdio.h>
@@ -68,20 +69,6 @@ static void expect_numbered(se_engine *e, int from, int to, const char *word)
     }
 }
 
-/* Law 13: when quiescent, accepted + recovered = superseded + lost + queued + in the WAL + persisted + dead. */
-static void expect_balance(se_engine *e)
-{
-    double in = bed_metric(e, "sync_engine_writes_accepted_total", "") +
-                bed_metric(e, "sync_engine_writes_recovered_total", "");
-    double out = bed_metric(e, "sync_engine_writes_superseded_total", "") +
-                 bed_metric(e, "sync_engine_writes_lost_to_newer_total", "") +
-                 bed_metric(e, "sync_engine_queue_items", "") +
-                 bed_metric(e, "sync_engine_wal_entries", "") +
-                 bed_metric(e, "sync_engine_writes_persisted_total", "") +
-                 bed_metric(e, "sync_engine_dead_letters", "");
-    cr_assert(in == out, "accepted + recovered %.0f, accounted for %.0f", in, out);
-}
-
 static bool wal_is_empty(void *arg)
 {
     se_health h;
@@ -134,7 +121,7 @@ Test(outages, mysql_dies_the_wal_takes_over_and_is_drained)
     cr_assert_eq(se_invalidate_prefix(s.e, ""), SE_OK);
     expect_numbered(s.e, 0, 100, "before");
     expect_numbered(s.e, 100, 400, "during");
-    expect_balance(s.e);
+    truth_balance(s.e);
     bed_close(&s.bed, s.e);
     stand_remove(&s);
 }
@@ -164,7 +151,7 @@ Test(outages, a_restart_while_mysql_is_down_shows_the_wal_at_once)
     cr_assert_eq(se_invalidate_prefix(s.e, ""), SE_OK);
     expect_numbered(s.e, 8, 50, "new");
     bed_expect(s.e, "n:0007", NULL);
-    expect_balance(s.e);
+    truth_balance(s.e);
     bed_close(&s.bed, s.e);
     stand_remove(&s);
 }
@@ -220,7 +207,7 @@ Test(outages, without_a_wal_nothing_is_dropped_and_pressure_refuses)
                  accepted);
     cr_assert_eq(se_submit(s.e, "after", "x", 1, NULL), SE_OK, "%s", se_errmsg());
     cr_assert_eq(se_flush(s.e, 10000), SE_OK);
-    expect_balance(s.e);
+    truth_balance(s.e);
     bed_close(&s.bed, s.e);
     stand_remove(&s);
 }
@@ -249,7 +236,7 @@ Test(outages, a_hung_mysql_costs_a_hit_nothing_and_a_miss_its_timeout)
     bed_wait(all_flushed, s.e, "everything is home");
     cr_assert_eq(se_invalidate_prefix(s.e, ""), SE_OK);
     expect_numbered(s.e, 0, 10, "newer");
-    expect_balance(s.e);
+    truth_balance(s.e);
     bed_close(&s.bed, s.e);
     stand_remove(&s);
 }
@@ -302,7 +289,7 @@ Test(outages, redis_dies_and_comes_back_empty)
     put_numbered(s.e, 0, 150, "newest");
     cr_assert_eq(se_flush(s.e, 10000), SE_OK);
     expect_numbered(s.e, 0, 150, "newest");
-    expect_balance(s.e);
+    truth_balance(s.e);
     bed_close(&s.bed, s.e);
     stand_remove(&s);
 }
@@ -350,7 +337,7 @@ Test(outages, a_poison_row_stops_itself_only)
                  99);
     cr_assert_eq(se_invalidate_prefix(s.e, ""), SE_OK);
     expect_numbered(s.e, 0, 100, "fine");
-    expect_balance(s.e);
+    truth_balance(s.e);
     cr_assert_eq(se_close(s.e, 10000), SE_OK);
     s.e = bed_open(&s.bed);
     bed_expect(s.e, "n:0042", "fine 42"); /* a dead letter outlives the process */
@@ -359,7 +346,7 @@ Test(outages, a_poison_row_stops_itself_only)
     cr_assert_eq(se_flush(s.e, 10000), SE_OK);
     cr_assert_eq(se_health_check(s.e, &h), SE_OK);
     cr_assert_eq(h.dead_letters, 0, "a newer write resolves it");
-    expect_balance(s.e);
+    truth_balance(s.e);
     bed_close(&s.bed, s.e);
     stand_remove(&s);
 }
@@ -489,7 +476,7 @@ Test(outages, a_blind_write_wins_against_a_version_of_a_wrong_clock)
               "the clock was pushed");
     se_item_release(item);
     cr_assert_eq(se_flush(s.e, 10000), SE_OK);
-    expect_balance(s.e);
+    truth_balance(s.e);
     bed_close(&s.bed, s.e);
     stand_remove(&s);
 }
