@@ -31,7 +31,8 @@ struct batches batches_random(const struct keys *keys, size_t n);
 struct batches batches_all(const struct keys *keys);
 void batches_free(struct batches *b);
 
-/* Sends all of them through the tier and returns thousands of items a second. Anything but "stored" fails. */
+/* Sends all of them through the tier and returns thousands of items a second.
+ * Anything but "stored" fails. */
 double batches_send(struct tier *tier, struct batches *b);
 /* Loads every id once. */
 void batches_load(struct tier *tier, const struct keys *keys);

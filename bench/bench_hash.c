@@ -1,5 +1,6 @@
 /*
- * bench_hash - row 21: the content hash of 500 bytes, beside the packaged library and the header compiled here.
+ * bench_hash - row 21: the content hash of 500 bytes, beside the packaged library and the header
+ * compiled here.
  */
 #include "harness.h"
 #include "hash_peers.h"

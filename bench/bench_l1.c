@@ -1,9 +1,11 @@
 /*
  * bench_l1 - rows 1, 2, 6 and 8: L1 through the public API, beside hash maps.
  *
- * Rows 1, 2 and 8 run on an engine without tiers (L1 is the home), row 6 on one with a SQLite home whose flush is held back while
- * a round is timed, so that hash, clock, L1 and queue are measured and not the flush.
- * Accesses are drawn before the rounds and lie in a row in memory: the ids' own cache misses are no one's.
+ * Rows 1, 2 and 8 run on an engine without tiers (L1 is the home), row 6 on one with a SQLite home
+ * whose flush is held back while a round is timed, so that hash, clock, L1 and queue are measured
+ * and not the flush.
+ * Accesses are drawn before the rounds and lie in a row in memory: the ids' own cache misses are no
+ * one's.
  */
 #include "harness.h"
 #include "peers.h"

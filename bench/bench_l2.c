@@ -1,7 +1,9 @@
 /*
- * bench_l2 - rows 10 and 15: Redis, written in batches through the tier and read one by one through se_get.
+ * bench_l2 - rows 10 and 15: Redis, written in batches through the tier and read one by one through
+ * se_get.
  *
- * The peer is bare hiredis on the same server over the same socket: 1000 SETs in a pipeline, or one GET.
+ * The peer is bare hiredis on the same server over the same socket: 1000 SETs in a pipeline, or one
+ * GET.
  */
 #include "batches.h"
 #include "reads.h"

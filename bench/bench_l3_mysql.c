@@ -1,8 +1,10 @@
 /*
- * bench_l3_mysql - rows 11 and 17 on MariaDB: guarded batches through the tier, and se_get, beside the bare connector.
+ * bench_l3_mysql - rows 11 and 17 on MariaDB: guarded batches through the tier, and se_get, beside
+ * the bare connector.
  *
- * The peer upserts the same kind of rows with array binding, a transaction a batch, without the guard: into our table and into one
- * without secondary indices. Its column values are computed before they are timed; ours are part of the tier's work.
+ * The peer upserts the same kind of rows with array binding, a transaction a batch, without the
+ * guard: into our table and into one without secondary indices. Its column values are computed
+ * before they are timed; ours are part of the tier's work.
  */
 #include "reads.h"
 #include "rows.h"
@@ -263,7 +265,8 @@ int main(int argc, char **argv)
 {
     struct bench b;
     char url[256];
-    /* the table and its copy fit into memory: what is measured is the way there, not the server's disk */
+    /* the table and its copy fit into memory: what is measured is the way
+     * there, not the server's disk */
     static const char *const args[] = {"--innodb-buffer-pool-size=2G",
                                        "--innodb-log-file-size=512M", NULL};
     bench_init(&b, argc, argv);

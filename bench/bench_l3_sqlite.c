@@ -1,8 +1,9 @@
 /*
- * bench_l3_sqlite - rows 12 and 17 on SQLite: guarded batches through the tier, and se_get, beside bare statements.
+ * bench_l3_sqlite - rows 12 and 17 on SQLite: guarded batches through the tier, and se_get, beside
+ * bare statements.
  *
- * The peer has a file of its own with the same table, rows and settings (WAL, synchronous FULL). Both lie in memory, so that no disk
- * hides what the tier costs.
+ * The peer has a file of its own with the same table, rows and settings (WAL, synchronous FULL).
+ * Both lie in memory, so that no disk hides what the tier costs.
  */
 #include "reads.h"
 #include "rows.h"

@@ -1,8 +1,9 @@
 /*
  * bench_wal - rows 13 and 14: what a durable write costs its caller, alone and in company.
  *
- * The WAL and the peers' files lie in --dir, which must be on a real disk: on a tmpfs an fsync costs nothing and the table would
- * be empty talk. The engine's home is a SQLite file in memory and is flushed to as configured by default, rounds included.
+ * The WAL and the peers' files lie in --dir, which must be on a real disk: on a tmpfs an fsync
+ * costs nothing and the table would be empty talk. The engine's home is a SQLite file in memory and
+ * is flushed to as configured by default, rounds included.
  */
 #include "harness.h"
 

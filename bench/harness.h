@@ -1,9 +1,10 @@
 /*
  * harness - paired rounds, medians, ratios, and one table for all benches.
  *
- * Rounds alternate: A B C, A B C, ... Side 0 is ours, each other one a peer. The ratio ours/peer is taken within each round and its
- * median printed: what slows the machine down for a second slows both sides of that round. Absolute figures move by 10 to
- * 25 % and more on a shared machine; only the ratios mean something.
+ * Rounds alternate: A B C, A B C, ... Side 0 is ours, each other one a peer. The ratio ours/peer is
+ * taken within each round and its median printed: what slows the machine down for a second slows
+ * both sides of that round. Absolute figures move by 10 to 25 % and more on a shared machine; only
+ * the ratios mean something.
  *
  * Ids are 32 bytes, contents 500, as design/BARS.md has it.
  *
@@ -28,8 +29,8 @@
 struct bench {
     bool json;
     unsigned rounds;
-    double
-        scale; /* of data set sizes and rounds' lengths: 1 for real figures, 0.01 to see that a bench runs */
+    double scale;    /* of data set sizes and rounds' lengths: 1 for real figures,
+                        0.01 to see that a bench runs */
     const char *dir; /* for files that must lie on a real disk */
 };
 
@@ -63,13 +64,15 @@ double bench_known(void *arg);
 noreturn void bench_fail(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void bench_check(int result, const char *what); /* fails unless it is SE_OK, with se_errmsg() */
 
-/* The calling thread stays on the last CPU, or (free) on any. Threads and processes started later inherit that. */
+/* The calling thread stays on the last CPU, or (free) on any. Threads and
+ * processes started later inherit that. */
 void bench_pin(void);
 void bench_unpin(void);
 /* A server's threads, those that it starts later included, away from bench_pin's CPU. */
 void bench_pin_server(pid_t pid);
 
-/* CPU time of the calling thread. For what only computes: on a busy machine, the others' turns do not count. */
+/* CPU time of the calling thread. For what only computes: on a busy machine,
+ * the others' turns do not count. */
 uint64_t bench_cpu_ns(void);
 
 /* The p-th quantile, 0..1. Sorts. */

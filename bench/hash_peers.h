@@ -1,5 +1,6 @@
 /*
- * hash_peers - XXH3-128 as the compiler makes it from the header, for this machine's baseline and with AVX2.
+ * hash_peers - XXH3-128 as the compiler makes it from the header, for this machine's baseline and
+ * with AVX2.
  */
 #ifndef SE_BENCH_HASH_PEERS_H
 #define SE_BENCH_HASH_PEERS_H

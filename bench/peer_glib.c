@@ -1,8 +1,9 @@
 /*
  * peer_glib - GHashTable, 64 shards, each under a GRWLock.
  *
- * The key is the item's id. The shard is chosen by the high bits of the hash, the table takes the low ones; GHashTable gives its
- * hash function nothing but the key, so the hash is computed twice a call (2 x 5 ns).
+ * The key is the item's id. The shard is chosen by the high bits of the hash, the table takes the
+ * low ones; GHashTable gives its hash function nothing but the key, so the hash is computed twice a
+ * call (2 x 5 ns).
  */
 #include "harness.h"
 #include "peers.h"

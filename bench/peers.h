@@ -1,10 +1,12 @@
 /*
  * peers - the hash maps beside which L1 is measured, behind one interface.
  *
- * Each is written as a good user of that library would: one allocation for reference count, id and content, XXH3 for the hash, get
- * takes a reference and gives it back. What the peers do not have, and L1 does: versions, state, eviction, a bound on memory.
+ * Each is written as a good user of that library would: one allocation for reference count, id and
+ * content, XXH3 for the hash, get takes a reference and gives it back. What the peers do not have,
+ * and L1 does: versions, state, eviction, a bound on memory.
  *
- * Threads: get and put are called by one; the locks and sections that many threads need are taken all the same.
+ * Threads: get and put are called by one; the locks and sections that many threads need are taken
+ * all the same.
  */
 #ifndef SE_BENCH_PEERS_H
 #define SE_BENCH_PEERS_H
@@ -33,7 +35,8 @@ struct peer_item {
     char bytes[]; /* id NUL content */
 };
 
-/* BENCH_ID_LEN bytes of id. `head`: bytes for the peer's own links in front of the item. Fails by ending the process. */
+/* BENCH_ID_LEN bytes of id. `head`: bytes for the peer's own links in front of the item.
+ * Fails by ending the process. */
 void *peer_alloc(size_t head, size_t content_len);
 void peer_fill(struct peer_item *item, const char *id, const void *content, size_t len);
 uint64_t peer_hash(const char *id);

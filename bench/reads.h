@@ -1,8 +1,8 @@
 /*
  * reads - single se_get calls that L1 does not have, served by the tier below.
  *
- * The engine's L1 is as small as it may be and the ids are asked in a circle, so that each one has been evicted before it is asked
- * again; the engine's own counters prove that the tier answered.
+ * The engine's L1 is as small as it may be and the ids are asked in a circle, so that each one has
+ * been evicted before it is asked again; the engine's own counters prove that the tier answered.
  */
 #ifndef SE_BENCH_READS_H
 #define SE_BENCH_READS_H
@@ -22,7 +22,8 @@ struct reads {
     size_t next;      /* id to ask first */
 };
 
-/* Writes READ_ITEMS ids through an engine of its own, then opens the one to read with and reads each id once. */
+/* Writes READ_ITEMS ids through an engine of its own, then opens the one to read
+ * with and reads each id once. */
 void reads_open(struct reads *r, const char *redis_url, const char *sql_url, enum metric hits);
 void reads_close(struct reads *r);
 /* A side: p50 in us. */

@@ -1,10 +1,13 @@
 /*
- * cache_aside - se_get_or_insert_with: something slow is made once, however many threads ask for it.
+ * cache_aside - se_get_or_insert_with: something slow is made once, however many threads ask for
+ * it.
  *
- * Eight threads want the same ten reports at the same moment. The factory, which stands for a query that takes a while, runs
- * once for each report; the other 70 calls wait for it and get the same item. After a restart nothing is made again.
+ * Eight threads want the same ten reports at the same moment. The factory, which stands for a query
+ * that takes a while, runs once for each report; the other 70 calls wait for it and get the same
+ * item. After a restart nothing is made again.
  *
- *     ./cache_aside [DIRECTORY]      the SQLite file goes there (default: a temporary one, removed at the end)
+ *     ./cache_aside [DIRECTORY]      the SQLite file goes there (default: a temporary one, removed
+ *                                    at the end)
  */
 #include <pthread.h>
 #include <stdatomic.h>

@@ -9,7 +9,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Calls visit for every line until it returns false. False if it did, or if the file cannot be read. */
+/* Calls visit for every line until it returns false. False if it did,
+ * or if the file cannot be read. */
 bool each_line(const char *path, bool (*visit)(void *arg, const char *line, size_t len), void *arg);
 
 #endif

@@ -2,10 +2,10 @@
  * quickstart - the engine's main job without any server: memory in front, a SQLite file behind.
  *
  *   quickstart load  DATA.ndjson.zst FILE.db    submits every line under its "id", flushes, closes
- *   quickstart check DATA.ndjson.zst FILE.db    opens the file again, gets every id, compares byte for byte
+ *   quickstart check DATA.ndjson.zst FILE.db    opens it again and compares every item
  *
- * `check` is meant to run in a process of its own, so that nothing can come from the memory of `load`. Exit status 0 only
- * if every line was taken, or found again unchanged.
+ * `check` is meant to run in a process of its own, so that nothing can come from the memory of
+ * `load`. Exit status 0 only if every line was taken, or found again unchanged.
  */
 #include "lines.h"
 
@@ -46,7 +46,8 @@ static se_engine *open_engine(const char *file)
     return se_open(&config, &engine) == SE_OK ? engine : NULL;
 }
 
-/* Our data set has its id first in every line and no escapes in it; the tool `syncengine load` takes any JSON. */
+/* Our data set has its id first in every line and no escapes in it; the tool
+ * `syncengine load` takes any JSON. */
 static bool id_of(const char *line, size_t len, char id[SE_ID_MAX + 1])
 {
     static const char start[] = "{\"id\":\"";
@@ -76,8 +77,8 @@ static bool load_line(void *arg, const char *line, size_t len)
         return false;
     se_result r;
     while ((r = se_submit(job->engine, id, line, len, NULL)) == SE_ERR_BACKPRESSURE)
-        wait_ms(
-            se_retry_after_ms(job->engine)); /* more was submitted than the file can take by now */
+        /* more was submitted than the file can take by now */
+        wait_ms(se_retry_after_ms(job->engine));
     job->items++;
     job->bytes += len;
     return r == SE_OK;

@@ -5,9 +5,10 @@ int main(void)
 {
     se_config config;
     se_config_init(&config);
-    config.sql_url = "sqlite:quick.db"; /* or mysql://user:password@host/db, and config.redis_url beside it */
+    config.sql_url = "sqlite:quick.db"; /* or mysql://...; config.redis_url beside it */
     se_engine *engine;
-    if (se_open(&config, &engine) != SE_OK || se_submit(engine, "user:1", "{\"name\":\"Ada\"}", 14, NULL) != SE_OK)
+    if (se_open(&config, &engine) != SE_OK ||
+        se_submit(engine, "user:1", "{\"name\":\"Ada\"}", 14, NULL) != SE_OK)
         return fprintf(stderr, "%s\n", se_errmsg()), 1;
     se_item *item;
     if (se_get(engine, "user:1", &item) == SE_OK) {

@@ -1,14 +1,16 @@
 /*
  * write_behind - counters at memory speed, with Redis and MySQL catching up behind.
  *
- * 200,000 page views are counted under 100 ids. Each se_submit returns once the item is in memory; the flusher writes
- * what is newest to MySQL in batches, and to Redis after it. The WAL catches what MySQL cannot take. At the end
- * se_flush waits until everything has arrived, and a fresh engine reads the counters back from the tiers.
+ * 200,000 page views are counted under 100 ids. Each se_submit returns once the item is in memory;
+ * the flusher writes what is newest to MySQL in batches, and to Redis after it. The WAL catches
+ * what MySQL cannot take. At the end se_flush waits until everything has arrived, and a fresh
+ * engine reads the counters back from the tiers.
  *
- *     SYNC_ENGINE_SQL_URL=mysql://user:pass@127.0.0.1/shop SYNC_ENGINE_REDIS_URL=redis://127.0.0.1 ./write_behind
+ *     SYNC_ENGINE_SQL_URL=mysql://user:pass@127.0.0.1/shop SYNC_ENGINE_REDIS_URL=redis://127.0.0.1
+ *     ./write_behind
  *
- * Any option of the engine can be set so (docs/configuration.md). Without SYNC_ENGINE_SQL_URL it runs on a SQLite file in a
- * temporary directory, and says so.
+ * Any option of the engine can be set so (docs/configuration.md). Without SYNC_ENGINE_SQL_URL it
+ * runs on a SQLite file in a temporary directory, and says so.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -33,7 +35,8 @@ static void page_id(int page, char id[32])
     snprintf(id, 32, "views.page%03d", page);
 }
 
-/* One write. When the queues are full the engine says so, and when to come again; nothing is lost. */
+/* One write. When the queues are full the engine says so, and when to
+ * come again; nothing is lost. */
 static se_result put(se_engine *engine, const char *id, const char *text)
 {
     for (;;) {

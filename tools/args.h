@@ -1,10 +1,11 @@
 /*
  * args - the arguments, by getopt_long.
  *
- * Flags of the library's options may stand before or after the command's name, the command's own flags after it. The environment
- * comes first, flags override it, the last one of a kind wins.
+ * Flags of the library's options may stand before or after the command's name, the command's own
+ * flags after it. The environment comes first, flags override it, the last one of a kind wins.
  *
- * Threads: the main thread.  Memory: strings are the process's arguments; args_done frees the configuration.
+ * Threads: the main thread.  Memory: strings are the process's arguments; args_done frees the
+ * configuration.
  */
 #ifndef SE_TOOLS_ARGS_H
 #define SE_TOOLS_ARGS_H

@@ -1,10 +1,11 @@
 /*
  * cmd_load - syncengine load: newline-delimited JSON into the engine, the line being the content.
  *
- *   input (file, pipe, zstd) -> ndjson (lines, id) -> loader (batches, backpressure) -> se_flush -> report
+ *   input (file, pipe, zstd) -> ndjson (lines, id) -> loader (batches, backpressure) -> se_flush ->
+ *   report
  *
- * What could not be read stops the load with status 2 after flushing what came before; what could not be understood is
- * one bad line, status 1.
+ * What could not be read stops the load with status 2 after flushing what came before; what could
+ * not be understood is one bad line, status 1.
  */
 #include "base/os.h"
 #include "base/utf8.h"
@@ -197,7 +198,8 @@ static int finish(struct load *l)
 
 static bool prepare(struct load *l)
 {
-    /* Only now: while the engine opens there is nothing to end in order, and SIGINT may end the process. */
+    /* Only now: while the engine opens there is nothing to end in order,
+     * and SIGINT may end the process. */
     l->stop = stop_open();
     if (l->stop < 0)
         return false;

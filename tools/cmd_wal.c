@@ -1,8 +1,9 @@
 /*
  * cmd_wal - syncengine wal list, drain, dead, salvage.
  *
- * list and dead look into the file itself, read-only and without the lock, beside a live service. drain is an engine that
- * opens, hands on what the WAL holds, and closes. dead --retry and --discard change the file and need it alone.
+ * list and dead look into the file itself, read-only and without the lock, beside a live service.
+ * drain is an engine that opens, hands on what the WAL holds, and closes. dead --retry and
+ * --discard change the file and need it alone.
  */
 #include "base/os.h"
 #include "out.h"

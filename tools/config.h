@@ -1,8 +1,8 @@
 /*
  * config - the library's table of options, as flags and variables of the program.
  *
- * l1_max_bytes is --l1-max-bytes and SYNC_ENGINE_L1_MAX_BYTES. (A file of its own because the table's struct option
- * and getopt's have one name.)
+ * l1_max_bytes is --l1-max-bytes and SYNC_ENGINE_L1_MAX_BYTES. (A file of its own because the
+ * table's struct option and getopt's have one name.)
  *
  * Threads: the main thread.
  */

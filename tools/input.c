@@ -134,7 +134,8 @@ static enum input_state fill(struct input *in, int *signal)
     }
 }
 
-/* How the first bytes look: 1 zstd (a frame, or a skippable one), 0 not, -1 too few to tell. RFC 8878, 3.1. */
+/* How the first bytes look: 1 zstd (a frame, or a skippable one), 0 not, -1
+ * too few to tell. RFC 8878, 3.1. */
 static int looks_like_zstd(const unsigned char *b, size_t len)
 {
     static const unsigned char frame[4] = {0x28, 0xb5, 0x2f, 0xfd},

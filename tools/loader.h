@@ -1,9 +1,10 @@
 /*
  * loader - items on their way into an engine, in batches that wait out backpressure.
  *
- * A batch is one se_submit_many: with SE_ACK_WAL one group commit, with SE_ACK_L3 one wait. An item that the engine refuses for
- * itself (its id, its size) is reported and left out, the rest goes on. On SE_ERR_BACKPRESSURE the loader waits
- * se_retry_after_ms and tries with half as many, up to `patience_ms` without a single success.
+ * A batch is one se_submit_many: with SE_ACK_WAL one group commit, with SE_ACK_L3 one wait. An item
+ * that the engine refuses for itself (its id, its size) is reported and left out, the rest goes on.
+ * On SE_ERR_BACKPRESSURE the loader waits se_retry_after_ms and tries with half as many, up to
+ * `patience_ms` without a single success.
  *
  * Invariants
  *   I1  every item added is accepted, or reported by `bad`, or the result is not LOAD_GOES_ON

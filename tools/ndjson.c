@@ -39,7 +39,8 @@ void ndjson_end(struct ndjson_lines *l)
     l->ended = true;
 }
 
-/* The bytes from `at` to `end` are (the rest of) a line, and `next` is where the following one begins. */
+/* The bytes from `at` to `end` are (the rest of) a line, and `next` is
+ * where the following one begins. */
 static void take_line(struct ndjson_lines *l, size_t end, size_t next, struct ndjson_line *line)
 {
     uint64_t len = l->too_long + (end - l->at);
@@ -264,7 +265,8 @@ static int escaped_unit(const char *at, const char *end)
     return unit;
 }
 
-/* JSON allows half a surrogate pair; yajl makes "?" or worse of it, so that two ids would become one. */
+/* JSON allows half a surrogate pair; yajl makes "?" or worse of it, so
+ * that two ids would become one. */
 static bool surrogates_paired(const char *text, size_t len)
 {
     const char *end = text + len;

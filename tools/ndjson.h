@@ -1,16 +1,17 @@
 /*
  * ndjson - lines out of a stream of bytes, and the id out of a line.
  *
- * Lines: a line ends at LF, or at the end of the input; the LF is not part of it. Everything else is, a CR before the LF
- * included: the content is stored byte for byte, and putting LFs back gives the file. Lines of blanks only are skipped
- * and counted. A line longer than line_max is not kept, only measured.
+ * Lines: a line ends at LF, or at the end of the input; the LF is not part of it. Everything else
+ * is, a CR before the LF included: the content is stored byte for byte, and putting LFs back gives
+ * the file. Lines of blanks only are skipped and counted. A line longer than line_max is not kept,
+ * only measured.
  *
  * Invariants
  *   I1  at most line_max bytes and one push are held, however long a line is
  *   I2  a byte is looked at for LF once
  *
- * Id: the value of one field of the top-level object: a string (decoded), or a number (as it is written). Parsed by
- * yajl, the whole line, so that a line that is not JSON is never stored.
+ * Id: the value of one field of the top-level object: a string (decoded), or a number (as it is
+ * written). Parsed by yajl, the whole line, so that a line that is not JSON is never stored.
  *
  * Threads: caller-serialised.  Memory: owns its buffer.
  */
@@ -44,8 +45,8 @@ void ndjson_end(struct ndjson_lines *l);
 /* The next line that is not blank; false: push more, or there is none. */
 bool ndjson_next(struct ndjson_lines *l, struct ndjson_line *line);
 
-/* Finds the id in a line. False, and why (one clause of text), if the line is not a JSON object, the field is missing, there
- * twice or not a string or number, or the id is none. */
+/* Finds the id in a line. False, and why (one clause of text), if the line is not a JSON object,
+ * the field is missing, there twice or not a string or number, or the id is none. */
 bool ndjson_id(const char *text, size_t len, const char *field, char id[SE_ID_MAX + 1], char *why,
                size_t cap);
 

@@ -1,8 +1,8 @@
 /*
  * out - what goes to stdout: checked writes, JSON, ids.
  *
- * Writes are buffered by stdio; the first failure sticks, out_finish tells it. A reader that went away (EPIPE) ends
- * the output without a message.
+ * Writes are buffered by stdio; the first failure sticks, out_finish tells it. A reader that went
+ * away (EPIPE) ends the output without a message.
  *
  * Threads: the main thread.
  */
@@ -21,7 +21,8 @@ int out_finish(int status);
 
 /* Appends a JSON string, quotes included. The bytes must be UTF-8. */
 void json_string(struct buf *out, const char *bytes, size_t len);
-/* Appends "content": with a string that decodes to exactly these bytes, or "content_base64": where they are no UTF-8. */
+/* Appends "content": with a string that decodes to exactly these bytes, or
+ * "content_base64": where they are no UTF-8. */
 void json_content(struct buf *out, const void *bytes, size_t len);
 /* Appends {"id":...,"version":...,...}, with the content or its size only. */
 void json_item(struct buf *out, const se_item *item, bool content);

@@ -25,8 +25,9 @@ uint64_t progress_rate(const struct progress *p);
 /* Milliseconds left by the bytes read so far; false while nobody can tell. */
 bool progress_left(const struct progress *p, uint64_t *ms);
 
-/* "[#####......]  43%  73,112 items  91,390/s  0:02 left", at most width - 1 columns, for a terminal. Without a total there is
- * no bar; where the width is short the bar goes first. Always terminated. */
+/* "[#####......]  43%  73,112 items  91,390/s  0:02 left", at most width - 1 columns, for a
+ * terminal. Without a total there is no bar; where the width is short the bar goes first. Always
+ * terminated. */
 void progress_bar(const struct progress *p, unsigned width, char *out, size_t cap);
 /* The same facts for a log: "73112 items, 43 %, 91390 items/s, about 2 s left, 3 bad lines". */
 void progress_line(const struct progress *p, char *out, size_t cap);

@@ -10,8 +10,8 @@
 
 #define SESSION_PATIENCE_MS 60000u
 
-/* Opens the engine as call->command needs it: a reader is read_only. needs_tier: without Redis and SQL it is refused, since
- * nothing could be there. EXIT_FINE, or EXIT_TROUBLE after a message. */
+/* Opens the engine as call->command needs it: a reader is read_only. needs_tier: without Redis and
+ * SQL it is refused, since nothing could be there. EXIT_FINE, or EXIT_TROUBLE after a message. */
 int session_open(struct call *call, bool needs_tier, se_engine **engine);
 /* Ends a reader. */
 void session_close(se_engine *engine);

@@ -1,8 +1,9 @@
 /*
  * stop - SIGINT and SIGTERM as a file descriptor.
  *
- * The signals are blocked and read (signalfd), so that a long command ends at a place of its choosing and no call is
- * interrupted half-way. Open it before the engine, whose threads block all signals anyway.
+ * The signals are blocked and read (signalfd), so that a long command ends at a place of its
+ * choosing and no call is interrupted half-way. Open it before the engine, whose threads block all
+ * signals anyway.
  *
  * Threads: the main thread.
  */

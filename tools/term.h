@@ -1,7 +1,8 @@
 /*
  * term - messages on stderr, and the progress bar below them.
  *
- * A message first wipes the bar, so that both stay readable; log lines come from other threads, so both are locked.
+ * A message first wipes the bar, so that both stay readable; log lines come from other threads, so
+ * both are locked.
  *
  * Threads: any.  Memory: owns nothing; one terminal a process.
  */
@@ -13,7 +14,8 @@
 void term_init(void);
 /* "syncengine: text". Made safe for a terminal. */
 void term_say(const char *fmt, ...) SE_PRINTF(1, 2);
-/* The same with what went wrong with a call of the library: "syncengine: what: code: text of the thread's last error". */
+/* The same with what went wrong with a call of the library: "syncengine: what: code: text
+ * of the thread's last error". */
 void term_failed(const char *what, se_result result);
 /* The same with the system's word for errno. */
 void term_system(const char *what, const char *name);

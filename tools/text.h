@@ -10,8 +10,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Copies text so that a terminal shows it and does not obey it: control bytes, C1 controls, direction overrides
- * and what is not UTF-8 become \xNN. Cut where `cap` ends, always terminated. Returns the length. */
+/* Copies text so that a terminal shows it and does not obey it: control bytes, C1 controls,
+ * direction overrides and what is not UTF-8 become \xNN. Cut where `cap` ends, always
+ * terminated. Returns the length. */
 size_t text_safe(const char *text, size_t len, char *out, size_t cap);
 
 /* A whole number in decimal, nothing before or after. */

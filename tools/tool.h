@@ -8,9 +8,10 @@
  *   ndjson, input, progress, loader          load
  *   cmd_*     one file a group of commands
  *
- * A command is a constant: its name, flags and texts drive the parser, --help and the docs. It gets a struct call and
- * returns the exit status. Nothing here is installed; the program sees the inside of the library for the WAL file and
- * for the generated documents only, everything else goes through the public header.
+ * A command is a constant: its name, flags and texts drive the parser, --help and the docs. It gets
+ * a struct call and returns the exit status. Nothing here is installed; the program sees the inside
+ * of the library for the WAL file and for the generated documents only, everything else goes
+ * through the public header.
  *
  * Threads: the main thread, but for the log hook (term is locked).
  */
@@ -62,8 +63,8 @@ struct command {
 struct call {
     const struct command *command;
     se_config config; /* the environment, then the flags */
-    const char *values
-        [TOOL_FLAGS_MAX]; /* as command->flags; "" for one that takes no value; NULL: not given */
+    /* as command->flags; "" for one that takes no value; NULL: not given */
+    const char *values[TOOL_FLAGS_MAX];
     char **args;
     int n_args;
     bool verbose;

@@ -90,8 +90,8 @@ void se__buf_printf(struct buf *b, const char *fmt, ...)
     va_end(args);
     if (len < 0)
         b->failed = true;
-    char *at =
-        len < 0 ? NULL : se__buf_reserve(b, (size_t)len + 1); /* vsnprintf writes its NUL there */
+    /* vsnprintf writes its NUL there */
+    char *at = len < 0 ? NULL : se__buf_reserve(b, (size_t)len + 1);
     if (at) {
         vsnprintf(at, (size_t)len + 1, fmt, again);
         b->len += (size_t)len;

@@ -12,7 +12,8 @@
 
 #define ERROR_TEXT_SIZE 1024
 
-/* The only per-thread state of the room: the text belongs to the caller's thread, not to an engine. */
+/* The only per-thread state of the room: the text belongs to the
+ * caller's thread, not to an engine. */
 static _Thread_local char last_error[ERROR_TEXT_SIZE];
 
 struct result_name {

@@ -14,9 +14,9 @@
 #define SE_NODISCARD __attribute__((warn_unused_result))
 #define SE_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
 
-/* Stores the text (truncated at 1 KiB, always NUL-terminated, at a UTF-8 boundary) and returns `result`,
- * so that a function can end with `return se__error(SE_ERR_INVALID, "...")`. `fmt` may use the
- * thread's present text as an argument ("%s", se_errmsg()). */
+/* Stores the text (truncated at 1 KiB, always NUL-terminated, at a UTF-8 boundary) and returns
+ * `result`, so that a function can end with `return se__error(SE_ERR_INVALID, "...")`. `fmt` may
+ * use the thread's present text as an argument ("%s", se_errmsg()). */
 se_result se__error(se_result result, const char *fmt, ...) SE_PRINTF(2, 3);
 
 /* SE_ERR_NOMEM with its standard text. Allocates nothing. */

@@ -1,8 +1,9 @@
 /*
  * hlc - the hybrid logical clock.
  *
- * `last` is one word, so its modification order alone makes versions grow (I1): relaxed is enough, and a thread
- * that learnt of a version through any synchronisation finds it, or a newer one, in the word.
+ * `last` is one word, so its modification order alone makes versions grow (I1): relaxed is enough,
+ * and a thread that learnt of a version through any synchronisation finds it, or a newer one, in
+ * the word.
  */
 #include "base/hlc.h"
 
@@ -67,16 +68,16 @@ uint64_t se__hlc_above(struct hlc *c, uint64_t version, int64_t wall_ms)
 
 bool se__hlc_covers(const struct hlc *c, uint64_t version)
 {
-    /* acquire: pairs with the release in se__hlc_raise_ceiling; the ceiling was stored before the caller writes
-     * a record below it. */
+    /* acquire: pairs with the release in se__hlc_raise_ceiling; the ceiling was stored before the
+     * caller writes a record below it. */
     return version <= atomic_load_explicit(&c->ceiling, memory_order_acquire);
 }
 
 uint64_t se__hlc_ceiling_for(const struct hlc *c, uint64_t version, int64_t wall_ms,
                              uint32_t ahead_ms)
 {
-    /* A clock that is ahead (it began at a ceiling) only counts until the wall has caught up: with as much room as a running one
-     * needs, every restart would take it that much further ahead. */
+    /* A clock that is ahead (it began at a ceiling) only counts until the wall has caught up: with
+     * as much room as a running one needs, every restart would take it that much further ahead. */
     int64_t last_ms = se__version_ms(se__hlc_last(c)), until_ms, counted_ms;
     if (__builtin_add_overflow(wall_ms, (int64_t)ahead_ms, &until_ms))
         until_ms = INT64_MAX;
@@ -84,8 +85,8 @@ uint64_t se__hlc_ceiling_for(const struct hlc *c, uint64_t version, int64_t wall
         counted_ms = INT64_MAX;
     until_ms = counted_ms > until_ms ? counted_ms : until_ms;
     uint64_t ahead = se__version_of_ms(until_ms) | ((1u << SE__HLC_COUNTER_BITS) - 1);
-    uint64_t kept =
-        atomic_load_explicit(&c->ceiling, memory_order_relaxed); /* what is stored never shrinks */
+    /* what is stored never shrinks */
+    uint64_t kept = atomic_load_explicit(&c->ceiling, memory_order_relaxed);
     uint64_t ceiling = greater(greater(version, ahead), kept);
     return ceiling > SE__VERSION_MAX ? SE__VERSION_MAX : ceiling;
 }

@@ -2,16 +2,19 @@
  * json - is this text JSON? Decided by yajl, tightened to RFC 8259.
  *
  * What yajl 2.1 leaves open, and what is done about it here:
- *   - it takes vertical tab and form feed for whitespace: control bytes other than tab, line feed and carriage
- *     return cannot occur anywhere in JSON text, so they are refused beforehand
- *   - it overlooks a token that is cut off behind the value (`1"`): it is told to stop behind the value, and what is left
- *     is looked at here
- *   - its UTF-8 check lets overlong forms and surrogates through: ours (RFC 3629) runs first, its own is off
- *   - it never looks whether an allocation succeeded: the hook leaves by longjmp when there is no memory. yajl keeps
- *     nothing outside its handle, and all blocks are on a list of ours, so nothing is lost
- *   - it grows its stack of open brackets by 128 bytes at a time, which is quadratic where realloc copies: blocks
- *     of ours grow by doubling
- * It keeps its state in that stack and not on the machine's: deep nesting is bounded by the text's length only.
+ *   - it takes vertical tab and form feed for whitespace: control bytes other than tab, line feed
+ *     and carriage return cannot occur anywhere in JSON text, so they are refused beforehand
+ *   - it overlooks a token that is cut off behind the value (`1"`): it is told to stop behind the
+ *     value, and what is left is looked at here
+ *   - its UTF-8 check lets overlong forms and surrogates through: ours (RFC 3629) runs first, its
+ *     own is off
+ *   - it never looks whether an allocation succeeded: the hook leaves by longjmp when there is no
+ *     memory. yajl keeps nothing outside its handle, and all blocks are on a list of ours, so
+ *     nothing is lost
+ *   - it grows its stack of open brackets by 128 bytes at a time, which is quadratic where realloc
+ *     copies: blocks of ours grow by doubling
+ * It keeps its state in that stack and not on the machine's: deep nesting is bounded by the text's
+ * length only.
  */
 #include "base/mem.h"
 #include "base/utf8.h"

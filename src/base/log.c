@@ -26,7 +26,8 @@ static const char *level_name(se_log_level level)
     return "note";
 }
 
-/* A backend's own words may hold line breaks; a line of ours is one line, and cannot forge another. */
+/* A backend's own words may hold line breaks; a line of ours is one
+ * line, and cannot forge another. */
 static void flatten(char *text, size_t len)
 {
     for (size_t i = 0; i < len; i++)

@@ -1,7 +1,8 @@
 /*
  * log - lines for the operator, through the caller's hook.
  *
- * The hook is called without any lock of ours held. Repeats of one kind can be thinned (struct se__log_gate).
+ * The hook is called without any lock of ours held. Repeats of one kind can be thinned (struct
+ * se__log_gate).
  *
  * Threads: any.  Memory: a line is at most 1 KiB, built on the stack.
  */

@@ -9,8 +9,8 @@
 #include <string.h>
 
 #ifndef NDEBUG
-/* Allocations until every further one fails; negative: none does. Process-wide on purpose: a test wants the
- * failures of background threads as well. Compiled out of release builds. */
+/* Allocations until every further one fails; negative: none does. Process-wide on purpose: a test
+ * wants the failures of background threads as well. Compiled out of release builds. */
 static _Atomic int64_t allocations_left = -1;
 
 static bool told_to_fail(void)

@@ -1,8 +1,8 @@
 /*
  * mem - where the library gets its memory.
  *
- * One place, so that tests can make the n-th allocation fail and an allocator hook has somewhere to go.
- * Buffers that are handed to the caller to free() come from malloc() directly and say so.
+ * One place, so that tests can make the n-th allocation fail and an allocator hook has somewhere to
+ * go. Buffers that are handed to the caller to free() come from malloc() directly and say so.
  *
  * Threads: any.  Errors: NULL; the caller turns it into se__error_nomem().
  */
@@ -24,8 +24,9 @@ void se__free(void *memory); /* NULL is allowed */
 /* What the allocator really set aside for `memory` (malloc_usable_size and its header). */
 size_t se__alloc_size(const void *memory);
 
-/* For tests: the next n allocations of the process succeed, then every one fails until called again; n < 0: none
- * fails. Returns false where it is compiled out (NDEBUG: release builds pay nothing for it). */
+/* For tests: the next n allocations of the process succeed, then every one fails until called
+ * again; n < 0: none fails. Returns false where it is compiled out (NDEBUG: release builds pay
+ * nothing for it). */
 bool se__mem_fail_after(int64_t n);
 
 #endif

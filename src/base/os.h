@@ -1,10 +1,11 @@
 /*
  * os - every clock, wait, lock, thread, random byte and socket of the library.
  *
- * Nothing outside this file's implementation calls pthread, clock_gettime, poll, socket, getrandom or
- * sleeps. os_posix.c, os_fork.c and os_net.c are the real implementation; a second one (a seeded scheduler with fake time) can
- * be linked in its place, because callers only see these declarations. Client libraries (libmariadb,
- * sqlite3) do their own I/O and are replaced as whole tiers (tier/tier.h) instead.
+ * Nothing outside this file's implementation calls pthread, clock_gettime, poll, socket, getrandom
+ * or sleeps. os_posix.c, os_fork.c and os_net.c are the real implementation; a second one (a seeded
+ * scheduler with fake time) can be linked in its place, because callers only see these
+ * declarations. Client libraries (libmariadb, sqlite3) do their own I/O and are replaced as whole
+ * tiers (tier/tier.h) instead.
  *
  * Time: `mono` never goes back and is used for all waits and deadlines; `wall` is Unix time in
  * milliseconds and may jump. A deadline is a mono time in ms; SE__FOREVER means none.
@@ -54,14 +55,17 @@ struct se__thread {
     pthread_t t;
     bool started;
 };
-/* Starts `run(arg)` with all signals blocked. `name` (at most 15 bytes are kept) is shown by ps and gdb.
- * SE_ERR_NOMEM if the system has no thread to give. */
-SE_NODISCARD se_result se__thread_start(struct se__thread *t, const char *name, void (*run)(void *), void *arg);
+/* Starts `run(arg)` with all signals blocked. `name` (at most 15 bytes are kept) is shown by ps and
+ * gdb. SE_ERR_NOMEM if the system has no thread to give. */
+SE_NODISCARD se_result se__thread_start(struct se__thread *t, const char *name, void (*run)(void *),
+                                        void *arg);
 /* Waits for the end. Does nothing if the thread was never started or is joined already. */
 void se__thread_join(struct se__thread *t);
-/* A small id of the calling thread: 1, 2, 3 in the order of first calls, never given twice in a process. */
+/* A small id of the calling thread: 1, 2, 3 in the order of first calls,
+ * never given twice in a process. */
 uint64_t se__thread_id(void);
-/* Pauses the calling thread; only for bounded throttling of a writer, never to wait for an event. */
+/* Pauses the calling thread; only for bounded throttling of a
+ * writer, never to wait for an event. */
 void se__pause_ms(uint32_t ms);
 
 /* ---- randomness ---- */
@@ -70,8 +74,8 @@ void se__random_bytes(void *buf, size_t len);
 uint64_t se__random_u64(void);
 
 /* ---- forked children ---- */
-/* A word that reads 1 in the process that made it and 0 in any forked child (MADV_WIPEONFORK, Linux 4.14; elsewhere
- * a pthread_atfork handler clears it, which a bare clone() does not run). */
+/* A word that reads 1 in the process that made it and 0 in any forked child (MADV_WIPEONFORK, Linux
+ * 4.14; elsewhere a pthread_atfork handler clears it, which a bare clone() does not run). */
 struct se__forkword {
     volatile uint32_t *word;
 };
@@ -85,24 +89,28 @@ static inline bool se__forkword_ours(const struct se__forkword *f)
 }
 
 /* ---- files ---- */
-/* Takes an exclusive advisory lock (an open file description lock) on `path`, creating the file with mode 0600. SE_ERR_STATE if
- * another holder, in this or another process, has it; SE_ERR_IO for anything else. */
+/* Takes an exclusive advisory lock (an open file description lock) on `path`, creating the file
+ * with mode 0600. SE_ERR_STATE if another holder, in this or another process, has it; SE_ERR_IO
+ * for anything else. */
 SE_NODISCARD se_result se__filelock_open(const char *path, int *fd);
 void se__filelock_close(int fd); /* -1 is allowed; leaves the file in place */
 
 /* ---- sockets ---- */
-/* Connects a non-blocking, close-on-exec stream socket. host NULL: `path` is a unix socket. Name lookup
- * (which may outlast the deadline; call it off the callers' threads) tries every address in turn.
- * SE_ERR_TIMEOUT or SE_ERR_BACKEND. */
+/* Connects a non-blocking, close-on-exec stream socket. host NULL: `path` is a unix socket. Name
+ * lookup (which may outlast the deadline; call it off the callers' threads) tries every address in
+ * turn. SE_ERR_TIMEOUT or SE_ERR_BACKEND. */
 SE_NODISCARD se_result se__net_connect(const char *host, uint16_t port, const char *path,
                                        uint64_t deadline_ms, int *fd);
-/* Writes all of it (MSG_NOSIGNAL). SE_ERR_TIMEOUT or SE_ERR_BACKEND: the stream is unusable then. */
+/* Writes all of it (MSG_NOSIGNAL). SE_ERR_TIMEOUT or SE_ERR_BACKEND:
+ * the stream is unusable then. */
 SE_NODISCARD se_result se__net_write(int fd, const void *buf, size_t len, uint64_t deadline_ms);
 /* Reads at least one byte, at most cap. End of stream is SE_ERR_BACKEND. */
-SE_NODISCARD se_result se__net_read(int fd, void *buf, size_t cap, uint64_t deadline_ms, size_t *len);
+SE_NODISCARD se_result se__net_read(int fd, void *buf, size_t cap, uint64_t deadline_ms,
+                                    size_t *len);
 void se__net_close(int fd);    /* -1 is allowed */
 void se__net_shutdown(int fd); /* wakes whoever is blocked on it; the descriptor stays open */
-/* True if the peer has closed or sent bytes nobody asked for: an idle connection that must not be used again. */
+/* True if the peer has closed or sent bytes nobody asked for: an idle connection
+ * that must not be used again. */
 bool se__net_idle_broken(int fd);
 
 #endif

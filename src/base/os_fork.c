@@ -1,8 +1,9 @@
 /*
  * os_fork - a word that is zero in forked children.
  *
- * The kernel wipes the page (MADV_WIPEONFORK) in every child, however it was forked, at no cost to anybody. Where it
- * cannot (before Linux 4.14, some sandboxes), words are kept on a list that a pthread_atfork handler walks in the child.
+ * The kernel wipes the page (MADV_WIPEONFORK) in every child, however it was forked, at no cost to
+ * anybody. Where it cannot (before Linux 4.14, some sandboxes), words are kept on a list that a
+ * pthread_atfork handler walks in the child.
  * Rejected: comparing getpid(), which is a system call on every public function.
  */
 #include "base/os.h"
@@ -24,7 +25,8 @@ struct page {
     struct page *next;
 };
 
-/* Process-wide, as fork is. The lock guards the list and is held across fork, so that the child finds it whole. */
+/* Process-wide, as fork is. The lock guards the list and is held across fork, so
+ * that the child finds it whole. */
 static struct page *pages;
 static pthread_mutex_t pages_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_once_t handlers_once = PTHREAD_ONCE_INIT;

@@ -1,7 +1,8 @@
 /*
  * os_net - stream sockets that never block past a deadline and never raise SIGPIPE.
  *
- * Every descriptor is non-blocking; each call first tries, and polls only when the kernel says "not now".
+ * Every descriptor is non-blocking; each call first tries, and polls only when the kernel says "not
+ * now".
  */
 #include "base/os.h"
 
@@ -17,12 +18,14 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-/* A dead peer is noticed after idle + interval * count = 60 s even by a connection on which nothing is sent. */
+/* A dead peer is noticed after idle + interval * count = 60 s even by a
+ * connection on which nothing is sent. */
 #define KEEPALIVE_IDLE_S 30
 #define KEEPALIVE_INTERVAL_S 10
 #define KEEPALIVE_COUNT 3
 
-/* Waits until the socket is ready for `events`; errors of the socket count as ready, the next call reports them. */
+/* Waits until the socket is ready for `events`; errors of the socket count as
+ * ready, the next call reports them. */
 static se_result wait_for(int fd, short events, uint64_t deadline_ms)
 {
     for (;;) {
@@ -57,7 +60,8 @@ static int connect_outcome(int fd)
     return getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) == 0 ? error : errno;
 }
 
-/* One attempt at one address. EAGAIN is a unix socket whose backlog is full: there is nothing to poll for. */
+/* One attempt at one address. EAGAIN is a unix socket whose backlog is full:
+ * there is nothing to poll for. */
 static se_result finish_connect(int fd, const struct sockaddr *to, socklen_t len,
                                 uint64_t deadline_ms)
 {
@@ -111,8 +115,8 @@ static se_result connect_unix(const char *path, uint64_t deadline_ms, int *fd)
     return r == SE_OK ? r : se__error(r, "connecting to %s: %s", path, se_errmsg());
 }
 
-/* Each address gets an equal share of the time that is left, so that one that swallows packets does not
- * use up the others' chance. */
+/* Each address gets an equal share of the time that is left, so that one that swallows packets does
+ * not use up the others' chance. */
 static uint64_t share_of(uint64_t deadline_ms, unsigned addresses_left)
 {
     uint64_t left = se__deadline_left(deadline_ms);

@@ -1,7 +1,8 @@
 /*
  * os_posix - time, locks, threads, randomness and file locks by POSIX and Linux.
  *
- * Calls that can only fail through a bug of ours (a lock that is not one) are asserted, not reported.
+ * Calls that can only fail through a bug of ours (a lock that is not one) are asserted, not
+ * reported.
  */
 #include "base/os.h"
 
@@ -82,8 +83,8 @@ void se__mutex_unlock(struct se__mutex *m)
 
 void se__cond_init(struct se__cond *c)
 {
-    /* The clock is set here and not given to each wait (pthread_cond_clockwait): thread sanitizers of the
-     * compilers we build with know this form only. */
+    /* The clock is set here and not given to each wait (pthread_cond_clockwait): thread sanitizers
+     * of the compilers we build with know this form only. */
     pthread_condattr_t attr;
     must(pthread_condattr_init(&attr));
     must(pthread_condattr_setclock(&attr, CLOCK_MONOTONIC));
@@ -151,7 +152,8 @@ se_result se__thread_start(struct se__thread *t, const char *name, void (*run)(v
         return se__error_nomem();
     *start = (struct start){.run = run, .arg = arg};
     memcpy(start->name, name, strnlen(name, THREAD_NAME_SIZE - 1));
-    /* Signals are the host program's: none may pick a thread of ours to run its handler. The mask is inherited. */
+    /* Signals are the host program's: none may pick a thread of ours to run its
+     * handler. The mask is inherited. */
     sigset_t all, before;
     sigfillset(&all);
     must(pthread_sigmask(SIG_SETMASK, &all, &before));
@@ -175,12 +177,13 @@ void se__thread_join(struct se__thread *t)
 
 uint64_t se__thread_id(void)
 {
-    /* Counted and not gettid(): small numbers spread evenly over stripes. Two engines may share it, it is only a name. */
+    /* Counted and not gettid(): small numbers spread evenly over stripes. Two engines may
+     * share it, it is only a name. */
     static _Atomic uint64_t last_id;
     static _Thread_local __attribute__((tls_model("initial-exec"))) uint64_t id;
     if (id == 0)
-        id = atomic_fetch_add_explicit(&last_id, 1, memory_order_relaxed) +
-             1; /* relaxed: a number */
+        /* relaxed: a number */
+        id = atomic_fetch_add_explicit(&last_id, 1, memory_order_relaxed) + 1;
     return id;
 }
 
@@ -202,7 +205,8 @@ static uint64_t mixed(uint64_t *state)
     return z ^ (z >> 31);
 }
 
-/* For systems without a generator (seccomp, very old kernels): differs per process, thread and moment. */
+/* For systems without a generator (seccomp, very old kernels): differs
+ * per process, thread and moment. */
 static void fill_from_clock(uint8_t *at, size_t left)
 {
     uint64_t state = se__mono_ns() ^ ((uint64_t)se__wall_ms() << 20) ^ ((uint64_t)getpid() << 44) ^
@@ -246,8 +250,8 @@ se_result se__filelock_open(const char *path, int *fd)
     int f = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (f < 0)
         return se__error(SE_ERR_IO, "cannot open the lock file %s: %s", path, strerror(errno));
-    /* Of the open file description, not of the process: two engines in one process exclude each other too, and closing
-     * another descriptor of the file does not drop it. */
+    /* Of the open file description, not of the process: two engines in one process exclude each
+     * other too, and closing another descriptor of the file does not drop it. */
     struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
     int rc;
     do

@@ -1,8 +1,9 @@
 /*
  * url - addresses of backends.
  *
- * A text is cut at fixed places and each piece is checked on its own. Messages name the piece and never quote it: a
- * password with a stray '/' or ':' in it would otherwise turn up as somebody's port.
+ * A text is cut at fixed places and each piece is checked on its own. Messages name the piece and
+ * never quote it: a password with a stray '/' or ':' in it would otherwise turn up as somebody's
+ * port.
  */
 #include "base/url.h"
 
@@ -32,7 +33,8 @@ static se_result refuse(const struct parser *p, const char *what)
     return se__error(SE_ERR_CONFIG, "%s: %s", p->option, what);
 }
 
-/* Cuts `s` at the first `c`, or the last: keeps what is before it; *rest is what is behind, absent without a `c`. */
+/* Cuts `s` at the first `c`, or the last: keeps what is before it; *rest is what is
+ * behind, absent without a `c`. */
 static struct span cut_at(struct span s, const char *hit, struct span *rest)
 {
     *rest = (struct span){NULL, 0};
@@ -67,7 +69,8 @@ static int hex_digit(char c)
     return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
 }
 
-/* Decodes one character at s->at and moves past it. Returns false for a bad escape or a control byte. */
+/* Decodes one character at s->at and moves past it. Returns false for a
+ * bad escape or a control byte. */
 static bool decode_char(struct span *s, char *out)
 {
     *out = *s->at;
@@ -188,7 +191,8 @@ static se_result parse_authority(struct parser *p, struct span s, uint16_t defau
     return r == SE_OK ? parse_host(p, host, default_port) : r;
 }
 
-/* Takes the query apart: only `key` is known, its decoded value goes to *value (NULL: not given). */
+/* Takes the query apart: only `key` is known, its decoded value goes
+ * to *value (NULL: not given). */
 static se_result parse_query(const struct parser *p, struct span query, const char *key,
                              const char *unknown, char **value)
 {
@@ -260,7 +264,8 @@ static se_result parse_mysql(struct parser *p, struct span s)
     return r;
 }
 
-/* path. A '?' is refused and not part of the name: it is a query that other programs understand and we do not. */
+/* path. A '?' is refused and not part of the name: it is a query that other
+ * programs understand and we do not. */
 static se_result parse_sqlite(struct parser *p, struct span s)
 {
     if (s.len == 0)

@@ -5,8 +5,8 @@
 
 #include <string.h>
 
-/* Length of the character at `s`, or 0: RFC 3629, section 4. Overlong forms, surrogates and values above
- * U+10FFFF are excluded by the range of the second byte. */
+/* Length of the character at `s`, or 0: RFC 3629, section 4. Overlong forms, surrogates and values
+ * above U+10FFFF are excluded by the range of the second byte. */
 static size_t char_len(const uint8_t *s, size_t left)
 {
     uint8_t lead = s[0], low = 0x80, high = 0xbf;

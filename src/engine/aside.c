@@ -1,9 +1,10 @@
 /*
  * aside - cache-aside: the factory runs once per id, however many ask.
  *
- * The leader of the id's factory flight looks once more, runs the factory without any lock, and writes its content on the condition that
- * the id is still absent: by the look's epoch and L1's entry, under the stripe's lock. If it is not, the existing item wins.
- * An outage is not an absence: the factory does not run.
+ * The leader of the id's factory flight looks once more, runs the factory without any lock, and
+ * writes its content on the condition that the id is still absent: by the look's epoch and L1's
+ * entry, under the stripe's lock. If it is not, the existing item wins. An outage is not an
+ * absence: the factory does not run.
  */
 #include "base/utf8.h"
 #include "engine/engine.h"
@@ -55,7 +56,8 @@ static se_result insert(struct aside *a, const struct lookup *basis, const void 
     se__leave(a->e);
     *conflict = r == SE_OK && w.conflict;
     if (r == SE_OK && !w.conflict) {
-        /* Followers do not wait for our ack, and who comes later finds the item, or that it has been deleted again. */
+        /* Followers do not wait for our ack, and who comes later finds the item, or
+         * that it has been deleted again. */
         land(a, SE_OK, w.item);
         r = se__write_ack(a->e, &w, deadline);
         *item = se_item_retain(w.item);
@@ -125,7 +127,8 @@ static se_result follow(const struct aside *a, struct flight *flight, se_item **
     return r;
 }
 
-/* What a flight brought may have been deleted before this caller came: it looks for itself, and joins the next one if so. */
+/* What a flight brought may have been deleted before this caller came: it looks for itself,
+ * and joins the next one if so. */
 static se_result join(struct aside *a, struct lookup *l, se_item **item)
 {
     se_result r = SE_NOT_FOUND;

@@ -1,16 +1,20 @@
 /*
- * attach - joins the home tier: is it the right database, who else writes it, where does the clock start, may L2 be believed.
+ * attach - joins the home tier: is it the right database, who else writes it, where does the clock
+ * start, may L2 be believed.
  *
- * Until then no data call reaches the home tier (the wrapper answers TIER_UNWELL, rejected): nothing may be drained into a wrong
- * database, and no version may be written before the ceilings of earlier runs are known.
+ * Until then no data call reaches the home tier (the wrapper answers TIER_UNWELL, rejected):
+ * nothing may be drained into a wrong database, and no version may be written before the ceilings
+ * of earlier runs are known.
  *
  * Names in the home tier's meta table
  *   incarnation      made once with the database; a WAL remembers the one it belongs to
  *   owner:<uuid>     owner.h
  *   l2_generation    decimal; every record in Redis carries it, another one is a miss
- *   l2_identity      "runid/replid" of the Redis that generation was drawn for; "" : draw a new one before L2 is believed again
+ *   l2_identity      "runid/replid" of the Redis that generation was drawn for; "" : draw a new one
+ *                    before L2 is believed again
  *
- * Threads: the home keeper, and se_open and se_shutdown while there is none; attach_lock guards what they share with others.
+ * Threads: the home keeper, and se_open and se_shutdown while there is none; attach_lock guards
+ * what they share with others.
  */
 #include "base/mem.h"
 #include "engine/engine.h"
@@ -23,8 +27,8 @@
 #include <string.h>
 
 #define CEILING_AHEAD_MS 10000u
-#define FOREIGN_CLEAN_LIFE_MS                                                                      \
-    1000u /* clean copies live no longer while another engine writes the same tiers */
+/* clean copies live no longer while another engine writes the same tiers */
+#define FOREIGN_CLEAN_LIFE_MS 1000u
 #define OWNERS_MAX 4096u /* rows looked at: more are an error in the table, not engines */
 
 /* ---- the wrapper ---- */
@@ -320,13 +324,16 @@ static void visit_owner(void *arg, const char *name, const char *value)
     struct owner_row row;
     if (c->rows++ >= OWNERS_MAX || strcmp(uuid, c->e->uuid) == 0 || !se__owner_parse(value, &row))
         return;
-    /* That this process lives says nothing about an engine it had: only that one's own heartbeat does. */
+    /* That this process lives says nothing about an engine it had: only
+     * that one's own heartbeat does. */
     bool ours = strcmp(row.tag, c->tag) == 0;
     enum process_life life = ours ? PROCESS_UNKNOWN : se__process_life(row.tag);
     enum owner_verdict verdict = se__owners_judge(c->e->owners, uuid, &row, life, c->now_ms);
-    /* Nor is known yet of one elsewhere (a container that was restarted): its copies in L2 are not waited for. */
+    /* Nor is known yet of one elsewhere (a container that was restarted): its
+     * copies in L2 are not waited for. */
     c->doubt = c->doubt || (life == PROCESS_UNKNOWN && c->joining && verdict == OWNER_LIVE);
-    /* Of those that live only once: clocks that follow each other's ceilings would drive each other on. */
+    /* Of those that live only once: clocks that follow each other's
+     * ceilings would drive each other on. */
     if ((verdict != OWNER_LIVE || c->joining) && row.ceiling <= SE__VERSION_MAX &&
         row.ceiling > c->ceiling)
         c->ceiling = row.ceiling;
@@ -372,8 +379,8 @@ static bool put_own_row(se_engine *e, bool open, uint64_t version, uint64_t dead
     return true;
 }
 
-/* After our own row (whose ceiling is above theirs, or is in the WAL) stands: what is history can go. With a WAL our row has no
- * ceiling, so the greatest one found is kept in a row of its own. */
+/* After our own row (whose ceiling is above theirs, or is in the WAL) stands: what is history can
+ * go. With a WAL our row has no ceiling, so the greatest one found is kept in a row of its own. */
 static bool drop_history(se_engine *e, struct census *c, uint64_t deadline_ms)
 {
     if (e->wal && c->ceiling && c->gone.len) {
@@ -394,7 +401,8 @@ static bool drop_history(se_engine *e, struct census *c, uint64_t deadline_ms)
     return true;
 }
 
-/* Looks at all owners, takes their ceilings, notes crashes durably, stores our own row, drops history: in this order. */
+/* Looks at all owners, takes their ceilings, notes crashes durably, stores our own row,
+ * drops history: in this order. */
 static bool take_census(se_engine *e, bool joining, uint64_t deadline_ms)
 {
     struct census c = {.e = e, .now_ms = se__mono_ms(), .joining = joining};
@@ -407,8 +415,8 @@ static bool take_census(se_engine *e, bool joining, uint64_t deadline_ms)
         set_foreign(e, c.live);
     }
     if (ok && !e->settings.c.read_only) {
-        if (c.crashed ||
-            c.doubt) /* first the doubt, so that it outlives us, then the row that shows it */
+        /* first the doubt, so that it outlives us, then the row that shows it */
+        if (c.crashed || c.doubt)
             ok = meta_put(e, "l2_identity", "", deadline_ms);
         if (ok && (c.crashed || c.doubt)) {
             se__mutex_lock(&e->attach_lock);
@@ -543,8 +551,8 @@ void se__attach_leave(se_engine *e, uint64_t deadline_ms)
         !atomic_load_explicit(&e->attached, memory_order_acquire))
         return;
     se__mutex_lock(&e->attach_lock);
-    bool due =
-        e->generation_due; /* not drawn yet, and what it is due to may be gone by the next start */
+    /* not drawn yet, and what it is due to may be gone by the next start */
+    bool due = e->generation_due;
     se__mutex_unlock(&e->attach_lock);
     bool doubt = due || (e->cache.ops && (se__suspects_count(e->suspects) > 0 ||
                                           se__suspects_overflowed(e->suspects)));

@@ -2,13 +2,13 @@
  * engine - what the files of this room share: the engine's parts and the calls between them.
  *
  *   options, settings   configuration            life        open, shutdown, close, flush, phases
- *   attach              home tier, owner row     keeper      background threads: upkeep, home, cache
+ *   attach              home tier, owner row     keeper      threads: upkeep, home, cache
  *   write, many         submit, delete, batches  read        lookups through the tiers
- *   aside               get_or_insert_with       scan        prefix and state scans, counts, mass deletes
+ *   aside               get_or_insert_with       scan        scans, counts, mass deletes
  *   health              pressure, health, metrics
  *
- * Lock ranks (docs/architecture.md): L1 stripe 10, dirty queue 20, WAL 30, worker 40; everything else is a leaf. None is held across
- * I/O or a callback of the caller.
+ * Lock ranks (docs/architecture.md): L1 stripe 10, dirty queue 20, WAL 30, worker 40; everything
+ * else is a leaf. None is held across I/O or a callback of the caller.
  */
 #ifndef SE_ENGINE_ENGINE_H
 #define SE_ENGINE_ENGINE_H
@@ -34,26 +34,30 @@ struct se_engine {
     _Atomic int phase;              /* se_phase; release by its setter, acquire by readers */
 
     struct l1 *l1;
-    struct wal *wal;                /* NULL: none */
+    struct wal *wal; /* NULL: none */
     struct flights *loads, *factories;
 
-    /* The tiers, guarded. home is L3, else L2, else nothing (ops NULL). cache is L2 beside an L3. */
+    /* The tiers, guarded. home is L3, else L2, else nothing (ops
+     * NULL). cache is L2 beside an L3. */
     struct tier home, cache;
     struct guarded *home_guard, *cache_guard;
     bool home_is_l3;
-    struct redis *redis;            /* of home or cache; NULL: none */
-    struct suspects *suspects;      /* with cache */
+    struct redis *redis;       /* of home or cache; NULL: none */
+    struct suspects *suspects; /* with cache */
 
-    struct worker **workers;        /* partitions of the dirty queue; none where home.ops is NULL or read_only */
+    struct worker **workers; /* partitions of the dirty queue; none where home.ops is
+                                NULL or read_only */
     unsigned partitions;
 
     /* Attachment to the home tier (attach.c); guarded by attach_lock unless atomic. */
     struct se__mutex attach_lock;
-    atomic_bool attached;           /* release after the checks of attach.c, acquire before every use of the home tier */
-    bool refused;                   /* the home tier may not be used: another database, a newer schema */
+    atomic_bool attached; /* release after the checks of attach.c, acquire before
+                             every use of the home tier */
+    bool refused;         /* the home tier may not be used: another database, a newer
+                             schema */
     char refusal[512];
-    bool generation_due;            /* L2 must get a new generation before it is used */
-    struct owners *owners;          /* who else writes this database */
+    bool generation_due;   /* L2 must get a new generation before it is used */
+    struct owners *owners; /* who else writes this database */
 
     /* Background threads (keeper.c). */
     struct keeper *keeper;
@@ -69,14 +73,16 @@ struct se_engine {
 };
 
 /* ---- entering (life.c) ---- */
-/* May this call go on? SE_OK; SE_ERR_INVALID (NULL), SE_ERR_STATE (shut down, or a forked child). */
+/* May this call go on? SE_OK; SE_ERR_INVALID (NULL), SE_ERR_STATE
+ * (shut down, or a forked child). */
 SE_NODISCARD se_result se__look_in(const se_engine *e);
-/* For the part of a call that publishes writes: as se__look_in, and shutdown waits for it. Every SE_OK is answered by se__leave. Waiting
- * for a confirmation afterwards is done outside. SE_ERR_STATE with read_only as well. */
+/* For the part of a call that publishes writes: as se__look_in, and shutdown waits for it. Every
+ * SE_OK is answered by se__leave. Waiting for a confirmation afterwards is done outside.
+ * SE_ERR_STATE with read_only as well. */
 SE_NODISCARD se_result se__enter(se_engine *e);
 void se__leave(se_engine *e);
-/* For a backend that cannot be asked: SE_ERR_BACKEND, or SE_ERR_STATE once the engine is shut down, which ends calls that wait. `what` stands before
- * the thread's present text. */
+/* For a backend that cannot be asked: SE_ERR_BACKEND, or SE_ERR_STATE once the engine is shut down,
+ * which ends calls that wait. `what` stands before the thread's present text. */
 se_result se__outage(const se_engine *e, const char *what);
 void se__set_phase(se_engine *e, se_phase phase);
 static inline struct worker *se__worker_of(const se_engine *e, uint64_t hash)
@@ -85,13 +91,15 @@ static inline struct worker *se__worker_of(const se_engine *e, uint64_t hash)
 }
 
 /* ---- attach.c ---- */
-/* Wraps a home tier: data calls are answered TIER_UNWELL (rejected) until the engine is attached; meta calls pass. Takes inner. */
+/* Wraps a home tier: data calls are answered TIER_UNWELL (rejected) until the engine is
+ * attached; meta calls pass. Takes inner. */
 SE_NODISCARD se_result se__attach_wrap(se_engine *e, struct tier inner, struct tier *out);
-/* Checks and joins the home tier: incarnation against the WAL's, owners, ceilings, L2 generation. SE_OK: attached. SE_ERR_CONFIG: it
- * may not be used (kept in e->refusal). Called by se_open and the home keeper, one at a time. */
+/* Checks and joins the home tier: incarnation against the WAL's, owners, ceilings, L2 generation.
+ * SE_OK: attached. SE_ERR_CONFIG: it may not be used (kept in e->refusal). Called by se_open and
+ * the home keeper, one at a time. */
 SE_NODISCARD se_result se__attach_home(se_engine *e, uint64_t deadline_ms);
-/* Makes L2 usable if it is not: same server as before and no doubt about it, else a new generation. look: also asks whether another engine
- * has drawn a new one. */
+/* Makes L2 usable if it is not: same server as before and no doubt about it, else a new generation.
+ * look: also asks whether another engine has drawn a new one. */
 void se__attach_cache(se_engine *e, bool look, uint64_t deadline_ms);
 /* Heartbeat of the owner row, with the clock ceiling; looks who else is there. */
 void se__attach_beat(se_engine *e, uint64_t deadline_ms);
@@ -103,7 +111,8 @@ se_result se__cover(void *engine, uint64_t version);
 
 /* ---- keeper.c ---- */
 SE_NODISCARD se_result se__keeper_open(se_engine *e);
-/* Waits until every configured backend has been attached or has failed its start, or the deadline. */
+/* Waits until every configured backend has been attached or has
+ * failed its start, or the deadline. */
 void se__keeper_wait_started(se_engine *e, uint64_t deadline_ms);
 /* The last errors of starting them; "" : none. */
 void se__keeper_errors(se_engine *e, char *home, char *cache, size_t cap);
@@ -112,20 +121,21 @@ void se__keeper_stop(se_engine *e); /* joins the threads */
 void se__keeper_close(se_engine *e);
 
 /* ---- write.c ---- */
-/* One write on its way: what se_submit, se_delete, batches, cache-aside and state changes have in common. */
+/* One write on its way: what se_submit, se_delete, batches, cache-aside and
+ * state changes have in common. */
 struct write {
-    se_item *item;            /* owned, version not yet set */
+    se_item *item; /* owned, version not yet set */
     uint64_t hash;
     struct l1_ticket ticket;
-    se_ack ack;               /* resolved: never DEFAULT */
+    se_ack ack; /* resolved: never DEFAULT */
     enum l1_expect expect;
     uint64_t expected_version;
-    uint64_t expected_epoch;  /* with an expectation: l1 epoch of the read it is based on */
-    bool wal_pending;         /* the WAL has not confirmed in time */
+    uint64_t expected_epoch; /* with an expectation: l1 epoch of the read it is based on */
+    bool wal_pending;        /* the WAL has not confirmed in time */
     struct worker_waiter waiter;
     bool watching;
-    uint64_t version;         /* out */
-    bool conflict;            /* out: the expectation did not hold */
+    uint64_t version; /* out */
+    bool conflict;    /* out: the expectation did not hold */
 };
 struct write_spec {
     const char *id;
@@ -136,8 +146,10 @@ struct write_spec {
 };
 /* Checks arguments and builds the item. Nothing has changed on error. */
 SE_NODISCARD se_result se__write_init(se_engine *e, const struct write_spec *spec, struct write *w);
-/* Pressure, memory, WAL, L1, in that order, for all of them; on an error nothing is written, and *failed says which one refused (n: none in particular). */
-SE_NODISCARD se_result se__write_publish(se_engine *e, struct write *writes, size_t n, uint64_t deadline_ms, size_t *failed);
+/* Pressure, memory, WAL, L1, in that order, for all of them; on an error nothing is written, and
+ * *failed says which one refused (n: none in particular). */
+SE_NODISCARD se_result se__write_publish(se_engine *e, struct write *writes, size_t n,
+                                         uint64_t deadline_ms, size_t *failed);
 /* Waits for the ack that was asked for: SE_OK or SE_PENDING. */
 se_result se__write_ack(se_engine *e, struct write *w, uint64_t deadline_ms);
 void se__write_done(se_engine *e, struct write *w);
@@ -151,17 +163,20 @@ struct lookup {
     uint64_t hash;
     se_result result; /* out: SE_OK, SE_NOT_FOUND or an error */
     se_item *item;    /* out: a reference, with SE_OK */
-    uint64_t epoch;   /* out: L1's epoch of the id from before the look; with SE_NOT_FOUND a basis for L1_EXPECT_ABSENT */
+    uint64_t epoch;   /* out: L1's epoch of the id from before the look; with SE_NOT_FOUND
+                         a basis for L1_EXPECT_ABSENT */
     /* the rest belongs to read.c */
     struct flight *flight;
     bool leads, settled, again;
-    se_item *candidate;       /* found above the home tier, but maybe older than what that holds */
+    se_item *candidate; /* found above the home tier, but maybe older than what that holds */
     struct tier_read read;
     struct redis_lease lease;
     bool wants_lease, corrupt_l2;
 };
-/* Looks all of them up, one round trip per tier. Counts hits and misses. SE_ERR_NOMEM: nothing was looked up; else SE_OK and each result. */
-SE_NODISCARD se_result se__lookup(se_engine *e, struct lookup *lookups, size_t n, uint64_t deadline_ms);
+/* Looks all of them up, one round trip per tier. Counts hits and misses. SE_ERR_NOMEM: nothing
+ * was looked up; else SE_OK and each result. */
+SE_NODISCARD se_result se__lookup(se_engine *e, struct lookup *lookups, size_t n,
+                                  uint64_t deadline_ms);
 /* Checks one id and prepares a lookup. */
 SE_NODISCARD se_result se__lookup_init(se_engine *e, const char *id, struct lookup *l);
 uint64_t se__read_deadline(const se_engine *e);
@@ -170,7 +185,8 @@ void se__see_version(se_engine *e, uint64_t version);
 
 /* ---- health.c ---- */
 se_pressure se__pressure_now(se_engine *e, double *p); /* computed afresh */
-/* For a writer: delays it or refuses. Recomputes every 64 writes or KiB, and each time while the level is WARN and above. */
+/* For a writer: delays it or refuses. Recomputes every 64 writes or KiB, and each time while
+ * the level is WARN and above. */
 SE_NODISCARD se_result se__pressure_admit(se_engine *e, size_t writes, size_t bytes);
 void se__health_gauges(se_engine *e); /* brings all gauges up to date */
 

@@ -1,5 +1,6 @@
 /*
- * flight - see flight.h. A small striped table of chained flights; a flight is freed by whoever gives it up last.
+ * flight - see flight.h. A small striped table of chained flights; a flight is freed by whoever
+ * gives it up last.
  */
 #include "engine/flight.h"
 
@@ -131,8 +132,8 @@ void se__flight_close(struct flights *f, struct flight *x)
 void se__flight_land(struct flights *f, struct flight *x, se_result result, se_item *item,
                      bool again)
 {
-    char *error = result < 0 ? se__strdup(se_errmsg())
-                             : NULL; /* without memory followers get the code only */
+    /* without memory followers get the code only */
+    char *error = result < 0 ? se__strdup(se_errmsg()) : NULL;
     struct stripe *s = stripe_of(f, x->hash);
     se__mutex_lock(&s->lock);
     close_locked(s, x);

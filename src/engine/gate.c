@@ -1,6 +1,7 @@
 /*
- * gate - see gate.h. A Dekker-style handshake per stripe: callers count themselves in and then look at `closed`; closing sets
- * `closed` and then looks at the counts. Both in seq_cst order, so at least one of them sees the other.
+ * gate - see gate.h. A Dekker-style handshake per stripe: callers count themselves in and then look
+ * at `closed`; closing sets `closed` and then looks at the counts. Both in seq_cst order, so at
+ * least one of them sees the other.
  */
 #include "engine/gate.h"
 

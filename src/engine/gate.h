@@ -1,8 +1,8 @@
 /*
  * gate - who is inside the engine, and when nobody may enter any more.
  *
- * Calls that write, wait or do I/O enter and leave; se_shutdown closes the gate and waits until all are out. Reads that L1
- * answers only look (se__gate_open).
+ * Calls that write, wait or do I/O enter and leave; se_shutdown closes the gate and waits until all
+ * are out. Reads that L1 answers only look (se__gate_open).
  *
  * Threads: any.  Locks: one mutex, for the wait only.  Memory: in place.
  */
@@ -17,7 +17,8 @@
 
 struct gate {
     struct {
-        _Alignas(64) _Atomic int64_t inside; /* seq_cst with `closed`: either the caller sees it closed or closing sees the caller */
+        _Alignas(64) _Atomic int64_t inside; /* seq_cst with `closed`: either the caller sees it
+                                                closed or closing sees the caller */
     } stripes[GATE_STRIPES];
     atomic_bool closed;
     struct se__mutex lock; /* rank: leaf */

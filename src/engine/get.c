@@ -54,7 +54,8 @@ static se_result corrupt_in_l1(const se_item *item)
         se_item_id(item), actual_text, expected_text);
 }
 
-/* What comes from below L1 was checked when it was read; a copy may still have gone bad in memory. */
+/* What comes from below L1 was checked when it was read; a copy may
+ * still have gone bad in memory. */
 se_result se_get_verified(se_engine *e, const char *id, se_item **item)
 {
     se_result r = se_get(e, id, item);
@@ -189,7 +190,8 @@ se_result se_contains(se_engine *e, const char *id, bool *found)
     return SE_OK;
 }
 
-/* Until the filter is there only an engine without any tier below L1 can exclude an id without I/O. */
+/* Until the filter is there only an engine without any tier below L1
+ * can exclude an id without I/O. */
 bool se_definitely_missing(const se_engine *e, const char *id)
 {
     size_t id_len;

@@ -1,5 +1,6 @@
 /*
- * health - pressure for writers, health for operators, gauges and text for Prometheus. No I/O anywhere here.
+ * health - pressure for writers, health for operators, gauges and text for Prometheus. No I/O
+ * anywhere here.
  */
 #include "base/buf.h"
 #include "engine/engine.h"

@@ -2,11 +2,13 @@
  * keeper - the engine's background threads: one for what is local, one a backend for what may hang.
  *
  *   upkeep  L1's life and eviction, the WAL's removals and ceiling, gauges: never does network I/O
- *   home    connects and attaches the home tier, probes it, beats the owner row, draws L2 generations, purges
+ *   home    connects and attaches the home tier, probes it, beats the owner row, draws L2
+ *           generations, purges
  *   cache   connects Redis beside an L3 and probes it
  *
- * A backend that is down at start is tried with the startup policy; se_open waits for that (se__keeper_wait_started) and goes
- * on degraded. After that the probes go on, and the circuit breaker decides how often they reach the backend.
+ * A backend that is down at start is tried with the startup policy; se_open waits for that
+ * (se__keeper_wait_started) and goes on degraded. After that the probes go on, and the circuit
+ * breaker decides how often they reach the backend.
  *
  * Locks: one mutex (leaf) guards the flags below; not held during any work.
  */
@@ -168,8 +170,9 @@ static void sync_cache(struct keeper *k, bool look, uint32_t timeout_ms)
     se__mutex_unlock(&k->lock);
 }
 
-/* A purge raises the version below which a put creates no row any more. Writes of our own that may be as old must be home first: a
- * drain that was held up, or a queue after a long outage. Half the retention: as in l3/store_write.c. */
+/* A purge raises the version below which a put creates no row any more. Writes of our own that may
+ * be as old must be home first: a drain that was held up, or a queue after a long outage. Half
+ * the retention: as in l3/store_write.c. */
 static bool may_purge(se_engine *e)
 {
     uint64_t now = se__mono_ms(), half_ms = e->settings.c.tombstone_retention_s * UINT64_C(500);

@@ -1,11 +1,13 @@
 /*
  * life - opens and closes an engine, and says who may enter meanwhile.
  *
- *   CREATED -> CONNECTING -> DRAINING_WAL -> SYNCING_REDIS -> WARMING_UP -> READY -> RUNNING -> SHUTTING_DOWN
+ *   CREATED -> CONNECTING -> DRAINING_WAL -> SYNCING_REDIS -> WARMING_UP -> READY -> RUNNING ->
+ *   SHUTTING_DOWN
  *
- * Parts are made in the order in which data flows through them and undone in the reverse; se_close takes a half-built engine.
- * Shutdown: close the gate to writers, wait until those inside have published, flush what is dirty into the home tier or the WAL, stop
- * the threads, leave the owner row as closed.
+ * Parts are made in the order in which data flows through them and undone in the reverse; se_close
+ * takes a half-built engine.
+ * Shutdown: close the gate to writers, wait until those inside have published, flush what is dirty
+ * into the home tier or the WAL, stop the threads, leave the owner row as closed.
  */
 #include "base/mem.h"
 #include "base/utf8.h"
@@ -144,7 +146,8 @@ static se_result open_wal(se_engine *e)
     struct wal_stats stats;
     se__wal_stats(e->wal, &stats);
     se__metrics_add(e->metrics, M_RECOVERED, stats.recovered);
-    /* They were written while L3 was away; what L2 holds of them, and who knew about it, is gone with the last engine. */
+    /* They were written while L3 was away; what L2 holds of them, and who knew about it,
+     * is gone with the last engine. */
     e->generation_due = stats.recovered > 0 && !c->read_only;
     if (stats.recovered)
         se__log(&e->settings.log, SE_LOG_WARN,
@@ -204,7 +207,8 @@ static se_result guard(se_engine *e, struct tier inner, bool is_redis, struct ti
     return r;
 }
 
-/* The wrapper stands outside of the guard: a tier that is not attached yet is no failure of the backend. */
+/* The wrapper stands outside of the guard: a tier that is not attached yet
+ * is no failure of the backend. */
 static se_result open_home(se_engine *e)
 {
     struct tier raw = {0}, guarded = {0};

@@ -1,8 +1,8 @@
 /*
  * many - batches of writes: all are checked and reserved before any is made.
  *
- * The checks' first refusal is that item's result and SE_ERR_ABORTED everybody else's; so is a refusal by pressure, memory or WAL, which
- * is nobody's in particular: then all have it.
+ * The checks' first refusal is that item's result and SE_ERR_ABORTED everybody else's; so is a
+ * refusal by pressure, memory or WAL, which is nobody's in particular: then all have it.
  */
 #include "base/mem.h"
 #include "base/utf8.h"

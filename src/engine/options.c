@@ -1,6 +1,6 @@
 /*
- * options - the table of configuration fields, and everything that is derived from it: defaults, se_config_set, the
- * environment, checks and docs/configuration.md.
+ * options - the table of configuration fields, and everything that is derived from it: defaults,
+ * se_config_set, the environment, checks and docs/configuration.md.
  *
  * Threads: the table is constant; a config belongs to its caller.
  * Memory: strings set by name live in a chain that hangs on config->owned until se_config_clear.

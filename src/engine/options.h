@@ -12,14 +12,14 @@
 #include "base/buf.h"
 
 enum option_type {
-    OPTION_TEXT,   /* const char *; "" or NULL: not set */
-    OPTION_URL,    /* as TEXT, may hold a password: never printed as it is */
+    OPTION_TEXT, /* const char *; "" or NULL: not set */
+    OPTION_URL,  /* as TEXT, may hold a password: never printed as it is */
     OPTION_U32,
     OPTION_U64,
-    OPTION_SIZE,   /* size_t; "64MiB", "1GiB", "512KiB", "100kB" or plain bytes */
+    OPTION_SIZE, /* size_t; "64MiB", "1GiB", "512KiB", "100kB" or plain bytes */
     OPTION_DOUBLE,
-    OPTION_BOOL,   /* true/false, yes/no, on/off, 1/0 */
-    OPTION_ACK     /* memory, wal, l3 */
+    OPTION_BOOL, /* true/false, yes/no, on/off, 1/0 */
+    OPTION_ACK   /* memory, wal, l3 */
 };
 
 struct option {
@@ -35,7 +35,8 @@ const struct option *se__options(size_t *n);
 const struct option *se__option_find(const char *name); /* NULL: unknown */
 /* The present value as text for people: passwords masked. Always terminated. */
 void se__option_show(const se_config *config, const struct option *option, char *out, size_t cap);
-/* Checks every field's range and how they fit together. SE_ERR_CONFIG names the field and what is allowed. */
+/* Checks every field's range and how they fit together. SE_ERR_CONFIG names
+ * the field and what is allowed. */
 SE_NODISCARD se_result se__options_check(const se_config *config);
 /* Appends docs/configuration.md. */
 void se__options_markdown(struct buf *out);

@@ -1,5 +1,6 @@
 /*
- * owner - see owner.h. Clocks of other machines are not compared with ours: a heartbeat is judged by whether it moves.
+ * owner - see owner.h. Clocks of other machines are not compared with ours: a heartbeat is judged
+ * by whether it moves.
  */
 #include "engine/owner.h"
 
@@ -78,7 +79,8 @@ enum owner_verdict se__owners_judge(struct owners *o, const char *uuid, const st
         s->heartbeat = row->heartbeat;
         s->since_ms = now_ms ? now_ms : 1;
     }
-    /* A process of this machine that is alive may be stopped for long; only its own silence counts elsewhere. */
+    /* A process of this machine that is alive may be stopped for long; only its
+     * own silence counts elsewhere. */
     if (life != PROCESS_ALIVE && now_ms - s->since_ms >= OWNER_SILENCE_MS)
         return OWNER_CRASHED;
     return OWNER_LIVE;

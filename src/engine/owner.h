@@ -1,15 +1,19 @@
 /*
- * owner - rows in the home tier's meta table that say which engines write it, and what follows from them.
+ * owner - rows in the home tier's meta table that say which engines write it, and what follows from
+ * them.
  *
- * A row "owner:<uuid>" holds: 1 <state> <ceiling> <heartbeat> <process tag> <name>, blanks between, state open or closed, numbers
- * decimal (ceiling: a version; heartbeat: a counter that grows with every beat).
+ * A row "owner:<uuid>" holds: 1 <state> <ceiling> <heartbeat> <process tag> <name>, blanks between,
+ * state open or closed, numbers decimal (ceiling: a version; heartbeat: a counter that grows with
+ * every beat).
  *
  * Pure: rows and times are passed in.
  *   - a row of ours is skipped; a closed row is history (its ceiling counts)
- *   - an open row whose process is dead, or whose heartbeat has not moved for OWNER_SILENCE_MS, is a crash
+ *   - an open row whose process is dead, or whose heartbeat has not moved for OWNER_SILENCE_MS, is
+ *     a crash
  *   - any other open row is a live owner
  *
- * Threads: caller-serialised.  Memory: se__owners_open returns; a bounded number of rows is remembered.
+ * Threads: caller-serialised.  Memory: se__owners_open returns; a bounded number of rows is
+ * remembered.
  */
 #ifndef SE_ENGINE_OWNER_H
 #define SE_ENGINE_OWNER_H
@@ -37,7 +41,8 @@ struct owners;
 SE_NODISCARD se_result se__owners_open(struct owners **owners);
 void se__owners_close(struct owners *owners);
 /* What the row `uuid` says at `now_ms` (mono). */
-enum owner_verdict se__owners_judge(struct owners *owners, const char *uuid, const struct owner_row *row, enum process_life life,
+enum owner_verdict se__owners_judge(struct owners *owners, const char *uuid,
+                                    const struct owner_row *row, enum process_life life,
                                     uint64_t now_ms);
 
 #endif

@@ -1,5 +1,6 @@
 /*
- * process - see process.h. A pid alone may be reused; with its start time, boot and namespace it cannot.
+ * process - see process.h. A pid alone may be reused; with its start time, boot and namespace it
+ * cannot.
  */
 #include "engine/process.h"
 
@@ -22,8 +23,8 @@ static void read_small(const char *path, char *out, size_t cap)
     out[strcspn(out, "\n")] = '\0';
 }
 
-/* Field 22 of /proc/<pid>/stat (proc(5)): start time in clock ticks since boot. The name in field 2 may hold anything, so
- * fields are counted from its last ')'. */
+/* Field 22 of /proc/<pid>/stat (proc(5)): start time in clock ticks since boot. The name in field 2
+ * may hold anything, so fields are counted from its last ')'. */
 static unsigned long long start_time(long pid)
 {
     char path[64], stat[1024];

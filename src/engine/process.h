@@ -1,8 +1,9 @@
 /*
  * process - tells whether the process that wrote an owner row is still alive.
  *
- * A tag names a process for as long as the machine is up: boot id, pid namespace, pid, start time ("boot/ns/pid/start", no
- * blanks). Read from /proc; where that is missing the tag says so and every answer is PROCESS_UNKNOWN.
+ * A tag names a process for as long as the machine is up: boot id, pid namespace, pid, start time
+ * ("boot/ns/pid/start", no blanks). Read from /proc; where that is missing the tag says so and
+ * every answer is PROCESS_UNKNOWN.
  *
  * Threads: any.
  */

@@ -3,19 +3,22 @@
  *
  *   L1 ──hit──> done
  *    │ miss: join the id's flight; followers wait for its leader
- *   overlay (WAL, dead letters) ──pending──> done;  recovered: a candidate, compared with the home tier's
+ *   overlay (WAL, dead letters) ──pending──> done;  recovered: a candidate for the home tier
  *    │
  *   L2 ──item, tombstone──> done;  miss: lease;  garbage: counted, lease over it
  *    │
- *   home tier ──> item, tombstone, nothing; fill the lease; promote into L1 if the epoch is unchanged
+ *   home tier ──> item, tombstone, nothing; fill the lease; into L1 if the epoch is unchanged
  *
- * The order matters: what leaves a place has reached the next one first, so a look that goes downward cannot miss it.
+ * The order matters: what leaves a place has reached the next one first, so a look that goes
+ * downward cannot miss it.
  *
- * Why a candidate: a record recovered from the WAL, a dead letter too, may be older than the home tier's (its removal
- * was not yet durable at the crash), and a read_only engine cannot know which copies in L2 the live service doubts. If
- * the home tier does not answer, the candidate is returned, but not cached.
+ * Why a candidate: a record recovered from the WAL, a dead letter too, may be older than the home
+ * tier's (its removal was not yet durable at the crash), and a read_only engine cannot know which
+ * copies in L2 the live service doubts. If the home tier does not answer, the candidate is
+ * returned, but not cached.
  *
- * Outages are never a "no": where the home tier cannot be asked and nothing above it has the item, SE_ERR_BACKEND.
+ * Outages are never a "no": where the home tier cannot be asked and nothing above it has the item,
+ * SE_ERR_BACKEND.
  */
 #include "base/mem.h"
 #include "base/utf8.h"
@@ -275,7 +278,8 @@ static void take_home(se_engine *e, struct lookup *l, struct tier_read *read)
         settle(l, SE_NOT_FOUND, NULL);
 }
 
-/* The home tier did not answer: what was found above it is better than nothing, and not to be cached. */
+/* The home tier did not answer: what was found above it is better than
+ * nothing, and not to be cached. */
 static void settle_outage(struct lookup *l, se_result outage)
 {
     if (l->candidate)
@@ -309,7 +313,8 @@ static void ask_home(se_engine *e, struct lookup **ask, size_t n, struct room *r
 
 /* ---- a leader's way ---- */
 
-/* Caches what came from below; a result that a write or an invalidation has overtaken is not for followers. */
+/* Caches what came from below; a result that a write or an invalidation has
+ * overtaken is not for followers. */
 static void promote(se_engine *e, struct lookup *l)
 {
     bool unchanged = se__l1_epoch(e->l1, l->hash) == l->epoch;
@@ -351,10 +356,12 @@ static void lead(se_engine *e, struct lookup **ask, size_t n, struct room *room,
     ask_tiers(e, ask, n, room, deadline_ms);
     for (size_t i = 0; i < n; i++) {
         struct lookup *l = ask[i];
-        /* Who joined after a write that has come and gone since the result was judged must not get it. */
+        /* Who joined after a write that has come and gone since the
+         * result was judged must not get it. */
         se__flight_close(e->loads, l->flight);
         l->again = l->again || se__l1_epoch(e->l1, l->hash) != l->epoch;
-        /* An outage is everybody's: followers get it instead of asking a dead tier one after the other. */
+        /* An outage is everybody's: followers get it instead of asking a
+         * dead tier one after the other. */
         bool again = l->again && l->result != SE_ERR_BACKEND && l->result != SE_ERR_STATE;
         se__flight_land(e->loads, l->flight, l->result, l->item, again);
         l->flight = NULL;

@@ -1,9 +1,12 @@
 /*
- * scan - items by prefix or state in id order, unflushed writes included; counts; mass deletes; invalidation.
+ * scan - items by prefix or state in id order, unflushed writes included; counts; mass deletes;
+ * invalidation.
  *
- * With an L3: pages of its rows by keyset, merged with a snapshot of what is pending (pending.h); of one id the newest wins. Cache entries
- * (routed to L2 beside an L3) are in no scan: L3 has a tombstone for them.
- * Without: the ids of Redis, if there is one, and everything in L1, then lookups of these ids in groups.
+ * With an L3: pages of its rows by keyset, merged with a snapshot of what is pending (pending.h);
+ * of one id the newest wins. Cache entries (routed to L2 beside an L3) are in no scan: L3 has a
+ * tombstone for them.
+ * Without: the ids of Redis, if there is one, and everything in L1, then lookups of these ids in
+ * groups.
  */
 #include "base/mem.h"
 #include "base/utf8.h"
@@ -51,7 +54,8 @@ static void show(struct scan *s, se_item *item)
 
 /* ---- over L3 ---- */
 
-/* L3's scan has no such row. A write recovered from the WAL may be older than a delete in L3, which a scan does not tell: a lookup does. */
+/* L3's scan has no such row. A write recovered from the WAL may be older than a delete in L3,
+ * which a scan does not tell: a lookup does. */
 static void show_without_row(struct scan *s, se_item *item)
 {
     struct lookup l = {.result = SE_NOT_FOUND};
@@ -129,7 +133,8 @@ static se_result scan_l3(struct scan *s, struct pending *p)
 
 /* ---- without an L3 ---- */
 
-/* Merges the sorted ids of Redis with those of the snapshot into one sorted list of borrowed ids. */
+/* Merges the sorted ids of Redis with those of the snapshot into one
+ * sorted list of borrowed ids. */
 static const char **merge_ids(const struct tier_ids *ids, const struct pending *p,
                               const char *after, size_t *n)
 {
@@ -382,7 +387,8 @@ static se_result void_in_l2(se_engine *e, const char *const *ids, size_t n)
     uint64_t deadline = se__deadline_in(e->settings.c.redis_timeout_ms);
     if (se__redis_void(e->redis, ids, n, deadline).fault == TIER_FINE)
         return SE_OK;
-    /* Redis cannot be reached: its copies of these ids are not believed until they are written again. */
+    /* Redis cannot be reached: its copies of these ids are not believed
+     * until they are written again. */
     for (size_t i = 0; i < n; i++)
         se__suspects_add(e->suspects, se__l1_hash(e->l1, ids[i], strlen(ids[i])),
                          se__hlc_last(&e->hlc));

@@ -1,8 +1,8 @@
 /*
  * settings - takes the caller's configuration apart, checks it and owns a copy.
  *
- * A caller compiled against an older header has a shorter se_config: fields beyond its struct_size get their
- * defaults.
+ * A caller compiled against an older header has a shorter se_config: fields beyond its struct_size
+ * get their defaults.
  */
 #include "engine/settings.h"
 
@@ -25,7 +25,8 @@ static char **text_at(se_config *c, size_t i)
     return (char **)((char *)c + text_fields[i]);
 }
 
-/* Replaces every string by a copy of our own; "" counts as not set. On failure those not yet copied are NULL. */
+/* Replaces every string by a copy of our own; "" counts as not set. On failure
+ * those not yet copied are NULL. */
 static se_result copy_texts(se_config *c)
 {
     const char *from[sizeof text_fields / sizeof *text_fields];

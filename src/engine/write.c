@@ -2,14 +2,18 @@
  * write - one way in for every write: check, build, admit, reserve, version, WAL, L1, ack.
  *
  *   init     arguments are checked and the item is built: nothing has changed yet
- *   publish  pressure, memory (L1 ticket), version, WAL group commit where asked for, L1 under the version guard
- *   ack      waits until the home tier has it, where that was asked for; outside of the gate, so that shutdown can flush
+ *   publish  pressure, memory (L1 ticket), version, WAL group commit where asked for, L1 under the
+ *            version guard
+ *   ack      waits until the home tier has it, where that was asked for; outside of the gate, so
+ *            that shutdown can flush
  *
- * Which ack a write really waits for is decided once (resolve_ack): without a WAL, SE_ACK_WAL is SE_ACK_L3; where no tier is configured
- * L1 is the home and nothing is waited for but the WAL. There a write of an id that the WAL has a record of goes into the WAL as well.
+ * Which ack a write really waits for is decided once (resolve_ack): without a WAL, SE_ACK_WAL is
+ * SE_ACK_L3; where no tier is configured L1 is the home and nothing is waited for but the WAL.
+ * There a write of an id that the WAL has a record of goes into the WAL as well.
  *
- * A write with an expectation (cache-aside, se_set_state) is published before it goes into the WAL: a record of a write that did not
- * happen must not be replayed. If the WAL then fails, the write stands and the ack is SE_PENDING.
+ * A write with an expectation (cache-aside, se_set_state) is published before it goes into the WAL:
+ * a record of a write that did not happen must not be replayed. If the WAL then fails, the write
+ * stands and the ack is SE_PENDING.
  */
 #include "base/mem.h"
 #include "base/utf8.h"
@@ -154,7 +158,8 @@ static void take_version(se_engine *e, struct write *w, uint64_t above)
 {
     int64_t now = se__wall_ms();
     struct l1_view view;
-    /* Only once a version far ahead of the clock has been seen can an entry be ahead of the next version. */
+    /* Only once a version far ahead of the clock has been seen can an entry
+     * be ahead of the next version. */
     if (atomic_load_explicit(&e->skew_seen, memory_order_relaxed) &&
         se__l1_look(e->l1, w->hash, se_item_id(w->item), se__item_id_len(w->item), &view) &&
         view.version > above)
@@ -191,7 +196,8 @@ static void account(se_engine *e, const struct l1_put_result *put)
         se__metrics_inc(e->metrics, M_PERSISTED); /* L1 is the home */
 }
 
-/* True if the entry's version came from outside, above everything this engine has issued: the write must go above it. */
+/* True if the entry's version came from outside, above everything this engine has
+ * issued: the write must go above it. */
 static bool outrun(const se_engine *e, const struct l1_put_result *put)
 {
     return put->stored == L1_STALE && put->winner > se__hlc_last(&e->hlc);
@@ -212,15 +218,16 @@ static void put(se_engine *e, struct write *w, struct l1_put_result *result)
         w->ticket.bytes = 0;
 }
 
-/* After its insurance record was written for nothing: what is newer is home, or in the WAL itself. */
+/* After its insurance record was written for nothing: what is newer
+ * is home, or in the WAL itself. */
 static void drop_insurance(se_engine *e, const struct write *w)
 {
     if (e->wal && w->ack == SE_ACK_WAL)
         se__wal_forget(e->wal, se_item_id(w->item), se__item_id_len(w->item), w->version);
 }
 
-/* Is the WAL all there is below L1, and does it have a record of the id? Then only a record may replace it: after a crash, or once a
- * tombstone has left L1, an older one would come back. */
+/* Is the WAL all there is below L1, and does it have a record of the id? Then only a record may
+ * replace it: after a crash, or once a tombstone has left L1, an older one would come back. */
 static bool replaces_record(se_engine *e, const struct write *w)
 {
     uint64_t version;
@@ -240,7 +247,8 @@ static void replace_insurance(se_engine *e, const struct write *w)
     }
 }
 
-/* Is this write, or a newer one of its id, still on its way home? Then its record goes when that one is. */
+/* Is this write, or a newer one of its id, still on its way home? Then its
+ * record goes when that one is. */
 static bool on_its_way(se_engine *e, const struct write *w)
 {
     struct l1_view view;
@@ -275,7 +283,8 @@ static se_result append_before(se_engine *e, struct write *writes, size_t n, uin
     return SE_OK; /* accepted: it may still happen */
 }
 
-/* The write cannot stand with the version it has: one from outside is above it, or a newer write may have come and gone since. */
+/* The write cannot stand with the version it has: one from outside is above it, or a newer write
+ * may have come and gone since. */
 static bool must_renew(const se_engine *e, const struct l1_put_result *put)
 {
     return put->renew || outrun(e, put);
@@ -292,7 +301,8 @@ static bool own_item(struct write *w)
     return copy != NULL;
 }
 
-/* Another version, and another record in the WAL. False: there is no room for it; the write counts as superseded by what is there. */
+/* Another version, and another record in the WAL. False: there is no room for it; the write
+ * counts as superseded by what is there. */
 static bool renew(se_engine *e, struct write *w, uint64_t above, uint64_t deadline_ms)
 {
     drop_insurance(e, w);
@@ -336,15 +346,16 @@ static void publish_one(se_engine *e, struct write *w, uint64_t deadline_ms)
         put(e, w, &result);
     account(e, &result);
     if (result.stored == L1_STALE) {
-        /* A record of a write that is superseded by one in memory only is all that a crash would leave of either. */
+        /* A record of a write that is superseded by one in memory only is all that a
+         * crash would leave of either. */
         if (is_safe(e, w, &result))
             drop_insurance(e, w);
         if (!result.winner_dirty)
             unwatch(e, w); /* what is newer is home already */
         return;
     }
-    if (w->ack == SE_ACK_MEMORY &&
-        replaces_record(e, w)) /* one that came while this was published */
+    /* one that came while this was published */
+    if (w->ack == SE_ACK_MEMORY && replaces_record(e, w))
         insure(e, w, deadline_ms);
     replace_insurance(e, w);
 }

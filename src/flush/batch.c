@@ -2,7 +2,8 @@
  * batch.c - one batch of a partition, from the dirty queue to where each of its items ends.
  *
  * The order of steps for an item that the home tier or the WAL has is what keeps read-your-writes:
- *   1. WAL confirm   the overlay loses what is older or equal, so that it cannot hide the home tier's answer later
+ *   1. WAL confirm   the overlay loses what is older or equal, so that it cannot hide the home
+ *                    tier's answer later
  *   2. L1 home       the entry is no longer in flight, but pinned
  *   3. L2, or a suspect
  *   4. L1 unpin      from now on the entry may be evicted, and reads find the write below
@@ -40,8 +41,8 @@ static uint64_t take(struct worker *w)
     struct dirty_node *node =
         se__dirty_take(&w->queue, w->o.limits.items_max, w->o.limits.bytes_max, &b->n, &up_to);
     for (size_t i = 0; node; i++) {
-        struct dirty_node *next =
-            node->next; /* once taken from L1, the node may be queued again at any time */
+        /* once taken from L1, the node may be queued again at any time */
+        struct dirty_node *next = node->next;
         b->slots[i] = (struct slot){.hash = node->hash, .first_ms = node->first_ms, .place = i};
         b->slots[i].item = se__l1_take(w->o.l1, node);
         node = next;
@@ -90,7 +91,8 @@ static bool covered(struct worker *w, size_t n)
     return !w->o.cover || w->o.cover(w->o.arg, newest) == SE_OK;
 }
 
-/* With a WAL to go to, an open circuit is not even asked: no ceiling is stored for a call that will not be made. */
+/* With a WAL to go to, an open circuit is not even asked: no ceiling is stored for
+ * a call that will not be made. */
 static bool circuit_open(struct worker *w)
 {
     return w->o.wal && w->o.home_guard && se__guarded_circuit(w->o.home_guard) == SE_CIRCUIT_OPEN &&
@@ -129,8 +131,9 @@ struct tier_reply se__flush_home(struct worker *w, size_t n)
     return reply;
 }
 
-/* An open circuit says itself when it may be asked. A call that a half-open one turned away has learnt nothing about the backend: it
- * looks again soon, for the probe that is under way decides. */
+/* An open circuit says itself when it may be asked. A call that a half-open one turned away has
+ * learnt nothing about the backend: it looks again soon, for the probe that is under way
+ * decides. */
 static uint64_t rest_ms(struct worker *w, uint32_t failures)
 {
     uint64_t circuit_ms = w->o.home_guard ? se__guarded_wait_ms(w->o.home_guard) : 0;
@@ -181,7 +184,8 @@ static void settle_home(struct worker *w, struct slot *slot, const struct tier_w
     bool renewed = lost && se__flush_renew(w, slot, write->newer);
     confirm(w, slot->item);
     se__l1_home(w->o.l1, slot->item);
-    /* Again: a write that found the entry in flight may have put its record into the WAL in between, and relies on this. */
+    /* Again: a write that found the entry in flight may have put its record into the WAL in
+     * between, and relies on this. */
     confirm(w, slot->item);
     if (renewed) {
         slot->end = SLOT_RENEWED;
@@ -249,8 +253,9 @@ static bool stopping(struct worker *w, bool *late)
     return yes;
 }
 
-/* A timeout says neither yes nor no: the same items are appended again (which is harmless) until it does, so that no item is
- * both queued and in the WAL. Only a close that has waited long enough gives up. */
+/* A timeout says neither yes nor no: the same items are appended again (which is harmless) until it
+ * does, so that no item is both queued and in the WAL. Only a close that has waited long enough
+ * gives up. */
 static se_result append(struct worker *w, se_item *const *items, size_t n)
 {
     for (;;) {
@@ -262,7 +267,8 @@ static se_result append(struct worker *w, se_item *const *items, size_t n)
     }
 }
 
-/* A WAL that is nearly full refuses a batch as a whole; when the engine closes, the part that fits is saved. */
+/* A WAL that is nearly full refuses a batch as a whole; when the engine closes,
+ * the part that fits is saved. */
 static void append_range(struct worker *w, size_t from, size_t n)
 {
     struct batch *b = &w->batch;
@@ -367,8 +373,9 @@ static void log_unwell(struct worker *w, size_t open)
                 w->o.number, open, se_errmsg());
 }
 
-/* The drain may go on at once if it was this outage that held it up. Where it has a trouble of its own (rows that are all refused) it
- * keeps its own back-off, or it would be tried in vain after every batch. */
+/* The drain may go on at once if it was this outage that held it up. Where it has a trouble of its
+ * own (rows that are all refused) it keeps its own back-off, or it would be tried in vain after
+ * every batch. */
 static void note_well(struct worker *w)
 {
     if (w->failures)

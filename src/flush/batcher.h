@@ -4,7 +4,8 @@
  * Pure: the queue's state and the time are passed in; no thread, no clock, no I/O.
  *
  * Invariants
- *   I1  a batch closes at the first of items_max, bytes_max, age_ms_max, or when somebody waits for it (urgent)
+ *   I1  a batch closes at the first of items_max, bytes_max, age_ms_max, or when somebody waits for
+ *       it (urgent)
  *   I2  an item larger than bytes_max travels alone; it is never refused
  *
  * Threads: any.  Memory: owns nothing.
@@ -14,7 +15,13 @@
 
 #include "base/error.h"
 
-enum batch_close { BATCH_OPEN, BATCH_CLOSE_ITEMS, BATCH_CLOSE_BYTES, BATCH_CLOSE_AGE, BATCH_CLOSE_URGENT };
+enum batch_close {
+    BATCH_OPEN,
+    BATCH_CLOSE_ITEMS,
+    BATCH_CLOSE_BYTES,
+    BATCH_CLOSE_AGE,
+    BATCH_CLOSE_URGENT
+};
 
 struct batch_limits {
     size_t items_max, bytes_max;
@@ -25,8 +32,10 @@ struct batch_queue {
     uint64_t oldest_ms; /* mono, of the front */
     bool urgent;        /* a flush or an ack waits, or the engine closes */
 };
-/* Why the batch must leave now, or BATCH_OPEN; then *wait_ms is how long until its age closes it (UINT64_MAX when empty). */
-enum batch_close se__batcher_decide(const struct batch_limits *limits, const struct batch_queue *queue, uint64_t now_ms,
+/* Why the batch must leave now, or BATCH_OPEN; then *wait_ms is how long until its age
+ * closes it (UINT64_MAX when empty). */
+enum batch_close se__batcher_decide(const struct batch_limits *limits,
+                                    const struct batch_queue *queue, uint64_t now_ms,
                                     uint64_t *wait_ms);
 
 #endif

@@ -1,8 +1,8 @@
 /*
  * dirty.c - the intrusive queue of dirty ids.
  *
- * Numbers are not stored in the nodes: nodes pushed at the back leave in order, so the number of the last one taken is
- * `pushed` less what still waits behind it.
+ * Numbers are not stored in the nodes: nodes pushed at the back leave in order, so the number of
+ * the last one taken is `pushed` less what still waits behind it.
  */
 #include "flush/dirty.h"
 

@@ -1,11 +1,12 @@
 /*
  * drain.c - one batch from the WAL to the home tier.
  *
- * Drained items are not given to L2: the L2 stage got them when the WAL confirmed them, and after a crash the L2 generation has
- * been redrawn, so that Redis holds nothing older than them that anybody would read.
+ * Drained items are not given to L2: the L2 stage got them when the WAL confirmed them, and after a
+ * crash the L2 generation has been redrawn, so that Redis holds nothing older than them that
+ * anybody would read.
  *
- * There is no timer between batches that succeed: the drain goes at the speed of the home tier, turn by turn with what is
- * written meanwhile.
+ * There is no timer between batches that succeed: the drain goes at the speed of the home tier,
+ * turn by turn with what is written meanwhile.
  */
 #include "flush/inside.h"
 

@@ -6,8 +6,9 @@
  *   drain.c   one batch from the WAL to the home tier
  *   wait.c    acks and flushes that wait for either
  *
- * Three locks, never two at once except as noted: queue.lock (rank 20; the WAL's lock is taken inside it), lock (rank 40), and
- * the stage's own (rank 40). What is marked "home thread" has no lock.
+ * Three locks, never two at once except as noted: queue.lock (rank 20; the WAL's lock is taken
+ * inside it), lock (rank 40), and the stage's own (rank 40). What is marked "home thread" has no
+ * lock.
  */
 #ifndef SE_FLUSH_INSIDE_H
 #define SE_FLUSH_INSIDE_H
@@ -21,7 +22,8 @@ enum slot_end {
     SLOT_OPEN, /* not decided yet */
     SLOT_STORED,
     SLOT_LOST,
-    SLOT_RENEWED, /* it lost against a version beyond the clock's reach and is queued again above it */
+    SLOT_RENEWED, /* it lost against a version beyond the clock's reach and is
+                     queued again above it */
     SLOT_IN_WAL,
     SLOT_DEAD,
     SLOT_SUPERSEDED,
@@ -33,7 +35,8 @@ struct slot {
     size_t place; /* in the order of the queue */
     enum slot_end end;
 };
-/* A batch; the arrays are as long as the longest one and made at open, so that flushing cannot run out of memory. */
+/* A batch; the arrays are as long as the longest one and made at open, so that
+ * flushing cannot run out of memory. */
 struct batch {
     struct slot *slots;
     struct tier_write *writes;
@@ -53,8 +56,8 @@ struct worker {
     /* ---- home thread ---- */
     struct batch batch;
     struct split_run run;
-    uint64_t
-        hold; /* home_seq stays until a batch reaches this number: something before it was put back */
+    uint64_t hold;           /* home_seq stays until a batch reaches this number:
+                                something before it was put back */
     uint32_t failures;       /* batches in a row that found the home tier unwell */
     uint32_t drain_failures; /* drains in a row that did not hand on everything */
     bool rejected;           /* the last call was not made: the circuit */
@@ -77,7 +80,8 @@ struct worker {
 };
 
 /* ---- batch.c ---- */
-/* Takes what is queued and brings it home, into the WAL, or back into the queue. `ask_home` false: it goes to the WAL at once. */
+/* Takes what is queued and brings it home, into the WAL, or back into the queue. `ask_home`
+ * false: it goes to the WAL at once. */
 void se__flush_batch(struct worker *w, bool ask_home);
 /* Writes the first n of w->batch.writes to the home tier; fates and states say how it went. */
 struct tier_reply se__flush_home(struct worker *w, size_t n);
@@ -88,15 +92,17 @@ void se__flush_saw(struct worker *w, const se_item *item, uint64_t newer);
 void se__flush_log_dead(struct worker *w, const se_item *item, const struct split_item *fate);
 
 /* ---- renew.c ---- */
-/* A write that lost against `newer`, where that is further ahead than the clock may be pushed: nothing this engine could have issued
- * would have won. Publishes it again above `newer`. False: no such case, or it cannot be (then it is lost). */
+/* A write that lost against `newer`, where that is further ahead than the clock may be pushed:
+ * nothing this engine could have issued would have won. Publishes it again above `newer`. False:
+ * no such case, or it cannot be (then it is lost). */
 bool se__flush_renew(struct worker *w, const struct slot *slot, uint64_t newer);
 
 /* ---- drain.c ---- */
 void se__flush_drain(struct worker *w);
 
 /* ---- wait.c ---- */
-/* The batch (its slots sorted by id) has ended: tells the waiters whose items are in it, and moves home_seq to at least this. */
+/* The batch (its slots sorted by id) has ended: tells the waiters whose items are in it, and
+ * moves home_seq to at least this. */
 void se__flush_announce(struct worker *w, uint64_t home_seq, bool unwell);
 /* The drain begins or has ended; whoever waits looks again. */
 void se__flush_drain_begins(struct worker *w);

@@ -1,11 +1,14 @@
 /*
- * renew.c - a write that lost against a version too far ahead of the clock is written again, above that version.
+ * renew.c - a write that lost against a version too far ahead of the clock is written again, above
+ * that version.
  *
- * Some writer's clock is, or was, wrong. Its versions do not push ours (hlc.h, I3), so a write to such an id that did not
- * know of it is refused by the guard, however new it is. The caller has its acknowledgement; taking the row's word would
- * lose it. The new version is issued for this write only.
+ * Some writer's clock is, or was, wrong. Its versions do not push ours (hlc.h, I3), so a write to
+ * such an id that did not know of it is refused by the guard, however new it is. The caller has its
+ * acknowledgement; taking the row's word would lose it. The new version is issued for this write
+ * only.
  *
- * Not done for what the drain brings: there the WAL's record would have to change its version. docs/flush.md says so.
+ * Not done for what the drain brings: there the WAL's record would have to change its version.
+ * docs/flush.md says so.
  */
 #include "flush/inside.h"
 
@@ -39,8 +42,8 @@ static bool publish(struct worker *w, const struct slot *slot, se_item *copy)
                          .now_wall_ms = se__wall_ms()};
     struct l1_put_result result;
     se__l1_put(w->o.l1, slot->hash, copy, &ticket, &how, &result);
-    return result.stored ==
-           L1_STORED; /* else a newer write of the id is here, and meets the same */
+    /* else a newer write of the id is here, and meets the same */
+    return result.stored == L1_STORED;
 }
 
 bool se__flush_renew(struct worker *w, const struct slot *slot, uint64_t newer)

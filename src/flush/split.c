@@ -1,9 +1,10 @@
 /*
  * split.c - halving, left to right, so that refused records are met in the order of their ids.
  *
- * k bad records among n cost about 2 k log2(n / k) attempts beside the first. A backend that refuses everything is recognised after
- * log2(n) + 2 * SPLIT_ROW_MAX attempts. From then on nothing is halved any more, but every range that is still open is tried
- * once: where the trouble is that of some records after all, the others get past them.
+ * k bad records among n cost about 2 k log2(n / k) attempts beside the first. A backend that
+ * refuses everything is recognised after log2(n) + 2 * SPLIT_ROW_MAX attempts. From then on nothing
+ * is halved any more, but every range that is still open is tried once: where the trouble is that
+ * of some records after all, the others get past them.
  */
 #include "flush/split.h"
 

@@ -1,8 +1,8 @@
 /*
  * stage.c - the L2 stage of a flush worker: a ring of batches and the thread that writes them.
  *
- * The batch being written keeps its place in the ring, so that the bound counts it, and so that a later empty hand-over can raise
- * its number (it has nothing of its own to wait for).
+ * The batch being written keeps its place in the ring, so that the bound counts it, and so that a
+ * later empty hand-over can raise its number (it has nothing of its own to wait for).
  */
 #include "flush/stage.h"
 
@@ -90,8 +90,8 @@ static void write_batch(struct stage *s, const struct stage_batch *b)
         snprintf(why, sizeof why, "%s", se_errmsg());
     size_t doubts = 0;
     for (size_t i = 0; i < b->n; i++) {
-        if (s->fates[i].fate ==
-            SPLIT_DONE) { /* stored, or L2 has a newer one: either way not an older one */
+        /* stored, or L2 has a newer one: either way not an older one */
+        if (s->fates[i].fate == SPLIT_DONE) {
             se__suspects_remove(s->o.suspects, b->items[i].hash, se_item_version(b->items[i].item));
         } else {
             if (!why[0])
@@ -130,9 +130,8 @@ static bool next_batch(struct stage *s, struct stage_batch *b, bool *late)
 static void finish_batch(struct stage *s, struct stage_batch *b)
 {
     se__mutex_lock(&s->lock);
-    if (s->seq <
-        s->ring[s->at]
-            .seq) /* may have been raised meanwhile; a batch with items put back has none of its own */
+    /* May have been raised meanwhile; a batch with items put back has none of its own. */
+    if (s->seq < s->ring[s->at].seq)
         s->seq = s->ring[s->at].seq;
     s->at = (s->at + 1) % STAGE_BATCHES;
     s->n--;

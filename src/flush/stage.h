@@ -1,16 +1,19 @@
 /*
- * stage - hands confirmed writes of one partition to L2, from a thread and a bounded queue of its own.
+ * stage - hands confirmed writes of one partition to L2, from a thread and a bounded queue of its
+ * own.
  *
  * Place in the flow:  worker (home tier or WAL has confirmed) -> [stage] -> L2 -> L1 unpin
- * Home and L2 work side by side: a stopped Redis does not hold up SQL. What L2 does not take, or what finds the queue full, becomes
- * a suspect before its L1 entry is unpinned, so that no read can meet the older copy.
+ * Home and L2 work side by side: a stopped Redis does not hold up SQL. What L2 does not take, or
+ * what finds the queue full, becomes a suspect before its L1 entry is unpinned, so that no read can
+ * meet the older copy.
  *
  * Invariants
  *   I1  batches are written in the order in which they were handed
  *   I2  an id's entry is unpinned exactly once per item handed, after L2 has it or it is a suspect
  *   I3  at most STAGE_BATCHES batches wait, the one being written included
  *
- * Locks: one mutex, rank 40, not held during I/O.  Threads: the worker's hands; any waits.  Memory: takes the items' references.
+ * Locks: one mutex, rank 40, not held during I/O.  Threads: the worker's hands; any waits.  Memory:
+ * takes the items' references.
  */
 #ifndef SE_FLUSH_STAGE_H
 #define SE_FLUSH_STAGE_H
@@ -38,12 +41,14 @@ struct staged {
 };
 
 SE_NODISCARD se_result se__stage_open(const struct stage_options *options, struct stage **stage);
-/* Takes the references of n <= items_max items, sorted by id; the array is borrowed. `seq`: what has been reached once they are done. n may be 0. */
+/* Takes the references of n <= items_max items, sorted by id; the array is borrowed. `seq`: what
+ * has been reached once they are done. n may be 0. */
 void se__stage_hand(struct stage *s, const struct staged *items, size_t n, uint64_t seq);
 /* True once everything handed with seq or less is done; false at the deadline. */
 bool se__stage_wait(struct stage *s, uint64_t seq, uint64_t deadline_ms);
 size_t se__stage_backlog(struct stage *s); /* items */
-/* Writes what waits until the deadline, makes suspects of the rest, ends the thread. Nothing may be handed any more. */
+/* Writes what waits until the deadline, makes suspects of the rest, ends the thread.
+ * Nothing may be handed any more. */
 void se__stage_stop(struct stage *s, uint64_t deadline_ms);
 void se__stage_close(struct stage *s); /* stopped; NULL is allowed */
 

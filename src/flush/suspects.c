@@ -1,10 +1,13 @@
 /*
- * suspects.c - an open-addressed table of (hash, version, number), linear probing, deletion by shifting back.
+ * suspects.c - an open-addressed table of (hash, version, number), linear probing, deletion by
+ * shifting back.
  *
- * When it is full everything becomes a suspect and the table starts again empty, so that what fails between the mark and the
- * clearing is still known by id afterwards. Grows by doubling from 64 slots; a table that cannot grow overflows.
+ * When it is full everything becomes a suspect and the table starts again empty, so that what fails
+ * between the mark and the clearing is still known by id afterwards. Grows by doubling from 64
+ * slots; a table that cannot grow overflows.
  *
- * A hash that happens to be the slots' empty mark (0) is stored as 1: two ids may share a hash anyway.
+ * A hash that happens to be the slots' empty mark (0) is stored as 1: two ids may share a hash
+ * anyway.
  */
 #include "flush/suspects.h"
 
@@ -70,7 +73,8 @@ static struct suspect *slot_of(struct suspect *slots, size_t slots_n, uint64_t k
     return &slots[at];
 }
 
-/* release: the note is in the table before a reader can see that there is one; pairs with the acquire in has(). */
+/* release: the note is in the table before a reader can see that there is one;
+ * pairs with the acquire in has(). */
 static void publish_locked(struct suspects *s)
 {
     atomic_store_explicit(&s->any, s->n > 0 || s->overflowed_at != 0, memory_order_release);
@@ -121,7 +125,8 @@ void se__suspects_add(struct suspects *s, uint64_t hash, uint64_t version)
     se__mutex_unlock(&s->lock);
 }
 
-/* Closes the gap: every following member of the run moves back unless that would put it before its own place. */
+/* Closes the gap: every following member of the run moves back unless that would
+ * put it before its own place. */
 static void empty_locked(struct suspects *s, struct suspect *slot)
 {
     size_t mask = s->slots_n - 1, hole = (size_t)(slot - s->slots);
@@ -138,7 +143,8 @@ static void empty_locked(struct suspects *s, struct suspect *slot)
 
 void se__suspects_remove(struct suspects *s, uint64_t hash, uint64_t version)
 {
-    /* acquire: pairs with publish_locked(). A note that is not seen here was made beside this call, not before it. */
+    /* acquire: pairs with publish_locked(). A note that is not seen here was made
+     * beside this call, not before it. */
     if (!atomic_load_explicit(&s->any, memory_order_acquire))
         return;
     se__mutex_lock(&s->lock);

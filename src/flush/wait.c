@@ -1,9 +1,10 @@
 /*
  * wait.c - acks and flushes: callers that wait for a batch to end.
  *
- * An ack waits for one id at one version; the batch in which that id travels may hold a newer version, or a later batch may,
- * where the item was put back or replaced. A flush waits for a number of the queue, then for the same number of the L2 stage, then
- * for the drain as long as it gets anywhere.
+ * An ack waits for one id at one version; the batch in which that id travels may hold a newer
+ * version, or a later batch may, where the item was put back or replaced. A flush waits for a
+ * number of the queue, then for the same number of the L2 stage, then for the drain as long as it
+ * gets anywhere.
  */
 #include "flush/inside.h"
 
@@ -147,8 +148,9 @@ static bool wait_home(struct worker *w, uint64_t target, uint64_t deadline_ms)
     return reached;
 }
 
-/* Whether the WAL holds nothing of this partition any more. Waits for the drain while that makes progress: what it holds is safe, so an
- * unwell home tier, a close or the deadline end the waiting with the truth and not with an error. */
+/* Whether the WAL holds nothing of this partition any more. Waits for the drain while that makes
+ * progress: what it holds is safe, so an unwell home tier, a close or the deadline end the
+ * waiting with the truth and not with an error. */
 static bool wait_drained(struct worker *w, uint64_t deadline_ms)
 {
     bool in_time = true;
@@ -158,7 +160,8 @@ static bool wait_drained(struct worker *w, uint64_t deadline_ms)
         se__mutex_unlock(&w->lock);
         bool drainable = se__wal_drainable(w->o.wal, w->o.number);
         se__mutex_lock(&w->lock);
-        /* No event since `seen`: the drain did not end in between, so its flag and `drainable` speak of one moment. */
+        /* No event since `seen`: the drain did not end in between, so its flag and
+         * `drainable` speak of one moment. */
         bool same = w->events == seen;
         bool drained = same && !drainable && !w->draining;
         bool over = drained || (same && w->unwell) || w->stopped || !in_time;

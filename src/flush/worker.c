@@ -1,8 +1,9 @@
 /*
  * worker.c - the life of a flush worker, and the home thread's choice of what to do next.
  *
- * The choice is a pure function of what is queued, what the WAL holds, two back-off times and the clock (choose()); the thread only
- * gathers those, waits and calls. With nothing to do it waits without a timeout: an idle partition costs nothing.
+ * The choice is a pure function of what is queued, what the WAL holds, two back-off times and the
+ * clock (choose()); the thread only gathers those, waits and calls. With nothing to do it waits
+ * without a timeout: an idle partition costs nothing.
  */
 #include "flush/inside.h"
 

@@ -74,7 +74,8 @@ static size_t bytes_for(size_t id_len, size_t state_len, size_t content_len, boo
            (state_len ? state_len + 1 : 0) + content_len;
 }
 
-/* glibc: a word of header, multiples of 16, at least 32; from 128 KiB on whole pages with two words of header. */
+/* glibc: a word of header, multiples of 16, at least 32; from 128 KiB on whole
+ * pages with two words of header. */
 static size_t set_aside_for(size_t bytes)
 {
     if (bytes >= 128 * 1024)
@@ -95,7 +96,8 @@ size_t se__item_size(const se_item *item)
 
 /* ---- life ---- */
 
-/* The spec as it will be stored: "default" is no state, and a tombstone has nothing but its version, time and route. */
+/* The spec as it will be stored: "default" is no state, and a tombstone has nothing but
+ * its version, time and route. */
 static struct item_spec normal_form(const struct item_spec *spec)
 {
     struct item_spec s = *spec;
@@ -196,8 +198,9 @@ void se_item_release(se_item *item)
 {
     if (!item)
         return;
-    /* release: this thread's reads are over before the count says so. acquire: who brings it to 0 has seen all the
-     * others' ends before it frees. Both in one operation instead of a fence, which ThreadSanitizer does not see. */
+    /* release: this thread's reads are over before the count says so. acquire: who brings it to 0
+     * has seen all the others' ends before it frees. Both in one operation instead of a fence,
+     * which ThreadSanitizer does not see. */
     if (atomic_fetch_sub_explicit(&item->refs, 1, memory_order_acq_rel) == 1)
         se__free(item);
 }
@@ -241,7 +244,8 @@ int64_t se_item_updated_at_ms(const se_item *item)
 
 se_content_type se_item_content_type(const se_item *item)
 {
-    /* relaxed, here and below: the answer depends on the content alone, so every thread finds the same one */
+    /* relaxed, here and below: the answer depends on the content alone, so
+     * every thread finds the same one */
     uint8_t type = atomic_load_explicit(&item->type, memory_order_relaxed);
     if (type == SE_CONTENT_AUTO) {
         type = se__json_valid(se_item_content(item), item->content_len) ? SE_CONTENT_JSON
@@ -360,8 +364,8 @@ void se__item_leaf(const char *id, size_t id_len, uint64_t version,
 {
     uint8_t bytes[4 + SE_ID_MAX + 8 + SE_HASH_SIZE];
     assert(id_len <= SE_ID_MAX);
-    uint8_t *at =
-        put_field(bytes, id, id_len); /* with its length: one id may be the beginning of another */
+    /* with its length: one id may be the beginning of another */
+    uint8_t *at = put_field(bytes, id, id_len);
     se__put_u64(at, version);
     memcpy(at + 8, record_hash, SE_HASH_SIZE);
     se__hash128(0, bytes, (size_t)(at + 8 + SE_HASH_SIZE - bytes), leaf);

@@ -1,8 +1,8 @@
 /*
  * record - encoding and decoding; the layout is in the header.
  *
- * Decoding trusts nothing: the length first, then the check, then every field for its own range, since a check of 32
- * bits finds accidents only. What decodes encodes to the same bytes again.
+ * Decoding trusts nothing: the length first, then the check, then every field for its own range,
+ * since a check of 32 bits finds accidents only. What decodes encodes to the same bytes again.
  */
 #include "item/record.h"
 
@@ -96,8 +96,8 @@ void se__record_encode(const se_item *item, enum record_kind kind, uint64_t gene
     memset(out, 0, RECORD_HEADER_SIZE);
     put_preamble(out, kind, generation);
     se__put_u64(out + AT_VERSION, se_item_version(item));
-    /* Of the write itself, also where a tier gets only its tombstone or floor: equal versions then have the same
-     * winner in every tier. */
+    /* Of the write itself, also where a tier gets only its tombstone or floor: equal versions then
+     * have the same winner in every tier. */
     se__item_record_hash(item, out + AT_RECORD_HASH);
     se__put_u64(out + AT_UPDATED, (uint64_t)se_item_updated_at_ms(item));
     out[AT_ENCODING] = ENCODING_PLAIN;

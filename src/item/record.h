@@ -22,9 +22,9 @@
  *    84   4  check: low half of XXH3-64 over bytes 0..83, the state and the id
  *    88   -  state, content
  *
- * TOMBSTONE, FLOOR and LEASE are header-only. The check covers the id, so a record copied to another key does
- * not decode. The guard scripts of L2 read bytes 0..35 only; magic, generation, version and record hash stay
- * where they are in every later layout.
+ * TOMBSTONE, FLOOR and LEASE are header-only. The check covers the id, so a record copied to
+ * another key does not decode. The guard scripts of L2 read bytes 0..35 only; magic, generation,
+ * version and record hash stay where they are in every later layout.
  *
  * Threads: any; pure.  Decoding is total: any bytes give a record or RECORD_GARBAGE.
  */
@@ -50,7 +50,8 @@ struct record {
     se_content_type content_type;
     uint8_t route;
     char state[SE_STATE_MAX + 1]; /* "" : default */
-    const uint8_t *content;       /* borrowed from the bytes decoded; NULL if only the header was given */
+    const uint8_t *content;       /* borrowed from the bytes decoded; NULL if only the header
+                                     was given */
     size_t content_len;           /* as the header says */
 };
 
@@ -58,18 +59,21 @@ enum record_result { RECORD_OK, RECORD_GARBAGE };
 
 /* Bytes that `kind` of record takes for `item` (state and content only with RECORD_ITEM). */
 size_t se__record_size(const se_item *item, enum record_kind kind);
-/* Writes exactly se__record_size bytes. RECORD_ITEM of a deleted item is written as RECORD_TOMBSTONE. A tombstone or floor in place of
- * a live item carries that write's version and record hash, so that equal versions have one winner in all tiers. */
-void se__record_encode(const se_item *item, enum record_kind kind, uint64_t generation, uint8_t *out);
+/* Writes exactly se__record_size bytes. RECORD_ITEM of a deleted item is written as
+ * RECORD_TOMBSTONE. A tombstone or floor in place of a live item carries that write's version
+ * and record hash, so that equal versions have one winner in all tiers. */
+void se__record_encode(const se_item *item, enum record_kind kind, uint64_t generation,
+                       uint8_t *out);
 /* A LEASE: RECORD_HEADER_SIZE bytes. */
 void se__record_encode_lease(const char *id, size_t id_len, uint64_t generation,
                              const uint8_t token[SE_HASH_SIZE], uint8_t out[RECORD_HEADER_SIZE]);
-/* Decodes header, check, state and, if all of the content is there, content. len may stop after the state: then
- * content is NULL. Trailing or missing bytes, unknown kinds, bad checks, a state that is not UTF-8: RECORD_GARBAGE.
- * The content's hash is not computed here. */
+/* Decodes header, check, state and, if all of the content is there, content. len may stop after the
+ * state: then content is NULL. Trailing or missing bytes, unknown kinds, bad checks, a state that
+ * is not UTF-8: RECORD_GARBAGE. The content's hash is not computed here. */
 enum record_result se__record_decode(const char *id, size_t id_len, const void *bytes, size_t len,
                                      struct record *out);
 /* Item or tombstone from a complete record of kind ITEM or TOMBSTONE. NULL without memory. */
-SE_NODISCARD se_item *se__record_to_item(const char *id, size_t id_len, const struct record *record);
+SE_NODISCARD se_item *se__record_to_item(const char *id, size_t id_len,
+                                         const struct record *record);
 
 #endif

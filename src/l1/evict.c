@@ -1,23 +1,25 @@
 /*
  * evict - who leaves L1, and when.
  *
- * Each stripe keeps its evictable entries in one list: new ones at the end; the hand looks at the front, where an entry that
- * was hit since goes to the end once more (CLOCK; Corbato, 1968). Every look either frees something or clears a bit that a hit had set,
- * so eviction is O(1) amortised. Dirty entries are not in the list, however many there are.
+ * Each stripe keeps its evictable entries in one list: new ones at the end; the hand looks at the
+ * front, where an entry that was hit since goes to the end once more (CLOCK; Corbato, 1968). Every
+ * look either frees something or clears a bit that a hit had set, so eviction is O(1) amortised.
+ * Dirty entries are not in the list, however many there are.
  *
- * The hand goes round the stripes a little at a time, whatever stripe the newcomer belongs to: one stripe's share of memory
- * follows what is used, and never more than one stripe is locked.
+ * The hand goes round the stripes a little at a time, whatever stripe the newcomer belongs to: one
+ * stripe's share of memory follows what is used, and never more than one stripe is locked.
  *
- * Upkeep works ahead of the writers by the tan curve of DESIGN.md: with M = M(used / max) it frees the share (1 - M) of what came in since
- * the last time, and whatever is above 95 %. So a busy cache settles between 77 % and 95 %, and an idle one keeps what it has.
+ * Upkeep works ahead of the writers by the tan curve of DESIGN.md: with M = M(used / max) it frees
+ * the share (1 - M) of what came in since the last time, and whatever is above 95 %. So a busy
+ * cache settles between 77 % and 95 %, and an idle one keeps what it has.
  */
 #include "l1/stripe.h"
 
 #include <math.h>
 #include <string.h>
 
-#define EVICT_STEPS                                                                                \
-    64u /* a stripe's share of the memory goes in no fewer visits of the hand than this */
+/* a stripe's share of the memory goes in no fewer visits of the hand than this */
+#define EVICT_STEPS 64u
 #define SWEEP_BUCKETS_MIN 4096u /* looked at by one se__l1_tend, at least */
 #define SWEEP_ROUNDS 64u        /* a whole round of the sweep takes at most this many se__l1_tend */
 #define SWEEP_PER_LOCK 256u
@@ -115,7 +117,8 @@ void se__l1_invalidate(struct l1 *map, uint64_t hash, const char *id, size_t id_
     count_evicted(map, M_EVICTED_INVALIDATED, freed ? 1 : 0);
 }
 
-/* Calls look for every entry of buckets [from, from + n) of the table; look may remove the entry. */
+/* Calls look for every entry of buckets [from, from + n) of the
+ * table; look may remove the entry. */
 typedef size_t look_fn(struct l1 *map, struct stripe *s, struct entry *e, const void *arg,
                        struct entry **victims);
 

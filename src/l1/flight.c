@@ -1,19 +1,23 @@
 /*
  * flight - an entry's way from the dirty queue to its home tier and back to clean.
  *
- * A worker has at most one item of an id on its way to the home tier (`flight`), but an older one may still wait for L2 while the
- * next is in flight: `pins` counts all of them. What the entry shows meanwhile is its newest item, whatever is in flight:
+ * A worker has at most one item of an id on its way to the home tier (`flight`), but an older one
+ * may still wait for L2 while the next is in flight: `pins` counts all of them. What the entry
+ * shows meanwhile is its newest item, whatever is in flight:
  *
  *   event      flight ends if   pins   then
  *   take       (begins)          +1    not queued any more
  *   home       it is the item     .    a newer put may be queued already: that one goes its own way
- *   unpin      .                 -1    nothing queued, in flight, dead or pinned: CLEAN; hidden or doubted: gone
+ *   unpin      .                 -1    nothing queued, in flight, dead or pinned: CLEAN; hidden or
+ *                                      doubted: gone
  *   requeue    it is the item    -1    queued at the front, unless a newer put is queued
  *   bury       it is the item    -1    DEAD, unless a newer item is here
- *   lost       .                  .    hidden at once, gone with the last pin, unless a newer item is here
+ *   lost       .                  .    hidden at once, gone with the last pin, unless a newer item
+ *                                      is here
  *
- * A load can bring a newer item than the one in flight. If the home tier then cannot take the older one, the entry is queued with the
- * newer: writing that again is harmless (the guard), and who waits for the older one gets an answer.
+ * A load can bring a newer item than the one in flight. If the home tier then cannot take the older
+ * one, the entry is queued with the newer: writing that again is harmless (the guard), and who
+ * waits for the older one gets an answer.
  */
 #include "l1/stripe.h"
 
@@ -21,7 +25,8 @@
 
 #include <assert.h>
 
-/* What every event does around its change: find the entry, take it out of the account, put it back or let it go. */
+/* What every event does around its change: find the entry, take it out of the
+ * account, put it back or let it go. */
 struct event {
     struct l1 *map;
     struct stripe *s;
@@ -55,7 +60,8 @@ static void end(struct event *ev)
     se__l1_unreserve(ev->map, freed);
 }
 
-/* Home, or newer than what is in flight: either way nothing of this entry is on its way any more. */
+/* Home, or newer than what is in flight: either way nothing of this
+ * entry is on its way any more. */
 static void end_flight(struct entry *e, const se_item *item)
 {
     if (e->flight && e->flight <= se_item_version(item))

@@ -1,12 +1,15 @@
 /*
- * map - see map.h. This file: life, reservations, puts, numbers. Reading and loads are in read.c, the way of dirty items in flight.c,
- * eviction and upkeep in evict.c, one stripe's table and account in stripe.c.
+ * map - see map.h. This file: life, reservations, puts, numbers. Reading and loads are in read.c,
+ * the way of dirty items in flight.c, eviction and upkeep in evict.c, one stripe's table and
+ * account in stripe.c.
  *
- * Memory: a put reserves what its entry and item will take, at most, before it allocates (se__l1_cost: known beforehand, so nothing is
- * corrected later); the bytes that an evictor frees are its own at once, no other can take them first. Tables count as well.
+ * Memory: a put reserves what its entry and item will take, at most, before it allocates
+ * (se__l1_cost: known beforehand, so nothing is corrected later); the bytes that an evictor frees
+ * are its own at once, no other can take them first. Tables count as well.
  *
- * A replaced item that callers still hold needs a place in the detached list: the entry which the ticket brought, not
- * needed any more, is that place. So nothing here allocates once a put has begun.
+ * A replaced item that callers still hold needs a place in the detached list: the entry which the
+ * ticket brought, not needed any more, is that place. So nothing here allocates once a put has
+ * begun.
  */
 #include "l1/stripe.h"
 
@@ -86,7 +89,8 @@ uint64_t se__l1_hash(const struct l1 *map, const char *id, size_t id_len)
 
 /* ---- room ---- */
 
-/* Reserves `bytes`, evicting what is missing. What an eviction freed stays reserved for this caller. */
+/* Reserves `bytes`, evicting what is missing. What an eviction freed
+ * stays reserved for this caller. */
 static bool reserve_evicting(struct l1 *map, size_t bytes)
 {
     size_t mine = 0;
@@ -159,8 +163,9 @@ static bool expectation_holds(const struct stripe *s, const struct entry *e,
 {
     if (how->expect == L1_EXPECT_ANY)
         return true;
-    /* Nothing that a read would show: the reader's answer came from below, and holds while nothing written here has left. An entry past its
-     * life is none of that: a read drops it, so it came after the reader's. */
+    /* Nothing that a read would show: the reader's answer came from below, and holds while nothing
+     * written here has left. An entry past its life is none of that: a read drops it, so it came
+     * after the reader's. */
     if (!e || e->hidden)
         return how->expected_epoch == s->epoch;
     switch (how->expect) {
@@ -174,16 +179,17 @@ static bool expectation_holds(const struct stripe *s, const struct entry *e,
     return true;
 }
 
-/* The entry holds this item or a newer one. Not if somebody has loaded the item from the WAL before its writer came here with it: that copy
- * is clean, and only the writer's put sends it home. */
+/* The entry holds this item or a newer one. Not if somebody has loaded the item from the WAL before
+ * its writer came here with it: that copy is clean, and only the writer's put sends it home. */
 static bool is_stale(const struct entry *e, const se_item *item)
 {
     int order = se__item_compare(e->item, item);
     return order > 0 || (order == 0 && e->put_version == se_item_version(item));
 }
 
-/* `item` is older than the entry's, but that is based on something older still (se_set_state, cache-aside) and took its version while `item`
- * was on its way: nothing that replaced `item` has ever seen it. */
+/* `item` is older than the entry's, but that is based on something older still (se_set_state,
+ * cache-aside) and took its version while `item` was on its way: nothing that replaced `item`
+ * has ever seen it. */
 static bool was_overlooked(const struct stripe *s, const struct entry *e, const se_item *item)
 {
     uint64_t version = se_item_version(item);
@@ -225,7 +231,8 @@ void se__entry_queue(struct l1 *map, struct entry *e, bool front, uint64_t first
     map->sink.push(map->sink.arg, &e->node, front);
 }
 
-/* A version far ahead of the clock must not raise the stripe's floor: all ids of the stripe would have to go above it. */
+/* A version far ahead of the clock must not raise the stripe's floor: all ids of the
+ * stripe would have to go above it. */
 static bool near_clock(const se_item *item, const struct l1_put *how)
 {
     return se__version_ms(se_item_version(item)) <= how->now_wall_ms + NEAR_CLOCK_MS;
@@ -246,7 +253,8 @@ static uint64_t basis(const struct stripe *s, const struct entry *e, const struc
     return version + 1;
 }
 
-/* Publishes item in e, or in the ticket's entry if there is none. Returns how many bytes the map holds more than before. */
+/* Publishes item in e, or in the ticket's entry if there is none. Returns how many bytes
+ * the map holds more than before. */
 static size_t publish(struct l1 *map, struct stripe *s, struct entry *e, uint64_t hash,
                       se_item *item, struct l1_ticket *ticket, const struct l1_put *how,
                       struct entry **victims, size_t *left)

@@ -1,7 +1,8 @@
 /*
  * read - lookups, and what loads from the tiers bring back.
  *
- * A hit takes one lock, sets one bit and one reference. The clock is read only where an item or the map has a limited life.
+ * A hit takes one lock, sets one bit and one reference. The clock is read only where an item or the
+ * map has a limited life.
  */
 #include "l1/stripe.h"
 
@@ -35,7 +36,8 @@ se_item *se__l1_get(struct l1 *map, uint64_t hash, const char *id, size_t id_len
         e->hit = true;
         item = se_item_retain(e->item);
     } else if (e && se__entry_past_life(map, e, 0)) {
-        /* Now, and not with the next sweep: who is told that it is gone may join a load that began before it came. */
+        /* Now, and not with the next sweep: who is told that it is gone may join a
+         * load that began before it came. */
         freed = se__stripe_remove(map, s, e, &victims);
     }
     se__mutex_unlock(&s->lock);
@@ -124,7 +126,8 @@ static void load_new(struct load *l)
     l->kept = se__entry_bytes(e);
 }
 
-/* The entry's item is older than what was loaded. A dirty entry stays dirty, with the newer item. */
+/* The entry's item is older than what was loaded. A dirty entry
+ * stays dirty, with the newer item. */
 static void load_newer(struct load *l, struct entry *e)
 {
     if (!l->ticket->entry) {

@@ -1,9 +1,10 @@
 /*
  * stripe - see stripe.h.
  *
- * A table grows by doubling when it has as many entries as buckets. The old table is emptied a few buckets per insert, so no
- * operation pays for all of it; a lookup knows by the bucket's number in which of the two an id is. If there is no room for
- * the bigger table the chains grow longer instead: growing never evicts.
+ * A table grows by doubling when it has as many entries as buckets. The old table is emptied a few
+ * buckets per insert, so no operation pays for all of it; a lookup knows by the bucket's number in
+ * which of the two an id is. If there is no room for the bigger table the chains grow longer
+ * instead: growing never evicts.
  */
 #include "l1/stripe.h"
 

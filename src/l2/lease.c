@@ -1,12 +1,14 @@
 /*
- * lease - see redis.h: read-through (lease, fill), voiding, and healing of what the guard cannot judge.
+ * lease - see redis.h: read-through (lease, fill), voiding, and healing of what the guard cannot
+ * judge.
  *
- * The life of a read-through:  read says absent -> lease: LEASE(token) under the key -> the home tier is asked -> fill replaces
- * exactly that LEASE. Whatever happens to the key in between (a write, a void, its end) removes the token, and the fill does
- * nothing; so a slow reader cannot put back what a writer has replaced.
+ * The life of a read-through:  read says absent -> lease: LEASE(token) under the key -> the home
+ * tier is asked -> fill replaces exactly that LEASE. Whatever happens to the key in between (a
+ * write, a void, its end) removes the token, and the fill does nothing; so a slow reader cannot put
+ * back what a writer has replaced.
  *
- * Scripts cannot compute the record's check (XXH3), so a record is always built here, from the header as it was seen, and swapped
- * in only if that header is still there.
+ * Scripts cannot compute the record's check (XXH3), so a record is always built here, from the
+ * header as it was seen, and swapped in only if that header is still there.
  */
 #include "l2/op.h"
 
@@ -289,9 +291,10 @@ static void expect(struct swap *swap, const struct peek *peek)
 
 /* ---- void ---- */
 
-/* The floor that takes the place of `rec`: an item of the same version and, since the record hash does not depend on the
- * content itself, the same record hash; so that the very write that is voided does not come back by being repeated.
- * A lease has version 0, and its floor outranks nothing: it only ends the lease. */
+/* The floor that takes the place of `rec`: an item of the same version and, since the record hash
+ * does not depend on the content itself, the same record hash; so that the very write that is
+ * voided does not come back by being repeated. A lease has version 0, and its floor outranks
+ * nothing: it only ends the lease. */
 static se_item *floor_item(const struct peek *peek, const struct record *rec)
 {
     struct item_spec spec = {.id = peek->id,
@@ -324,7 +327,8 @@ static bool void_one(struct op *op, const struct peek *peek, struct swap *swap)
     return true;
 }
 
-/* Voids what is there now; keeps in peeks those that had changed meanwhile, and returns their number. */
+/* Voids what is there now; keeps in peeks those that had changed
+ * meanwhile, and returns their number. */
 static size_t void_round(struct op *op, struct peek *peeks, struct swap *swaps, size_t n)
 {
     size_t count = 0, left = 0;
@@ -373,9 +377,9 @@ struct tier_reply se__redis_void(struct redis *r, const char *const *ids, size_t
 /* ---- heal ---- */
 
 /*
- * The guard believes the 36 bytes it reads. If the rest of that record does not decode, the version is worth nothing: the
- * record is a miss for every reader and must not hold up a write. Rare (a write is refused only in races between engines), so a
- * round trip for each refusal is cheap.
+ * The guard believes the 36 bytes it reads. If the rest of that record does not decode, the version
+ * is worth nothing: the record is a miss for every reader and must not hold up a write. Rare (a
+ * write is refused only in races between engines), so a round trip for each refusal is cheap.
  */
 static bool heal_one(const struct op *op, const struct tier_write *write, const struct peek *peek,
                      int64_t now_wall_ms, struct swap *swap)

@@ -1,14 +1,15 @@
 /*
  * list - the ids under a prefix, by SCAN.
  *
- * SCAN returns every key that is there from beginning to end, some of them twice, in no order; so all ids are gathered,
- * sorted and made unique: memory grows with the number of ids (about their length and 40 bytes each), never with contents.
- * The connection is given back after every page, and each page has a round trip's time of its own, so that a scan of a large
- * server neither blocks reads nor is ended by one; the caller's deadline bounds the whole. A cursor means nothing to
+ * SCAN returns every key that is there from beginning to end, some of them twice, in no order; so
+ * all ids are gathered, sorted and made unique: memory grows with the number of ids (about their
+ * length and 40 bytes each), never with contents. The connection is given back after every page,
+ * and each page has a round trip's time of its own, so that a scan of a large server neither blocks
+ * reads nor is ended by one; the caller's deadline bounds the whole. A cursor means nothing to
  * another server: a scan that began on one is not continued on the next.
  *
- * What the keys hold is not looked at: tombstones and floors are listed too, as are keys that somebody else has put under our
- * prefix if the rest is a valid id; reading them tells.
+ * What the keys hold is not looked at: tombstones and floors are listed too, as are keys that
+ * somebody else has put under our prefix if the rest is a valid id; reading them tells.
  */
 #include "l2/op.h"
 

@@ -1,8 +1,9 @@
 /*
  * meta - the engine's small named values: one Redis hash, `<prefix>\x01meta`.
  *
- * No id contains a control byte, so no item can have this key. Changes go through a script with a deadline like every write: a
- * put that timed out must not come back later over a newer one (a clock's stored ceiling would go back).
+ * No id contains a control byte, so no item can have this key. Changes go through a script with a
+ * deadline like every write: a put that timed out must not come back later over a newer one (a
+ * clock's stored ceiling would go back).
  */
 #include "l2/op.h"
 

@@ -12,7 +12,8 @@
 
 #define CALL_KEYS_MAX 100u
 #define CALL_BYTES_MAX (256u << 10)
-/* The server may forget its scripts again between loading and calling, if somebody flushes them in a loop. */
+/* The server may forget its scripts again between loading and calling, if
+ * somebody flushes them in a loop. */
 #define NOSCRIPT_ROUNDS 3
 
 /* ---- faults ---- */
@@ -206,8 +207,8 @@ static void run_once(struct run *run)
     se__op_exchange(op, on_call, run);
 }
 
-/* Somewhere in the pipeline the deadline had passed. If by our clock it has not, the server's has jumped or was estimated too
- * early: that has been learnt, and the call may be repeated. */
+/* Somewhere in the pipeline the deadline had passed. If by our clock it has not, the server's has
+ * jumped or was estimated too early: that has been learnt, and the call may be repeated. */
 static void fail_late(struct op *op)
 {
     if (op->reply.fault != TIER_FINE)

@@ -1,5 +1,6 @@
 /*
- * op - one call of the tier: takes a session from a pool, runs pipelines on it, gives it back, sums up what went wrong.
+ * op - one call of the tier: takes a session from a pool, runs pipelines on it, gives it back, sums
+ * up what went wrong.
  *
  *   struct op op;
  *   if (se__op_begin(&op, r, r->readers, deadline_ms)) { ... se__op_exchange / se__op_scripts ... }
@@ -21,7 +22,7 @@
 #include "tier/pool.h"
 
 struct redis {
-    struct url url; /* a copy */
+    struct url url;    /* a copy */
     char address[256]; /* for messages: without user and password */
     char *prefix;
     size_t prefix_len;
@@ -53,7 +54,8 @@ struct op {
 };
 
 /* False: no connection; se__op_end says why. */
-SE_NODISCARD bool se__op_begin(struct op *op, struct redis *r, struct pool *pool, uint64_t deadline_ms);
+SE_NODISCARD bool se__op_begin(struct op *op, struct redis *r, struct pool *pool,
+                               uint64_t deadline_ms);
 /* Gives the session back; sets the thread's text and returns the fault, or TIER_FINE. */
 struct tier_reply se__op_end(struct op *op);
 static inline bool se__op_ok(const struct op *op)
@@ -74,48 +76,57 @@ void se__op_exchange(struct op *op, resp_reply_fn on_reply, void *arg);
 /* One argument: the key of an id. */
 void se__op_key(struct op *op, const char *id, size_t id_len);
 
-/* A script over n keys, in calls of about 100 keys or 256 KiB, all in one pipeline; loaded again and repeated if the server
- * has forgotten it (repeating is harmless). */
+/* A script over n keys, in calls of about 100 keys or 256 KiB, all in one pipeline; loaded again
+ * and repeated if the server has forgotten it (repeating is harmless). */
 struct script_batch {
     enum script script;
     size_t n;
     void *arg;
     const char *(*id)(void *arg, size_t i, size_t *len);
-    size_t (*bytes)(void *arg, size_t i);                                /* about how many its arguments take */
-    void (*put)(void *arg, size_t i, struct resp *c);                     /* appends the script's arguments for key i */
-    bool (*take)(void *arg, size_t i, const struct redisReply *result); /* false: not what the script returns */
+    /* about how many its arguments take */
+    size_t (*bytes)(void *arg, size_t i);
+    /* appends the script's arguments for key i */
+    void (*put)(void *arg, size_t i, struct resp *c);
+    /* false: not what the script returns */
+    bool (*take)(void *arg, size_t i, const struct redisReply *result);
 };
 void se__op_scripts(struct op *op, const struct script_batch *batch);
 
 /* lease.c: over what does not decode and yet outranks a write, as the guard sees it. */
 void se__heal_newer(struct op *op, struct tier_write *writes, size_t n);
 
-/* How a write is stored: kind (an item that has expired becomes a floor) and life in ms, 0: no limit. */
+/* How a write is stored: kind (an item that has expired becomes a floor)
+ * and life in ms, 0: no limit. */
 struct life {
     enum record_kind kind;
     uint64_t px;
 };
-struct life se__life_of(const struct redis *r, const se_item *item, enum record_kind kind, int64_t now_wall_ms);
+struct life se__life_of(const struct redis *r, const se_item *item, enum record_kind kind,
+                        int64_t now_wall_ms);
 /* Appends the record as one argument, and its life as another. */
 void se__put_record(struct resp *c, const se_item *item, struct life life, uint64_t generation);
 
-/* A LEASE lives this long: longer than any read takes, so short that a reader who died keeps an id out of Redis only briefly.
- * It protects nothing by its age: a fill needs the very token. */
+/* A LEASE lives this long: longer than any read takes, so short that a reader who died keeps an id
+ * out of Redis only briefly. It protects nothing by its age: a fill needs the very token. */
 #define LEASE_PX_MS 30000u
-/* TOMBSTONE and FLOOR: twice the longest time for which a script call may still act. Where Redis is the home, a tombstone is all
- * that is left to tell of a delete, also to an engine that drains its WAL much later. */
+/* TOMBSTONE and FLOOR: twice the longest time for which a script call may still act. Where Redis is
+ * the home, a tombstone is all that is left to tell of a delete, also to an engine that drains
+ * its WAL much later. */
 #define MARK_PX_MS (2u * SCRIPT_AHEAD_MS_MAX)
 #define HOME_TOMBSTONE_PX_MS 86400000u
 
 /* The other modules' tier operations. */
-struct tier_reply se__redis_list(void *tier, const char *prefix, struct tier_ids *ids, uint64_t deadline_ms);
-struct tier_reply se__redis_meta_get(void *tier, const char *name, struct buf *value, bool *found, uint64_t deadline_ms);
-struct tier_reply se__redis_meta_put(void *tier, const char *name, const char *value, uint64_t deadline_ms);
-struct tier_reply se__redis_meta_add(void *tier, const char *name, const char *value, struct buf *value_now,
+struct tier_reply se__redis_list(void *tier, const char *prefix, struct tier_ids *ids,
+                                 uint64_t deadline_ms);
+struct tier_reply se__redis_meta_get(void *tier, const char *name, struct buf *value, bool *found,
                                      uint64_t deadline_ms);
+struct tier_reply se__redis_meta_put(void *tier, const char *name, const char *value,
+                                     uint64_t deadline_ms);
+struct tier_reply se__redis_meta_add(void *tier, const char *name, const char *value,
+                                     struct buf *value_now, uint64_t deadline_ms);
 struct tier_reply se__redis_meta_delete(void *tier, const char *name, uint64_t deadline_ms);
 struct tier_reply se__redis_meta_list(void *tier, const char *prefix,
-                                      void (*visit)(void *arg, const char *name, const char *value), void *arg,
-                                      uint64_t deadline_ms);
+                                      void (*visit)(void *arg, const char *name, const char *value),
+                                      void *arg, uint64_t deadline_ms);
 
 #endif

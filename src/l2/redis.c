@@ -1,8 +1,9 @@
 /*
  * redis - see redis.h: opening, identity, write and read.
  *
- * A key is `<prefix><id>`, its value one record (item/record.h). Writes go through the version guard (scripts.c); reads are
- * pipelined GETs and not MGET, which answers nil for a key of another type, so that garbage would look like absence.
+ * A key is `<prefix><id>`, its value one record (item/record.h). Writes go through the version
+ * guard (scripts.c); reads are pipelined GETs and not MGET, which answers nil for a key of another
+ * type, so that garbage would look like absence.
  */
 #include "l2/op.h"
 
@@ -151,7 +152,8 @@ struct life se__life_of(const struct redis *r, const se_item *item, enum record_
         return (struct life){.kind = kind, .px = r->tombstone_ms};
     if (kind != RECORD_ITEM)
         return (struct life){.kind = kind, .px = MARK_PX_MS};
-    /* Not stored with a life of nothing: the key would be gone, and an older put could come back. */
+    /* Not stored with a life of nothing: the key would be gone, and
+     * an older put could come back. */
     if (end_ms != 0 && end_ms <= now_wall_ms)
         return (struct life){.kind = RECORD_FLOOR, .px = MARK_PX_MS};
     if (end_ms != 0 && (px == 0 || (uint64_t)(end_ms - now_wall_ms) < px))
@@ -324,7 +326,8 @@ static void redis_close(void *tier)
     struct redis *r = tier;
     if (!r)
         return;
-    /* The writers' thread may still drop the readers' idle connections (meet), never the other way round. */
+    /* The writers' thread may still drop the readers' idle connections
+     * (meet), never the other way round. */
     se__pool_close(r->writers);
     se__pool_close(r->readers);
     se__mutex_done(&r->lock);

@@ -1,8 +1,8 @@
 /*
  * reply - what a server's replies mean; total functions over whatever arrives.
  *
- * A reply may be anything: another type, another length, nested, NULL inside. Each function gives a value or says that it is
- * none; nothing here trusts a length that it has not checked.
+ * A reply may be anything: another type, another length, nested, NULL inside. Each function gives a
+ * value or says that it is none; nothing here trusts a length that it has not checked.
  *
  * Threads: any; pure.
  */
@@ -18,7 +18,8 @@ enum reply_class {
     REPLY_NOSCRIPT, /* the server has forgotten our scripts: load and repeat */
     REPLY_REFUSED,  /* too large for this server */
     REPLY_UNWELL,   /* any other error */
-    REPLY_STRANGER, /* an error that says this server is not (any more) the one to write to: connect again */
+    REPLY_STRANGER, /* an error that says this server is not (any more) the one
+                       to write to: connect again */
     REPLY_GARBAGE   /* not what was asked for: the connection cannot be trusted */
 };
 
@@ -40,17 +41,23 @@ size_t se__reply_elements(const struct redisReply *reply);
 bool se__reply_time(const struct redisReply *reply, int64_t *server_ms);
 /* A line "field:value" of INFO, the value 1..cap-1 letters, digits, '_' or '-'. */
 bool se__reply_info(const struct redisReply *reply, const char *field, char *value, size_t cap);
-/* A script's reply for n keys: its clock, and whether it acted (else it came too late). False: garbage. */
+/* A script's reply for n keys: its clock, and whether it acted (else it
+ * came too late). False: garbage. */
 bool se__reply_script(const struct redisReply *reply, size_t n, int64_t *server_ms, bool *acted);
-/* A page of SCAN: the next cursor (decimal digits, NUL-terminated; "0": the end) and the array of keys. */
-bool se__reply_scan(const struct redisReply *reply, char cursor[24], const struct redisReply **keys);
+/* A page of SCAN: the next cursor (decimal digits, NUL-terminated; "0":
+ * the end) and the array of keys. */
+bool se__reply_scan(const struct redisReply *reply, char cursor[24],
+                    const struct redisReply **keys);
 
-/* GET of one record: fills found, item and seen of `read`. Class FINE also for WRONGTYPE (TIER_CORRUPT). Without memory for the
- * item *nomem is set. */
-enum reply_class se__reply_record(const struct redisReply *reply, uint64_t generation, struct tier_read *read, bool *nomem);
+/* GET of one record: fills found, item and seen of `read`. Class FINE also for WRONGTYPE
+ * (TIER_CORRUPT). Without memory for the item *nomem is set. */
+enum reply_class se__reply_record(const struct redisReply *reply, uint64_t generation,
+                                  struct tier_read *read, bool *nomem);
 /* The result of SCRIPT_GUARD for one key. */
 bool se__reply_guard(const struct redisReply *result, struct tier_write *write);
-/* True if these bytes, the first of a value, are a header (with its state) that decodes for this id. */
-bool se__reply_header(const void *bytes, size_t len, const char *id, size_t id_len, struct record *record);
+/* True if these bytes, the first of a value, are a header (with its
+ * state) that decodes for this id. */
+bool se__reply_header(const void *bytes, size_t len, const char *id, size_t id_len,
+                      struct record *record);
 
 #endif

@@ -1,8 +1,9 @@
 /*
  * resp - see resp.h.
  *
- * A command on the wire is "*<args>\r\n" and for each argument "$<len>\r\n<bytes>\r\n". All of a pipeline is sent before the
- * first reply is read; that cannot deadlock, since a Redis server queues its replies in memory and goes on reading.
+ * A command on the wire is "*<args>\r\n" and for each argument "$<len>\r\n<bytes>\r\n". All of a
+ * pipeline is sent before the first reply is read; that cannot deadlock, since a Redis server
+ * queues its replies in memory and goes on reading.
  */
 #include "l2/resp.h"
 
@@ -15,11 +16,14 @@
 
 #define CHUNK_SIZE (64u << 10)
 #define PUSH_BYTES (256u << 10)
-/* More than the longest value Redis has by default (512 MB) with its frame: beyond it somebody feeds us for ever. */
+/* More than the longest value Redis has by default (512 MB) with its frame: beyond
+ * it somebody feeds us for ever. */
 #define REPLY_BYTES_MAX (600u << 20)
-/* Longer arrays are no answer to anything we ask; hiredis would set memory aside for as many elements as it is promised. */
+/* Longer arrays are no answer to anything we ask; hiredis would set memory aside for as
+ * many elements as it is promised. */
 #define ELEMENTS_MAX (1 << 20)
-/* A server that refuses a command's frame answers and hangs up while we still write: what it said is there at once. */
+/* A server that refuses a command's frame answers and hangs up while we still write:
+ * what it said is there at once. */
 #define LAST_WORDS_MS 50
 
 #if HIREDIS_MAJOR >= 1

@@ -1,10 +1,12 @@
 /*
  * resp - one connection to a Redis server: commands out, replies in, by deadline.
  *
- * The socket is ours (base/os.h), and so is the writing of commands, straight into one buffer; hiredis only parses. (Its own
- * sockets raise SIGPIPE and block in name lookup; its formatter copies every record twice more.)
+ * The socket is ours (base/os.h), and so is the writing of commands, straight into one buffer;
+ * hiredis only parses. (Its own sockets raise SIGPIPE and block in name lookup; its formatter
+ * copies every record twice more.)
  *
- *   se__resp_begin, se__resp_arg...  any number of commands;  se__resp_exchange  sends them and reads a reply for each
+ *   se__resp_begin, se__resp_arg...  any number of commands;  se__resp_exchange  sends them and
+ *   reads a reply for each
  *
  * Invariants
  *   I1  pending is the number of commands begun whose reply has not been read
@@ -23,27 +25,36 @@ struct redisReply;
 struct resp;
 
 /* Connects; says nothing to the server yet. SE_ERR_TIMEOUT, SE_ERR_BACKEND, SE_ERR_NOMEM. */
-SE_NODISCARD se_result se__resp_open(const struct url *url, uint64_t deadline_ms, struct resp **resp);
+SE_NODISCARD se_result se__resp_open(const struct url *url, uint64_t deadline_ms,
+                                     struct resp **resp);
 void se__resp_close(struct resp *c); /* NULL is allowed */
 
-/* Begins a command of exactly `args` arguments, its name included. Failures stick and show in the exchange. */
+/* Begins a command of exactly `args` arguments, its name included. Failures
+ * stick and show in the exchange. */
 void se__resp_begin(struct resp *c, size_t args);
 void se__resp_arg(struct resp *c, const void *bytes, size_t len);
-void se__resp_arg2(struct resp *c, const void *head, size_t head_len, const void *tail, size_t tail_len); /* one argument */
+/* one argument */
+void se__resp_arg2(struct resp *c, const void *head, size_t head_len, const void *tail,
+                   size_t tail_len);
 void se__resp_text(struct resp *c, const char *text);
 void se__resp_number(struct resp *c, uint64_t n);
 /* Room for an argument of `len` bytes, to be filled at once; NULL without memory. */
 SE_NODISCARD uint8_t *se__resp_arg_room(struct resp *c, size_t len);
-/* Sends what is complete if much has gathered, so that a large pipeline needs little memory. Call between commands. */
+/* Sends what is complete if much has gathered, so that a large pipeline needs little
+ * memory. Call between commands. */
 void se__resp_push(struct resp *c, uint64_t deadline_ms);
 
-/* Called for each reply, index in the order of the commands since the last exchange; the reply is lent for the call. */
+/* Called for each reply, index in the order of the commands since the last exchange;
+ * the reply is lent for the call. */
 typedef void (*resp_reply_fn)(void *arg, size_t index, const struct redisReply *reply);
-/* Sends what is left and reads every pending reply. Any error leaves the connection dead; replies that had come before it
- * were delivered, also those that a server sends before it hangs up on us. SE_ERR_TIMEOUT, SE_ERR_BACKEND, SE_ERR_NOMEM. */
-SE_NODISCARD se_result se__resp_exchange(struct resp *c, uint64_t deadline_ms, resp_reply_fn on_reply, void *arg);
+/* Sends what is left and reads every pending reply. Any error leaves the connection dead; replies
+ * that had come before it were delivered, also those that a server sends before it hangs up on
+ * us. SE_ERR_TIMEOUT, SE_ERR_BACKEND, SE_ERR_NOMEM. */
+SE_NODISCARD se_result se__resp_exchange(struct resp *c, uint64_t deadline_ms,
+                                         resp_reply_fn on_reply, void *arg);
 
-/* True if it must not be used again: dead, unread replies, closed by the peer, bytes that nobody asked for. */
+/* True if it must not be used again: dead, unread replies, closed by the peer,
+ * bytes that nobody asked for. */
 bool se__resp_broken(struct resp *c);
 
 #endif

@@ -1,21 +1,25 @@
 /*
  * scripts - see scripts.h.
  *
- * Versions and hashes are compared byte by byte as numbers: Lua's numbers hold 53 bits, and its order of strings may follow the
- * server's locale. What the guard reads (item/record.h, bytes 0..35, here counted from 1): magic 1-2, kind 4, generation 5-12,
- * version and record hash 13-36; these stay in every later layout, so the layout's number is not compared.
+ * Versions and hashes are compared byte by byte as numbers: Lua's numbers hold 53 bits, and its
+ * order of strings may follow the server's locale. What the guard reads (item/record.h, bytes
+ * 0..35, here counted from 1): magic 1-2, kind 4, generation 5-12, version and record hash 13-36;
+ * these stay in every later layout, so the layout's number is not compared.
  *
- * pcall: a key of another type is garbage that SET replaces; every other error (no permission, say) must stop the script,
- * or the write would go through unguarded. Writes run before or after, never half: SET is the last step for each key, and
- * repeating a script that failed in the middle is harmless.
+ * pcall: a key of another type is garbage that SET replaces; every other error (no permission, say)
+ * must stop the script, or the write would go through unguarded. Writes run before or after, never
+ * half: SET is the last step for each key, and repeating a script that failed in the middle is
+ * harmless.
  *
- * Measured (Redis 7.0, 288-byte records, 100 keys a call, us of the server's time for each key): SET alone in a script 1.0, with
- * GETRANGE 1.6, this guard 2.1; without the locals 2.4. struct.unpack into 32-bit halves is no faster than the loop, and not every
- * server that speaks this protocol has it.
+ * Measured (Redis 7.0, 288-byte records, 100 keys a call, us of the server's time for each key):
+ * SET alone in a script 1.0, with GETRANGE 1.6, this guard 2.1; without the locals 2.4.
+ * struct.unpack into 32-bit halves is no faster than the loop, and not every server that speaks
+ * this protocol has it.
  */
 #include "l2/scripts.h"
 
-/* The clock may be behind the deadline by SCRIPT_AHEAD_MS_MAX and a little; more means that it jumped back. */
+/* The clock may be behind the deadline by SCRIPT_AHEAD_MS_MAX and a little;
+ * more means that it jumped back. */
 #define HEAD                                                                                       \
     "local call, pcall, sub, byte = redis.call, redis.pcall, string.sub, string.byte\n"            \
     "local KEYS, ARGV = KEYS, ARGV\n"                                                              \
@@ -63,7 +67,8 @@ static const char GUARD[] = HEAD STORE PEEK
     "  else\n"
     "    local d = order(old, new)\n"
     "    if d > 0 then result = sub(old, 13, 20)\n"
-    /* The same write again: written again, which heals damage behind the header; but a floor stays a floor. */
+    /* The same write again: written again, which heals damage behind the
+     * header; but a floor stays a floor. */
     "    elseif d < 0 or byte(old, 4) == byte(new, 4) then store(key, new, px) end\n"
     "  end\n"
     "  out[i + 1] = result\n"

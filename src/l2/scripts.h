@@ -1,12 +1,14 @@
 /*
  * scripts - the Lua that runs inside Redis: the version guard and what else must be atomic there.
  *
- * All have one shape. KEYS: the records' keys. ARGV[1]: the deadline, in ms of the server's own clock; ARGV[2]: the generation
- * (8 bytes); then a fixed number of arguments for each key. The reply is an array: the server's clock in ms, then a result for
- * each key; only the clock if the deadline had passed (or the clock has jumped back), and then nothing was done.
+ * All have one shape. KEYS: the records' keys. ARGV[1]: the deadline, in ms of the server's own
+ * clock; ARGV[2]: the generation (8 bytes); then a fixed number of arguments for each key. The
+ * reply is an array: the server's clock in ms, then a result for each key; only the clock if the
+ * deadline had passed (or the clock has jumped back), and then nothing was done.
  *
  *   script        arguments a key        result
- *   SCRIPT_GUARD  record, px             1: stored, or there already; 8 bytes: the newer version that is there
+ *   SCRIPT_GUARD  record, px             1: stored, or there already; 8 bytes: the newer version
+ *                 that is there
  *   SCRIPT_LEASE  seen, lease, px        1: taken, 0: not
  *   SCRIPT_SWAP   header, record, px     1: the header was there and is replaced, 0: not
  *   SCRIPT_META   verb, name, value      the value under the name afterwards, nil: none

@@ -11,10 +11,11 @@
 #include <stdio.h>
 #include <string.h>
 
-/* What is known of the server's clock is replaced by a worse sample only after this long: clocks drift. */
+/* What is known of the server's clock is replaced by a worse sample only
+ * after this long: clocks drift. */
 #define CLOCK_FRESH_MS 30000u
-/* Both clocks are read in whole ms, so what is known may be off by one each; without this a call whose deadline has just passed
- * here may still act there. */
+/* Both clocks are read in whole ms, so what is known may be off by one each; without this a call
+ * whose deadline has just passed here may still act there. */
 #define CLOCK_GRAIN_MS 2
 
 /* ---- the server's clock ---- */

@@ -1,13 +1,15 @@
 /*
  * db - what the two SQL drivers have in common: connections that run one fixed set of statements.
  *
- * Place in the flow:  tier.h -> store (this room's logic, written once) -> [db] -> libmariadb or sqlite3
+ * Place in the flow:  tier.h -> store (this room's logic, written once) -> [db] -> libmariadb or
+ * sqlite3
  *
- * A connection belongs to one caller at a time. Each call into the tier arms it with a deadline first and disarms it last;
- * in between everything it does ends by that deadline.
+ * A connection belongs to one caller at a time. Each call into the tier arms it with a deadline
+ * first and disarms it last; in between everything it does ends by that deadline.
  *
  * Errors: every function that can fail sets this thread's error text, in the server's own words.
- * Threads: caller-serialised per connection.  Memory: values handed to a row function are lent for that call.
+ * Threads: caller-serialised per connection.  Memory: values handed to a row function are lent for
+ * that call.
  */
 #ifndef SE_L3_DB_H
 #define SE_L3_DB_H
@@ -44,8 +46,10 @@ struct db_ops {
     const char *name;
     enum sql_dialect dialect;
 
-    /* Both on a pool's thread. `writer`: the connection will write. *code: the server's error number, if it gave one. */
-    se_result (*connect)(void *driver, bool writer, uint64_t deadline_ms, void **connection, int *code);
+    /* Both on a pool's thread. `writer`: the connection will write. *code: the server's
+     * error number, if it gave one. */
+    se_result (*connect)(void *driver, bool writer, uint64_t deadline_ms, void **connection,
+                         int *code);
     void (*disconnect)(void *driver, void *connection);
     bool (*broken)(void *connection); /* an idle one that must not be used again */
 
@@ -53,20 +57,23 @@ struct db_ops {
     bool (*disarm)(void *connection); /* true: the deadline struck in between */
 
     /* Runs one statement of the fixed set. */
-    struct db_result (*run)(void *connection, enum sql_statement which, const struct db_value *params, unsigned n,
-                            db_row_fn row, void *arg);
+    struct db_result (*run)(void *connection, enum sql_statement which,
+                            const struct db_value *params, unsigned n, db_row_fn row, void *arg);
     /* Runs any text: schema, transactions. row may be NULL. */
     struct db_result (*exec)(void *connection, const char *sql, db_row_fn row, void *arg);
     /* Undoes the open transaction, if there still is one. */
     struct db_result (*rollback)(void *connection);
 
-    /* Guarded upsert of many rows inside the open transaction, in as few round trips as the server allows. *lost tells
-     * whether any row may have lost against a newer one. NULL: row by row through run(). */
-    struct db_result (*upsert_many)(void *connection, const struct sql_row *rows, size_t n, bool *lost);
+    /* Guarded upsert of many rows inside the open transaction, in as few round trips as the server
+     * allows. *lost tells whether any row may have lost against a newer one. NULL: row by row
+     * through run(). */
+    struct db_result (*upsert_many)(void *connection, const struct sql_row *rows, size_t n,
+                                    bool *lost);
 
-    int64_t (*now_ms)(void *connection);      /* the server's wall clock, as good as it is known here */
-    size_t (*content_max)(void *connection);  /* longest content one row may have */
-    bool (*no_right)(int code);               /* that error code is a missing privilege */
+    int64_t (*now_ms)(void *connection);     /* the server's wall clock, as good as it is
+                                                known here */
+    size_t (*content_max)(void *connection); /* longest content one row may have */
+    bool (*no_right)(int code);              /* that error code is a missing privilege */
     /* *wrong: what only this driver can see is wrong with the table, or NULL. */
     struct db_result (*check_fit)(void *connection, const char *table, const char **wrong);
     void (*close)(void *driver);

@@ -1,13 +1,15 @@
 /*
  * l3 - SQL tiers: MySQL protocol and SQLite, one table, one interface (tier.h).
  *
- * Schema, version 1 (both drivers; the table's name comes from the configuration, the meta table is `<table>_meta`):
- * see l3/schema.h. Every write is a guarded upsert; `version` and `record_hash` are assigned last.
+ * Schema, version 1 (both drivers; the table's name comes from the configuration, the meta table is
+ * `<table>_meta`): see l3/schema.h. Every write is a guarded upsert; `version` and `record_hash`
+ * are assigned last.
  *
  * Laws kept here
  *   - a batch is one transaction: all or nothing
  *   - a row never goes back: (version, record_hash) only grows
- *   - a purged tombstone's id does not come back: a put at or below the purge floor may update a row, not create one
+ *   - a purged tombstone's id does not come back: a put at or below the purge floor may update a
+ *     row, not create one
  *   - ids and contents are bytes; prefix scans are ranges
  *   - a row whose content does not fit its hash, or whose columns do not decode, is TIER_CORRUPT
  *   - after a timeout the connection is closed

@@ -1,8 +1,8 @@
 /*
  * mysql - the tier over a MySQL-protocol server: MariaDB, MySQL, Galera, TiDB, Vitess.
  *
- * The driver is a watchdog and what it takes to connect; connections are in mysql_conn.c, statements in mysql_stmt.c, batches in
- * mysql_write.c, the meaning of errors in mysql_error.c.
+ * The driver is a watchdog and what it takes to connect; connections are in mysql_conn.c,
+ * statements in mysql_stmt.c, batches in mysql_write.c, the meaning of errors in mysql_error.c.
  */
 #include "base/mem.h"
 #include "l3/mysql_conn.h"
@@ -58,7 +58,8 @@ static bool take_word(void *arg, const struct db_value *columns, unsigned n)
     return false;
 }
 
-/* What makes a table of the right columns useless all the same: ids folded by a collation, or no transactions. */
+/* What makes a table of the right columns useless all the same: ids folded by a
+ * collation, or no transactions. */
 static struct db_result check_fit(void *connection, const char *table, const char **wrong)
 {
     char sql[400], id[64] = "", transactions[64] = "";

@@ -1,11 +1,13 @@
 /*
  * mysql_conn - opens and closes a connection, with every session setting on every one.
  *
- * A host means TCP, also "localhost"; a socket path means the socket. Automatic reconnection is never on: it would lose
- * these settings and resend silently. Character set `binary`: what goes in comes out, see mysql_stmt.c.
+ * A host means TCP, also "localhost"; a socket path means the socket. Automatic reconnection is
+ * never on: it would lose these settings and resend silently. Character set `binary`: what goes in
+ * comes out, see mysql_stmt.c.
  *
- * Bounds: the deadline of each call through the watchdog; the server is told to give up as well, some time later, so that an
- * orphaned statement does not run for ever (max_statement_time, MariaDB; innodb_lock_wait_timeout).
+ * Bounds: the deadline of each call through the watchdog; the server is told to give up as well,
+ * some time later, so that an orphaned statement does not run for ever (max_statement_time,
+ * MariaDB; innodb_lock_wait_timeout).
  */
 #include "l3/mysql_conn.h"
 

@@ -48,10 +48,10 @@ struct mysql_connection {
     MYSQL_STMT *prepared[SQL_STATEMENTS];
     MYSQL_STMT *array; /* SQL_UPSERT once more, for arrays of parameters */
     bool arrays, mariadb;
-    size_t packet_max;           /* the server's max_allowed_packet */
-    int64_t server_ms;           /* the server's wall clock ... */
-    uint64_t server_at_mono_ms;  /* ... at this time of ours */
-    bool lost_known;             /* lost_seen is what @se_lost holds */
+    size_t packet_max;          /* the server's max_allowed_packet */
+    int64_t server_ms;          /* the server's wall clock ... */
+    uint64_t server_at_mono_ms; /* ... at this time of ours */
+    bool lost_known;            /* lost_seen is what @se_lost holds */
     int64_t lost_seen;
     struct mysql_column columns[ROW_COLUMNS];
     MYSQL_BIND *params; /* scratch of params_cap */
@@ -60,23 +60,28 @@ struct mysql_connection {
     size_t arrays_cap;
 };
 
-se_result se__mysql_connect(void *driver, bool writer, uint64_t deadline_ms, void **connection, int *code);
+se_result se__mysql_connect(void *driver, bool writer, uint64_t deadline_ms, void **connection,
+                            int *code);
 void se__mysql_disconnect(void *driver, void *connection);
 
 /* The last error of the handle or of a statement, classified, with the thread's text set. */
-struct db_result se__mysql_failure(const struct mysql_connection *c, unsigned code, const char *words);
+struct db_result se__mysql_failure(const struct mysql_connection *c, unsigned code,
+                                   const char *words);
 bool se__mysql_no_right(int code);
 
-struct db_result se__mysql_run(void *connection, enum sql_statement which, const struct db_value *params, unsigned n,
-                               db_row_fn row, void *arg);
+struct db_result se__mysql_run(void *connection, enum sql_statement which,
+                               const struct db_value *params, unsigned n, db_row_fn row, void *arg);
 struct db_result se__mysql_exec(void *connection, const char *sql, db_row_fn row, void *arg);
 /* A statement of the fixed set, prepared into *stmt if it is NULL. */
-struct db_result se__mysql_prepare(struct mysql_connection *c, enum sql_statement which, MYSQL_STMT **stmt);
+struct db_result se__mysql_prepare(struct mysql_connection *c, enum sql_statement which,
+                                   MYSQL_STMT **stmt);
 void se__mysql_bind(MYSQL_BIND *bind, const struct db_value *value);
 
-struct db_result se__mysql_upsert_many(void *connection, const struct sql_row *rows, size_t n, bool *lost);
+struct db_result se__mysql_upsert_many(void *connection, const struct sql_row *rows, size_t n,
+                                       bool *lost);
 
 /* As se__mysql_open, with the form of batches given: for tests and measurements. */
-SE_NODISCARD se_result se__mysql_open_form(const struct l3_options *options, enum mysql_form form, struct tier *tier);
+SE_NODISCARD se_result se__mysql_open_form(const struct l3_options *options, enum mysql_form form,
+                                           struct tier *tier);
 
 #endif

@@ -5,8 +5,9 @@
  *   REFUSED   this row, for what it is: repeating is no use, other rows may pass
  *   UNWELL    everything else: the server, the network, the schema, our rights. Back off
  *
- * Numbers below 2000 and from 3000 are the server's (https://mariadb.com/kb/en/mariadb-error-codes/, MySQL's error
- * reference; TiDB's from 8000), those between are the client library's.
+ * Numbers below 2000 and from 3000 are the server's
+ * (https://mariadb.com/kb/en/mariadb-error-codes/, MySQL's error reference; TiDB's from 8000),
+ * those between are the client library's.
  */
 #include "l3/mysql_conn.h"
 
@@ -33,8 +34,8 @@ static const struct known_error known[] = {
     {1048, TIER_REFUSED}, /* column cannot be null (set so by a trigger) */
     {1062, TIER_REFUSED}, /* duplicate entry: in a unique key that somebody added */
     {1118, TIER_REFUSED}, /* row size too large */
-    {1153,
-     TIER_REFUSED}, /* packet larger than max_allowed_packet, said by a server that keeps the connection */
+    {1153, TIER_REFUSED}, /* packet larger than max_allowed_packet, said by a server
+                             that keeps the connection */
     {1264, TIER_REFUSED}, /* out of range for the column */
     {1265, TIER_REFUSED}, /* data truncated */
     {1292, TIER_REFUSED}, /* incorrect value, in a generated column or trigger */
@@ -118,7 +119,8 @@ struct db_result se__mysql_failure(const struct mysql_connection *c, unsigned co
     struct db_result r = {
         .reply = {.fault = fault_of(code), .code = (int)code, .timed_out = is_timeout(code)},
         .lost = is_lost(code)};
-    /* a packet that was too large is the row's fault although the connection is lost: say so, and do not repeat it */
+    /* a packet that was too large is the row's fault although the connection is lost:
+     * say so, and do not repeat it */
     r.final = code == 1153;
     se__error(SE_ERR_BACKEND, "mysql: %s (error %u)", words, code);
     return r;

@@ -1,9 +1,10 @@
 /*
  * mysql_stmt - prepared statements: parameters in, rows out.
  *
- * Strings travel as BLOBs over a connection whose character set is `binary`, so that the server neither converts nor
- * trims them; a text column still checks that what it gets is UTF-8. Rows are fetched one by one, not stored; a value longer
- * than its buffer is fetched again once the buffer has grown.
+ * Strings travel as BLOBs over a connection whose character set is `binary`, so that the server
+ * neither converts nor trims them; a text column still checks that what it gets is UTF-8. Rows are
+ * fetched one by one, not stored; a value longer than its buffer is fetched again once the buffer
+ * has grown.
  */
 #include "l3/mysql_conn.h"
 

@@ -1,11 +1,13 @@
 /*
  * mysql_write - many guarded upserts in few round trips.
  *
- * Arrays: one prepared row, executed for arrays of parameters in one packet (MariaDB). Rows: prepared inserts of 100, 10 and 1
- * rows. Both count rows that lose their guard in @se_lost, a variable of the session that only the upsert changes (see
- * sqltext.c); it is read once at the end. Its value from before is known, so that it need not be reset.
+ * Arrays: one prepared row, executed for arrays of parameters in one packet (MariaDB). Rows:
+ * prepared inserts of 100, 10 and 1 rows. Both count rows that lose their guard in @se_lost, a
+ * variable of the session that only the upsert changes (see sqltext.c); it is read once at the end.
+ * Its value from before is known, so that it need not be reset.
  *
- * A packet is at most max_allowed_packet; a single row always fits (se__store_write has checked its content).
+ * A packet is at most max_allowed_packet; a single row always fits (se__store_write has checked its
+ * content).
  */
 #include "l3/mysql_conn.h"
 

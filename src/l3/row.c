@@ -4,10 +4,13 @@
  * Column forms, the same in both dialects:
  *   version, updated_at, expires_at      as they are (63-bit versions sort as BIGINT)
  *   cache_ttl_ms                         64 bits, stored as the signed number of the same bits
- *   state                                the tag's bytes; "default" for items without one, so that operators can ask for it
+ *   state                                the tag's bytes; "default" for items without one, so that
+ *                                        operators can ask for it
  *   content_type                         1 binary, 2 JSON
- *   encoding                             0 plain (others are reserved: such a row does not decode here)
- *   bucket, leaf_hi, leaf_lo             se__item_bucket, and se__item_leaf's halves as signed numbers of the same bits
+ *   encoding                             0 plain (others are reserved: such a row does not decode
+ *                                        here)
+ *   bucket, leaf_hi, leaf_lo             se__item_bucket, and se__item_leaf's halves as signed
+ *                                        numbers of the same bits
  */
 #include "l3/row.h"
 
@@ -19,7 +22,8 @@
 
 enum { TYPE_BINARY = 1, TYPE_JSON = 2, ENCODING_PLAIN = 0 };
 
-/* Base of the retention: beyond any real time, and far from overflowing when the retention is added. */
+/* Base of the retention: beyond any real time, and far from overflowing
+ * when the retention is added. */
 #define PURGE_FROM_MAX (INT64_MAX / 4)
 
 /* ---- item -> row ---- */
@@ -58,8 +62,9 @@ static void set_tombstone(struct sql_row *row)
     memset(row->content_hash, 0, sizeof row->content_hash);
 }
 
-/* When the retention starts to count, at the earliest; the statement takes the server's clock where that is later. A row must
- * not be purged before its version is `retention` old: the floor would then refuse writes that are on their way. */
+/* When the retention starts to count, at the earliest; the statement takes the server's clock where
+ * that is later. A row must not be purged before its version is `retention` old: the floor would
+ * then refuse writes that are on their way. */
 static struct db_value purge_from(const struct sql_row *row, bool deleted, int64_t expires_at)
 {
     if (!deleted && expires_at == 0)

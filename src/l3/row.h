@@ -6,9 +6,10 @@
  *   I2  a row that decodes fits its own hashes: content, record, Merkle leaf and bucket
  *   I3  what is written decodes to the same record
  *
- * `payload` holds content that is declared or found to be JSON and is valid UTF-8, `payload_blob` everything else: exactly one
- * of them in a live row, none in a tombstone. A tombstone keeps the record hash of the write it stands for, which may be a put
- * routed elsewhere; so its hash cannot be computed from its columns, the leaf covers it instead.
+ * `payload` holds content that is declared or found to be JSON and is valid UTF-8, `payload_blob`
+ * everything else: exactly one of them in a live row, none in a tombstone. A tombstone keeps the
+ * record hash of the write it stands for, which may be a put routed elsewhere; so its hash cannot
+ * be computed from its columns, the leaf covers it instead.
  *
  * Threads: any; pure.
  */
@@ -58,7 +59,8 @@ enum row_column {
     COL_ROUTE,
     ROW_COLUMNS
 };
-/* An INSERT's parameters are the columns and, last, the earliest time from which the retention counts. */
+/* An INSERT's parameters are the columns and, last, the earliest time
+ * from which the retention counts. */
 #define ROW_PURGE_FROM ROW_COLUMNS
 #define ROW_PARAMS (ROW_COLUMNS + 1)
 
@@ -67,7 +69,8 @@ struct sql_row {
     uint64_t version;
     uint8_t record_hash[SE_HASH_SIZE];
     uint8_t content_hash[SE_HASH_SIZE];
-    struct db_value value[ROW_PARAMS]; /* points into this struct and the item: a row does not move */
+    struct db_value value[ROW_PARAMS]; /* points into this struct and the item: a row does
+                                          not move */
 };
 
 /* The row of a write of kind ITEM or TOMBSTONE. */
@@ -76,9 +79,10 @@ void se__row_init(const se_item *item, enum record_kind kind, struct sql_row *ro
 size_t se__row_bytes(const struct sql_row *row);
 
 enum row_result { ROW_ITEM, ROW_CORRUPT, ROW_NOMEM };
-/* with_content false: the content columns were not asked for; the item has none, and its content hash is as stored. */
-SE_NODISCARD enum row_result se__row_decode(const struct db_value *columns, unsigned n, bool with_content,
-                                            se_item **item);
+/* with_content false: the content columns were not asked for; the item has none, and
+ * its content hash is as stored. */
+SE_NODISCARD enum row_result se__row_decode(const struct db_value *columns, unsigned n,
+                                            bool with_content, se_item **item);
 /* Orders bytes as the tables do. */
 int se__row_compare(const void *a, size_t a_len, const void *b, size_t b_len);
 

@@ -1,11 +1,13 @@
 /*
  * schema - the two tables, their versions, and whether this library may use what it finds.
  *
- * MySQL: ids, states and hashes are VARBINARY/BINARY, so that no collation folds them. JSON content is LONGTEXT, utf8mb4_bin, and
- * not the JSON type, which would normalise it. InnoDB's secondary indices end with the primary key: (state) is (state, id).
- * SQLite: the same shape. The table keeps its rowid: rows are larger than a twentieth of a page, and WITHOUT ROWID would put them
- * into the inner nodes of the tree; the index over id alone serves counts and id scans. Ids are TEXT, compared with memcmp
- * (BINARY), so that `WHERE id = 'a'` works in the shell. STRICT refuses values of another type.
+ * MySQL: ids, states and hashes are VARBINARY/BINARY, so that no collation folds them. JSON content
+ * is LONGTEXT, utf8mb4_bin, and not the JSON type, which would normalise it. InnoDB's secondary
+ * indices end with the primary key: (state) is (state, id).
+ * SQLite: the same shape. The table keeps its rowid: rows are larger than a twentieth of a page,
+ * and WITHOUT ROWID would put them into the inner nodes of the tree; the index over id alone serves
+ * counts and id scans. Ids are TEXT, compared with memcmp (BINARY), so that `WHERE id = 'a'` works
+ * in the shell. STRICT refuses values of another type.
  */
 #include "l3/schema.h"
 
@@ -230,7 +232,8 @@ static struct db_result ensure_tables(struct store *s, void *connection, struct 
     return create(s, connection, check);
 }
 
-/* A version number kept as text; absent counts as `absent`, anything but a number as a schema we do not know. */
+/* A version number kept as text; absent counts as `absent`, anything but a
+ * number as a schema we do not know. */
 static struct db_result read_number(struct store *s, void *connection, const char *name,
                                     unsigned absent, unsigned *number)
 {

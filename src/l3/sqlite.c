@@ -1,12 +1,14 @@
 /*
  * sqlite - the tier over a SQLite file.
  *
- * journal_mode=WAL, synchronous=FULL: a commit that returned survives power loss. One connection writes and checkpoints; reading
- * ones never do, not even when they are closed (older releases have a race between checkpointing connections).
- * Writes begin with BEGIN IMMEDIATE, so that waiting for another process's lock happens before anything is done, bounded by
- * the deadline through the busy timeout. A progress handler ends statements that run past it; an fsync cannot be ended.
+ * journal_mode=WAL, synchronous=FULL: a commit that returned survives power loss. One connection
+ * writes and checkpoints; reading ones never do, not even when they are closed (older releases have
+ * a race between checkpointing connections). Writes begin with BEGIN IMMEDIATE, so that waiting for
+ * another process's lock happens before anything is done, bounded by the deadline through the busy
+ * timeout. A progress handler ends statements that run past it; an fsync cannot be ended.
  *
- * Schemas in the file are not trusted: functions and views in them cannot reach beyond it (trusted_schema=OFF).
+ * Schemas in the file are not trusted: functions and views in them cannot reach beyond it
+ * (trusted_schema=OFF).
  */
 #include "base/mem.h"
 #include "l3/store.h"
@@ -62,8 +64,9 @@ static bool is_lost(int code)
     }
 }
 
-/* Everything that is neither the row's fault nor a conflict is UNWELL: BUSY (another process writes), FULL, IOERR, READONLY,
- * CORRUPT, NOMEM, INTERRUPT (the deadline), and ERROR: a missing table or column. */
+/* Everything that is neither the row's fault nor a conflict is UNWELL: BUSY (another process
+ * writes), FULL, IOERR, READONLY, CORRUPT, NOMEM, INTERRUPT (the deadline), and ERROR: a missing
+ * table or column. */
 static struct db_result failure(struct connection *c, int code)
 {
     struct db_result r = {.reply = {.code = code}, .lost = is_lost(code)};

@@ -1,15 +1,16 @@
 /*
  * sqltext - every statement of this room, for both dialects, with the table's name in it.
  *
- * The guard: a row is replaced if the new (version, record_hash) is at least the stored one; equal is a repeat and
- * changes nothing. In MySQL's ON DUPLICATE KEY UPDATE assignments run left to right and see earlier ones, so every column but the
- * last two tests the guard against the old values, record_hash comes next to last (afterwards the guard's outcome is the same:
- * it holds with the new hash in place, or nothing was assigned) and version last. Its losing branch counts into a
- * session variable: affected rows cannot tell a row that lost from one that was repeated, nor an array of rows apart.
- * In SQLite the guard is the WHERE of DO UPDATE, and each row's change count is exact.
+ * The guard: a row is replaced if the new (version, record_hash) is at least the stored one; equal
+ * is a repeat and changes nothing. In MySQL's ON DUPLICATE KEY UPDATE assignments run left to right
+ * and see earlier ones, so every column but the last two tests the guard against the old values,
+ * record_hash comes next to last (afterwards the guard's outcome is the same: it holds with the new
+ * hash in place, or nothing was assigned) and version last. Its losing branch counts into a session
+ * variable: affected rows cannot tell a row that lost from one that was repeated, nor an array of
+ * rows apart. In SQLite the guard is the WHERE of DO UPDATE, and each row's change count is exact.
  *
- * Retention counts from the latest of: the server's clock at the write, the version's time, the item's expiry. A NULL
- * parameter (live, no end) makes the whole expression NULL.
+ * Retention counts from the latest of: the server's clock at the write, the version's time, the
+ * item's expiry. A NULL parameter (live, no end) makes the whole expression NULL.
  */
 #include "l3/sqltext.h"
 
@@ -166,8 +167,9 @@ static void make_update(struct maker *m)
     finish(m, SQL_UPDATE);
 }
 
-/* SQLite updates every index whose column is named in SET, changed or not: for a row that keeps its state (and, unless damaged,
- * its bucket) that would be most of the work: 20 us a row instead of 9. Parameters as for the upsert. */
+/* SQLite updates every index whose column is named in SET, changed or not: for a row that keeps its
+ * state (and, unless damaged, its bucket) that would be most of the work: 20 us a row instead of
+ * 9. Parameters as for the upsert. */
 static void make_touch(struct maker *m)
 {
     if (m->dialect == SQL_SQLITE) {
@@ -187,7 +189,8 @@ static void make_touch(struct maker *m)
 /* ---- scans ---- */
 
 #define ALIVE " AND deleted = 0 AND (expires_at = 0 OR expires_at > ?)"
-/* One lower bound, so that both servers start their range there; `after` is only ever equal to it or below it. */
+/* One lower bound, so that both servers start their range there; `after` is only
+ * ever equal to it or below it. */
 #define IN_PREFIX " WHERE id >= ? AND id <> ? AND id < ?" ALIVE
 #define IN_STATE " WHERE state = ? AND id > ?" ALIVE
 
@@ -242,8 +245,8 @@ static void make_meta(struct maker *m)
          mysql ? " WHERE name = 'purge_floor' FOR UPDATE" : " WHERE name = 'purge_floor'");
 }
 
-/* Only versions older than the retention, whatever purge_at says (rows edited by hand, a retention that was longer once): writers
- * rely on the floor staying below that. */
+/* Only versions older than the retention, whatever purge_at says (rows edited by hand, a retention
+ * that was longer once): writers rely on the floor staying below that. */
 static void make_purge(struct maker *m)
 {
     se__buf_printf(&m->b,

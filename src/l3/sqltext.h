@@ -20,12 +20,14 @@ extern const unsigned SE__SQL_LIST[SQL_LISTS]; /* 1, 10, 100, 1000 */
 extern const unsigned SE__SQL_ROWS[SQL_ROWS]; /* 1, 10, 100: rows of one INSERT */
 
 enum sql_statement {
-    SQL_READ = 0,                           /* + 0..3: ids -> rows (ROW_COLUMNS) */
-    SQL_VERSIONS = SQL_READ + SQL_LISTS,    /* + 0..3: ids -> id, version, record_hash */
-    SQL_DELETE = SQL_VERSIONS + SQL_LISTS,  /* + 0..3: ids */
-    SQL_UPSERT = SQL_DELETE + SQL_LISTS,    /* + 0..2: ROW_PARAMS each */
-    SQL_UPDATE = SQL_UPSERT + SQL_ROWS,     /* ROW_PARAMS in their order but id, then id, version, version, record hash */
-    SQL_TOUCH,           /* SQLite: ROW_PARAMS; the upsert of a row that is there and keeps its state */
+    SQL_READ = 0,                          /* + 0..3: ids -> rows (ROW_COLUMNS) */
+    SQL_VERSIONS = SQL_READ + SQL_LISTS,   /* + 0..3: ids -> id, version, record_hash */
+    SQL_DELETE = SQL_VERSIONS + SQL_LISTS, /* + 0..3: ids */
+    SQL_UPSERT = SQL_DELETE + SQL_LISTS,   /* + 0..2: ROW_PARAMS each */
+    SQL_UPDATE = SQL_UPSERT + SQL_ROWS,    /* ROW_PARAMS in their order but id, then id,
+                                              version, version, record hash */
+    SQL_TOUCH,           /* SQLite: ROW_PARAMS; the upsert of a row that is there and
+                            keeps its state */
     SQL_SCAN_PREFIX,     /* lower, after, upper, now, limit -> rows */
     SQL_SCAN_PREFIX_IDS, /* the same without content */
     SQL_SCAN_STATE,      /* state, after, now, limit -> rows */
@@ -47,8 +49,8 @@ struct sqltext {
     char *text[SQL_STATEMENTS];
 };
 
-SE_NODISCARD se_result se__sqltext_init(enum sql_dialect dialect, const char *table, uint32_t retention_s,
-                                        struct sqltext *t);
+SE_NODISCARD se_result se__sqltext_init(enum sql_dialect dialect, const char *table,
+                                        uint32_t retention_s, struct sqltext *t);
 void se__sqltext_done(struct sqltext *t);
 /* The smallest list length that takes n ids, as an index; n beyond SQL_LIST_MAX: the last. */
 unsigned se__sql_list_for(size_t n);

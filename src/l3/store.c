@@ -1,8 +1,9 @@
 /*
  * store - the SQL tier itself: its life, the frame of every call, reads.
  *
- * Reads and writes have pools of their own, so that a read never waits for a flush. The writers' pool has one connection
- * a worker and one more for meta, purge and prepare; with SQLite, which has one writer at a time, it has one for all.
+ * Reads and writes have pools of their own, so that a read never waits for a flush. The writers'
+ * pool has one connection a worker and one more for meta, purge and prepare; with SQLite, which has
+ * one writer at a time, it has one for all.
  */
 #include "l3/store.h"
 
@@ -32,8 +33,8 @@ static struct db_result run_armed(struct store *s, void *connection, uint64_t de
     struct db_result r = body(s, connection, arg);
     bool struck = s->db->disarm(connection);
     if (struck) {
-        r.lost =
-            true; /* its socket is shut down: never to be used again, even if the body was just done */
+        r.lost = true; /* its socket is shut down: never to be used again, even if
+                          the body was just done */
         r.reply.timed_out = se__db_failed(&r);
     }
     if (struck && se__db_failed(&r)) {

@@ -1,8 +1,9 @@
 /*
  * store_meta - small named values, and the purge that depends on one of them.
  *
- * Purging is one transaction: lock the floor alone, pick rows whose time has come, store the new floor, delete them. Writers
- * that could be at or below the floor hold it shared (see store_write.c), so none of them can have looked before and create after.
+ * Purging is one transaction: lock the floor alone, pick rows whose time has come, store the new
+ * floor, delete them. Writers that could be at or below the floor hold it shared (see
+ * store_write.c), so none of them can have looked before and create after.
  */
 #include "l3/store.h"
 

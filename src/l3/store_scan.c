@@ -1,9 +1,10 @@
 /*
  * store_scan - pages of live rows in id order, and how many there are.
  *
- * A page is read in chunks by keyset, so that a page of a few large rows does not fetch a thousand of them: the first chunk
- * is small, the next ones are sized by what the rows so far weighed. Without content the whole page is one chunk.
- * Rows that do not decode are left out, with a line in the log; se__store_read tells them apart.
+ * A page is read in chunks by keyset, so that a page of a few large rows does not fetch a thousand
+ * of them: the first chunk is small, the next ones are sized by what the rows so far weighed.
+ * Without content the whole page is one chunk. Rows that do not decode are left out, with a line in
+ * the log; se__store_read tells them apart.
  *
  * Expiry is judged by this process's clock, as in the other tiers.
  */

@@ -2,18 +2,22 @@
  * store_write - a batch of guarded writes, with the exact outcome of each.
  *
  * A batch is one transaction. What a row's outcome is:
- *   STORED  the table holds exactly this (version, record hash): just written, or an idempotent repeat
+ *   STORED  the table holds exactly this (version, record hash): just written, or an idempotent
+ *           repeat
  *   NEWER   it holds a greater one, or the id was purged at a version that is at least this one
- * The upsert reports whether any row of the batch may have lost; only then the versions of the batch are read back, inside the
- * transaction, where no one can change them. A single row is its own transaction: one round trip.
+ * The upsert reports whether any row of the batch may have lost; only then the versions of the
+ * batch are read back, inside the transaction, where no one can change them. A single row is its
+ * own transaction: one round trip.
  *
- * The purge floor. Purging removes a tombstone, and with it the knowledge that older writes of its id are void. So purge first
- * stores the highest purged version, the floor, and a write at or below the floor may replace a row but not create one. Asking
- * for the floor in every batch would serialise writers against purges for nothing: a row is purged only once its version is
- * older than the retention (by the server's clock; the statement insists on it), so the floor is always older than that, and a
- * write that is younger than half the retention cannot be at or below it. Half: the other half is room for this process's notion
- * of the server's clock, for the transaction's own duration (added exactly) and for the server's clock being set.
- * Older writes (WAL drains after a long outage) read the floor under a shared lock in their transaction; purge holds it alone.
+ * The purge floor. Purging removes a tombstone, and with it the knowledge that older writes of its
+ * id are void. So purge first stores the highest purged version, the floor, and a write at or below
+ * the floor may replace a row but not create one. Asking for the floor in every batch would
+ * serialise writers against purges for nothing: a row is purged only once its version is older than
+ * the retention (by the server's clock; the statement insists on it), so the floor is always older
+ * than that, and a write that is younger than half the retention cannot be at or below it. Half:
+ * the other half is room for this process's notion of the server's clock, for the transaction's own
+ * duration (added exactly) and for the server's clock being set. Older writes (WAL drains after a
+ * long outage) read the floor under a shared lock in their transaction; purge holds it alone.
  * SQLite has one writer at a time and reads the floor always: it costs one lookup.
  */
 #include "l3/store.h"
@@ -97,8 +101,9 @@ static struct db_result read_versions(struct store *s, void *connection, struct 
     return r;
 }
 
-/* Every write that was to be stored has an outcome now, or the database did not do as it was told: a trigger
- * that undid it, say. Outside a transaction the row may simply have been removed in between. */
+/* Every write that was to be stored has an outcome now, or the database did not do as it was told:
+ * a trigger that undid it, say. Outside a transaction the row may simply have been removed in
+ * between. */
 static struct db_result settled(struct store *s, const struct write_call *call, size_t from,
                                 size_t n)
 {
@@ -145,8 +150,9 @@ static struct db_result upsert_one(struct store *s, void *connection, struct wri
     return find_losers(s, connection, call, i, 1);
 }
 
-/* One of many, row by row (SQLite): tries the cheap statement for rows that are there first. Rows mostly come in runs of new or of
- * known ones, so every miss in a row doubles how many rows go without trying. */
+/* One of many, row by row (SQLite): tries the cheap statement for rows that are there first. Rows
+ * mostly come in runs of new or of known ones, so every miss in a row doubles how many rows go
+ * without trying. */
 static struct db_result upsert_next(struct store *s, void *connection, struct write_call *call,
                                     size_t i)
 {

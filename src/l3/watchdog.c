@@ -1,8 +1,8 @@
 /*
  * watchdog - shuts sockets down when their deadline comes.
  *
- * Arming wakes the thread only if its present sleep would be too long: deadlines mostly grow, so that it wakes about once
- * a timeout, finds nothing due, and sleeps until the next one.
+ * Arming wakes the thread only if its present sleep would be too long: deadlines mostly grow, so
+ * that it wakes about once a timeout, finds nothing due, and sleeps until the next one.
  */
 #include "l3/watchdog.h"
 

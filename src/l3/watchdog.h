@@ -1,14 +1,16 @@
 /*
  * watchdog - shuts sockets down when their deadline comes.
  *
- * The MySQL connector's own timeouts are whole seconds and count per read, not per call. One thread for all connections of
- * a tier sleeps until the earliest deadline; shutting a socket down wakes whoever is blocked on it with an error.
+ * The MySQL connector's own timeouts are whole seconds and count per read, not per call. One thread
+ * for all connections of a tier sleeps until the earliest deadline; shutting a socket down wakes
+ * whoever is blocked on it with an error.
  *
  * Invariants
  *   I1  a watch that is armed has an open socket: its owner disarms it before closing
  *   I2  once disarm returned, the watchdog does not touch the socket
  *
- * Locks: one mutex (leaf).  Threads: any; one watch belongs to one caller at a time.  Memory: watches are in place.
+ * Locks: one mutex (leaf).  Threads: any; one watch belongs to one caller at a time.  Memory:
+ * watches are in place.
  */
 #ifndef SE_L3_WATCHDOG_H
 #define SE_L3_WATCHDOG_H

@@ -1,9 +1,10 @@
 /*
  * metrics - the counters behind the table, and their text.
  *
- * A stripe is a row of 64-bit cells on cache lines of its own: one per series of the table, then the histograms' buckets.
- * A thread always adds to the same stripe. The first threads of the process have one each and add with a plain load and
- * store, which costs a nanosecond; later ones share the rest and pay for an atomic addition, 5 ns without contention.
+ * A stripe is a row of 64-bit cells on cache lines of its own: one per series of the table, then
+ * the histograms' buckets. A thread always adds to the same stripe. The first threads of the
+ * process have one each and add with a plain load and store, which costs a nanosecond; later ones
+ * share the rest and pay for an atomic addition, 5 ns without contention.
  */
 #include "metrics/metrics.h"
 
@@ -36,7 +37,8 @@ static const struct series table[METRIC_COUNT] = {
 #undef METRIC
 };
 
-/* Upper bounds of the buckets: from a fast Redis round trip to the longest timeout, 1, 2.5, 5 a decade. */
+/* Upper bounds of the buckets: from a fast Redis round trip to the longest
+ * timeout, 1, 2.5, 5 a decade. */
 struct bound {
     uint64_t ns;
     const char *text;
@@ -100,8 +102,9 @@ void se__metrics_close(struct metrics *m)
 
 static void add_to_cell(struct metrics *m, size_t cell, uint64_t n)
 {
-    /* relaxed throughout: numbers that publish nothing; a reader who must see them all synchronises by joining the
-     * threads. An own row has one writer ever, since ids of threads are not used again. */
+    /* relaxed throughout: numbers that publish nothing; a reader who must see them all synchronises
+     * by joining the threads. An own row has one writer ever, since ids of threads are not used
+     * again. */
     uint64_t id = se__thread_id();
     bool own = id <= OWN_STRIPES;
     size_t row = own ? SHARED_STRIPES - 1 + id : id % SHARED_STRIPES;
@@ -170,7 +173,8 @@ void se__metrics_observe(struct metrics *m, enum metric which, double seconds)
 
 /* ---- text ---- */
 
-/* A label's value: backslash, quote and line feed are escaped; what is not UTF-8 would spoil the whole page. */
+/* A label's value: backslash, quote and line feed are escaped; what is not
+ * UTF-8 would spoil the whole page. */
 static void put_label_value(struct buf *out, const char *text)
 {
     size_t len = strlen(text);
@@ -256,7 +260,8 @@ static void put_count(const struct printer *p, uint64_t count)
     se__buf_printf(p->out, "%llu\n", (unsigned long long)count);
 }
 
-/* _count is the sum of the buckets read here, so that it equals the +Inf bucket even while others add. */
+/* _count is the sum of the buckets read here, so that it equals the +Inf
+ * bucket even while others add. */
 static void put_histogram(const struct printer *p, enum metric which)
 {
     const struct series *s = &table[which];

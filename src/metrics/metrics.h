@@ -1,15 +1,17 @@
 /*
  * metrics - one table of metrics, striped counters, Prometheus text.
  *
- * The table (metrics/table.h, an X-macro) gives every series its name, type, labels and help; docs/metrics.md is
- * generated from it. A series is one entry of `enum metric`; labels are part of the table, so a label can never
- * hold an id. Names start with sync_engine_; the predecessor's names are kept where it had them.
+ * The table (metrics/table.h, an X-macro) gives every series its name, type, labels and help;
+ * docs/metrics.md is generated from it. A series is one entry of `enum metric`; labels are part of
+ * the table, so a label can never hold an id. Names start with sync_engine_; the predecessor's
+ * names are kept where it had them.
  *
- * Counters: stripes of relaxed atomics on cache lines of their own, chosen by thread; a sum is exact once the adding
- * threads are quiet. Gauges: one atomic, set by whoever knows. Histograms: fixed buckets of counters, in seconds.
+ * Counters: stripes of relaxed atomics on cache lines of their own, chosen by thread; a sum is
+ * exact once the adding threads are quiet. Gauges: one atomic, set by whoever knows. Histograms:
+ * fixed buckets of counters, in seconds.
  *
- * Threads: any.  Memory: se__metrics_open returns, se__metrics_close frees. No globals: one set per engine. Where `m` is NULL nothing is
- * counted (and sums are 0), so that parts can be tested alone.
+ * Threads: any.  Memory: se__metrics_open returns, se__metrics_close frees. No globals: one set per
+ * engine. Where `m` is NULL nothing is counted (and sums are 0), so that parts can be tested alone.
  */
 #ifndef SE_METRICS_METRICS_H
 #define SE_METRICS_METRICS_H
@@ -27,9 +29,9 @@ static inline void se__metrics_inc(struct metrics *m, enum metric which)
 {
     se__metrics_add(m, which, 1);
 }
-uint64_t se__metrics_sum(const struct metrics *m, enum metric which); /* of a counter */
-void se__metrics_set(struct metrics *m, enum metric which, double value); /* of a gauge */
-double se__metrics_get(const struct metrics *m, enum metric which);       /* of a gauge */
+uint64_t se__metrics_sum(const struct metrics *m, enum metric which);           /* of a counter */
+void se__metrics_set(struct metrics *m, enum metric which, double value);       /* of a gauge */
+double se__metrics_get(const struct metrics *m, enum metric which);             /* of a gauge */
 void se__metrics_observe(struct metrics *m, enum metric which, double seconds); /* of a histogram */
 
 /* Appends the whole set as Prometheus text exposition format 0.0.4, HELP and TYPE once per family.

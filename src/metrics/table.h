@@ -1,8 +1,9 @@
 /*
  * table - every metric of the library, in the order they are printed.
  *
- * METRIC(symbol, type, family, labels, help): families with several label sets stand together and repeat their help
- * as "". Labels are constant text without braces. Add a line here and nothing else.
+ * METRIC(symbol, type, family, labels, help): families with several label sets stand together and
+ * repeat their help as "". Labels are constant text without braces. Add a line here and nothing
+ * else.
  *
  * The balance (law 13), when quiescent:
  *   accepted + recovered = superseded + lost + queued + in the WAL + persisted + dead
@@ -10,91 +11,158 @@
 #ifndef SE_METRICS_TABLE_H
 #define SE_METRICS_TABLE_H
 
-#define SE_METRICS_TIER_OPS(METRIC, T, t)                                                               \
-    METRIC(M_OPS_##T##_GET_HIT, COUNTER, "sync_engine_operations_total", "tier=\"" t "\",operation=\"get\",status=\"hit\"", "")     \
-    METRIC(M_OPS_##T##_GET_MISS, COUNTER, "sync_engine_operations_total", "tier=\"" t "\",operation=\"get\",status=\"miss\"", "")   \
-    METRIC(M_OPS_##T##_GET_ERROR, COUNTER, "sync_engine_operations_total", "tier=\"" t "\",operation=\"get\",status=\"error\"", "") \
-    METRIC(M_OPS_##T##_PUT_OK, COUNTER, "sync_engine_operations_total", "tier=\"" t "\",operation=\"put\",status=\"success\"", "")  \
-    METRIC(M_OPS_##T##_PUT_LOST, COUNTER, "sync_engine_operations_total", "tier=\"" t "\",operation=\"put\",status=\"stale\"", "")  \
-    METRIC(M_OPS_##T##_PUT_ERROR, COUNTER, "sync_engine_operations_total", "tier=\"" t "\",operation=\"put\",status=\"error\"", "")
+#define SE_METRICS_TIER_OPS(METRIC, T, t)                                                          \
+    METRIC(M_OPS_##T##_GET_HIT, COUNTER, "sync_engine_operations_total",                           \
+           "tier=\"" t "\",operation=\"get\",status=\"hit\"", "")                                  \
+    METRIC(M_OPS_##T##_GET_MISS, COUNTER, "sync_engine_operations_total",                          \
+           "tier=\"" t "\",operation=\"get\",status=\"miss\"", "")                                 \
+    METRIC(M_OPS_##T##_GET_ERROR, COUNTER, "sync_engine_operations_total",                         \
+           "tier=\"" t "\",operation=\"get\",status=\"error\"", "")                                \
+    METRIC(M_OPS_##T##_PUT_OK, COUNTER, "sync_engine_operations_total",                            \
+           "tier=\"" t "\",operation=\"put\",status=\"success\"", "")                              \
+    METRIC(M_OPS_##T##_PUT_LOST, COUNTER, "sync_engine_operations_total",                          \
+           "tier=\"" t "\",operation=\"put\",status=\"stale\"", "")                                \
+    METRIC(M_OPS_##T##_PUT_ERROR, COUNTER, "sync_engine_operations_total",                         \
+           "tier=\"" t "\",operation=\"put\",status=\"error\"", "")
 
-#define SE_METRICS(METRIC)                                                                                                      \
-    METRIC(M_OPS_L1_GET_HIT, COUNTER, "sync_engine_operations_total", "tier=\"l1\",operation=\"get\",status=\"hit\"", "Operations on each tier by outcome; for l2 and l3 per id.") \
-    METRIC(M_OPS_L1_GET_MISS, COUNTER, "sync_engine_operations_total", "tier=\"l1\",operation=\"get\",status=\"miss\"", "") \
-    METRIC(M_OPS_L1_PUT_OK, COUNTER, "sync_engine_operations_total", "tier=\"l1\",operation=\"put\",status=\"success\"", "") \
-    METRIC(M_OPS_L1_PUT_LOST, COUNTER, "sync_engine_operations_total", "tier=\"l1\",operation=\"put\",status=\"stale\"", "") \
-    METRIC(M_OPS_L1_PUT_ERROR, COUNTER, "sync_engine_operations_total", "tier=\"l1\",operation=\"put\",status=\"error\"", "") \
-    SE_METRICS_TIER_OPS(METRIC, L2, "l2")                                                                                       \
-    SE_METRICS_TIER_OPS(METRIC, L3, "l3")                                                                                       \
-    METRIC(M_OPS_OVERLAY_HIT, COUNTER, "sync_engine_operations_total", "tier=\"wal\",operation=\"get\",status=\"hit\"", "") \
-    METRIC(M_ACCEPTED, COUNTER, "sync_engine_writes_accepted_total", "", "Writes (puts and deletes) acknowledged or left pending.") \
-    METRIC(M_RECOVERED, COUNTER, "sync_engine_writes_recovered_total", "", "Writes found in the WAL at open, dead letters included.") \
-    METRIC(M_SUPERSEDED, COUNTER, "sync_engine_writes_superseded_total", "", "Accepted writes replaced by a newer write of this engine before they reached the home tier.") \
-    METRIC(M_LOST, COUNTER, "sync_engine_writes_lost_to_newer_total", "", "Writes the home tier did not apply because it holds a newer version.") \
-    METRIC(M_PERSISTED, COUNTER, "sync_engine_writes_persisted_total", "", "Writes applied by the home tier.") \
-    METRIC(M_QUEUED, GAUGE, "sync_engine_queue_items", "", "Writes queued or in flight to the home tier.") \
-    METRIC(M_QUEUE_BYTES, GAUGE, "sync_engine_queue_bytes", "", "Bytes of items that cannot be evicted yet.") \
-    METRIC(M_OLDEST_DIRTY, GAUGE, "sync_engine_oldest_dirty_seconds", "", "Age of the oldest write that is not in its home tier.") \
-    METRIC(M_WAL_ENTRIES, GAUGE, "sync_engine_wal_entries", "", "Writes that only the WAL holds, waiting to be drained.") \
-    METRIC(M_WAL_LIVE, GAUGE, "sync_engine_wal_live_records", "", "Records in the WAL that are not yet confirmed, acknowledged ones in flight included.") \
-    METRIC(M_WAL_BYTES, GAUGE, "sync_engine_wal_live_bytes", "", "Bytes of live WAL records.") \
-    METRIC(M_DEAD, GAUGE, "sync_engine_dead_letters", "", "Writes the home tier refuses, kept for an operator.") \
-    METRIC(M_WAL_APPENDS, COUNTER, "sync_engine_wal_appends_total", "status=\"success\"", "Records appended to the WAL.") \
-    METRIC(M_WAL_APPEND_ERRORS, COUNTER, "sync_engine_wal_appends_total", "status=\"error\"", "") \
-    METRIC(M_WAL_COMMITS, COUNTER, "sync_engine_wal_commits_total", "", "Group commits of the WAL (one fsync each).") \
-    METRIC(M_WAL_DRAINED, COUNTER, "sync_engine_wal_drained_total", "", "Records the WAL handed back to the home tier.") \
-    METRIC(M_WAL_GARBAGE, COUNTER, "sync_engine_wal_garbage_total", "", "Records in the WAL whose checksum does not hold.") \
-    METRIC(M_FLUSH_BATCHES, COUNTER, "sync_engine_flush_batches_total", "outcome=\"home\"", "Flushed batches by where they ended.") \
+#define SE_METRICS(METRIC)                                                                         \
+    METRIC(M_OPS_L1_GET_HIT, COUNTER, "sync_engine_operations_total",                              \
+           "tier=\"l1\",operation=\"get\",status=\"hit\"",                                         \
+           "Operations on each tier by outcome; for l2 and l3 per id.")                            \
+    METRIC(M_OPS_L1_GET_MISS, COUNTER, "sync_engine_operations_total",                             \
+           "tier=\"l1\",operation=\"get\",status=\"miss\"", "")                                    \
+    METRIC(M_OPS_L1_PUT_OK, COUNTER, "sync_engine_operations_total",                               \
+           "tier=\"l1\",operation=\"put\",status=\"success\"", "")                                 \
+    METRIC(M_OPS_L1_PUT_LOST, COUNTER, "sync_engine_operations_total",                             \
+           "tier=\"l1\",operation=\"put\",status=\"stale\"", "")                                   \
+    METRIC(M_OPS_L1_PUT_ERROR, COUNTER, "sync_engine_operations_total",                            \
+           "tier=\"l1\",operation=\"put\",status=\"error\"", "")                                   \
+    SE_METRICS_TIER_OPS(METRIC, L2, "l2")                                                          \
+    SE_METRICS_TIER_OPS(METRIC, L3, "l3")                                                          \
+    METRIC(M_OPS_OVERLAY_HIT, COUNTER, "sync_engine_operations_total",                             \
+           "tier=\"wal\",operation=\"get\",status=\"hit\"", "")                                    \
+    METRIC(M_ACCEPTED, COUNTER, "sync_engine_writes_accepted_total", "",                           \
+           "Writes (puts and deletes) acknowledged or left pending.")                              \
+    METRIC(M_RECOVERED, COUNTER, "sync_engine_writes_recovered_total", "",                         \
+           "Writes found in the WAL at open, dead letters included.")                              \
+    METRIC(M_SUPERSEDED, COUNTER, "sync_engine_writes_superseded_total", "",                       \
+           "Accepted writes replaced by a newer write of this engine before they reached the "     \
+           "home tier.")                                                                           \
+    METRIC(M_LOST, COUNTER, "sync_engine_writes_lost_to_newer_total", "",                          \
+           "Writes the home tier did not apply because it holds a newer version.")                 \
+    METRIC(M_PERSISTED, COUNTER, "sync_engine_writes_persisted_total", "",                         \
+           "Writes applied by the home tier.")                                                     \
+    METRIC(M_QUEUED, GAUGE, "sync_engine_queue_items", "",                                         \
+           "Writes queued or in flight to the home tier.")                                         \
+    METRIC(M_QUEUE_BYTES, GAUGE, "sync_engine_queue_bytes", "",                                    \
+           "Bytes of items that cannot be evicted yet.")                                           \
+    METRIC(M_OLDEST_DIRTY, GAUGE, "sync_engine_oldest_dirty_seconds", "",                          \
+           "Age of the oldest write that is not in its home tier.")                                \
+    METRIC(M_WAL_ENTRIES, GAUGE, "sync_engine_wal_entries", "",                                    \
+           "Writes that only the WAL holds, waiting to be drained.")                               \
+    METRIC(M_WAL_LIVE, GAUGE, "sync_engine_wal_live_records", "",                                  \
+           "Records in the WAL that are not yet confirmed, acknowledged ones in flight included.") \
+    METRIC(M_WAL_BYTES, GAUGE, "sync_engine_wal_live_bytes", "", "Bytes of live WAL records.")     \
+    METRIC(M_DEAD, GAUGE, "sync_engine_dead_letters", "",                                          \
+           "Writes the home tier refuses, kept for an operator.")                                  \
+    METRIC(M_WAL_APPENDS, COUNTER, "sync_engine_wal_appends_total", "status=\"success\"",          \
+           "Records appended to the WAL.")                                                         \
+    METRIC(M_WAL_APPEND_ERRORS, COUNTER, "sync_engine_wal_appends_total", "status=\"error\"", "")  \
+    METRIC(M_WAL_COMMITS, COUNTER, "sync_engine_wal_commits_total", "",                            \
+           "Group commits of the WAL (one fsync each).")                                           \
+    METRIC(M_WAL_DRAINED, COUNTER, "sync_engine_wal_drained_total", "",                            \
+           "Records the WAL handed back to the home tier.")                                        \
+    METRIC(M_WAL_GARBAGE, COUNTER, "sync_engine_wal_garbage_total", "",                            \
+           "Records in the WAL whose checksum does not hold.")                                     \
+    METRIC(M_FLUSH_BATCHES, COUNTER, "sync_engine_flush_batches_total", "outcome=\"home\"",        \
+           "Flushed batches by where they ended.")                                                 \
     METRIC(M_FLUSH_BATCHES_WAL, COUNTER, "sync_engine_flush_batches_total", "outcome=\"wal\"", "") \
-    METRIC(M_FLUSH_BATCHES_RETRY, COUNTER, "sync_engine_flush_batches_total", "outcome=\"retry\"", "") \
-    METRIC(M_FLUSH_SECONDS, HISTOGRAM, "sync_engine_flush_duration_seconds", "", "Time from taking a batch until the home tier or the WAL has it.") \
-    METRIC(M_L2_GET_SECONDS, HISTOGRAM, "sync_engine_operation_duration_seconds", "tier=\"l2\",operation=\"get\"", "Duration of backend calls.") \
-    METRIC(M_L2_PUT_SECONDS, HISTOGRAM, "sync_engine_operation_duration_seconds", "tier=\"l2\",operation=\"put\"", "") \
-    METRIC(M_L3_GET_SECONDS, HISTOGRAM, "sync_engine_operation_duration_seconds", "tier=\"l3\",operation=\"get\"", "") \
-    METRIC(M_L3_PUT_SECONDS, HISTOGRAM, "sync_engine_operation_duration_seconds", "tier=\"l3\",operation=\"put\"", "") \
-    METRIC(M_L1_BYTES, GAUGE, "sync_engine_l1_cache_bytes", "", "Bytes of L1, bookkeeping included; never above l1_max_bytes.") \
-    METRIC(M_L1_MAX_BYTES, GAUGE, "sync_engine_l1_cache_max_bytes", "", "The bound of L1.") \
-    METRIC(M_L1_ITEMS, GAUGE, "sync_engine_l1_cache_items", "", "Live items in L1.") \
-    METRIC(M_DETACHED_BYTES, GAUGE, "sync_engine_items_detached_bytes", "", "Bytes of items evicted from L1 that callers still hold.") \
-    METRIC(M_EVICTED_PRESSURE, COUNTER, "sync_engine_evictions_total", "reason=\"pressure\"", "Items that left L1.") \
-    METRIC(M_EVICTED_EXPIRED, COUNTER, "sync_engine_evictions_total", "reason=\"expired\"", "") \
-    METRIC(M_EVICTED_INVALIDATED, COUNTER, "sync_engine_evictions_total", "reason=\"invalidated\"", "") \
-    METRIC(M_LOAD_SHARED, COUNTER, "sync_engine_loads_shared_total", "", "Misses that waited for another caller's lookup of the same id.") \
-    METRIC(M_FACTORY_RUNS, COUNTER, "sync_engine_factory_runs_total", "", "Calls of cache-aside factories.") \
-    METRIC(M_CIRCUIT_REDIS, GAUGE, "sync_engine_circuit_breaker_state", "circuit=\"redis\"", "0 closed, 1 half-open, 2 open.") \
-    METRIC(M_CIRCUIT_SQL, GAUGE, "sync_engine_circuit_breaker_state", "circuit=\"sql\"", "") \
-    METRIC(M_CIRCUIT_REDIS_OPENED, COUNTER, "sync_engine_circuit_breaker_transitions_total", "circuit=\"redis\",to=\"open\"", "State changes of the circuit breakers.") \
-    METRIC(M_CIRCUIT_REDIS_HALF, COUNTER, "sync_engine_circuit_breaker_transitions_total", "circuit=\"redis\",to=\"half_open\"", "") \
-    METRIC(M_CIRCUIT_REDIS_CLOSED, COUNTER, "sync_engine_circuit_breaker_transitions_total", "circuit=\"redis\",to=\"closed\"", "") \
-    METRIC(M_CIRCUIT_SQL_OPENED, COUNTER, "sync_engine_circuit_breaker_transitions_total", "circuit=\"sql\",to=\"open\"", "") \
-    METRIC(M_CIRCUIT_SQL_HALF, COUNTER, "sync_engine_circuit_breaker_transitions_total", "circuit=\"sql\",to=\"half_open\"", "") \
-    METRIC(M_CIRCUIT_SQL_CLOSED, COUNTER, "sync_engine_circuit_breaker_transitions_total", "circuit=\"sql\",to=\"closed\"", "") \
-    METRIC(M_CIRCUIT_REDIS_REJECTED, COUNTER, "sync_engine_circuit_breaker_rejections_total", "circuit=\"redis\"", "Calls not made because the circuit was open.") \
-    METRIC(M_CIRCUIT_SQL_REJECTED, COUNTER, "sync_engine_circuit_breaker_rejections_total", "circuit=\"sql\"", "") \
-    METRIC(M_RETRIES_REDIS, COUNTER, "sync_engine_retries_total", "circuit=\"redis\"", "Backend calls repeated.") \
-    METRIC(M_RETRIES_SQL, COUNTER, "sync_engine_retries_total", "circuit=\"sql\"", "") \
-    METRIC(M_UP_REDIS, GAUGE, "sync_engine_backend_up", "backend=\"redis\"", "1 up, 0 down, -1 not configured.") \
-    METRIC(M_UP_SQL, GAUGE, "sync_engine_backend_up", "backend=\"sql\"", "") \
-    METRIC(M_PRESSURE, GAUGE, "sync_engine_pressure_ratio", "", "0..1: the greatest share of what cannot be evicted.") \
-    METRIC(M_PRESSURE_LEVEL, GAUGE, "sync_engine_pressure_level", "", "0 normal .. 5 shutdown.") \
-    METRIC(M_PRESSURE_CHANGES, COUNTER, "sync_engine_pressure_transitions_total", "", "Changes of the pressure level.") \
-    METRIC(M_REFUSED, COUNTER, "sync_engine_writes_refused_total", "", "Writes answered with SE_ERR_BACKPRESSURE.") \
-    METRIC(M_THROTTLED, COUNTER, "sync_engine_writes_throttled_total", "", "Writes delayed by pressure.") \
-    METRIC(M_CORRUPT_L1, COUNTER, "sync_engine_corruption_detected_total", "tier=\"l1\"", "Copies whose content or header does not fit its hash.") \
-    METRIC(M_CORRUPT_L2, COUNTER, "sync_engine_corruption_detected_total", "tier=\"l2\"", "") \
-    METRIC(M_CORRUPT_L3, COUNTER, "sync_engine_corruption_detected_total", "tier=\"l3\"", "") \
-    METRIC(M_CORRUPT_WAL, COUNTER, "sync_engine_corruption_detected_total", "tier=\"wal\"", "") \
-    METRIC(M_HEALED_L1, COUNTER, "sync_engine_healed_total", "tier=\"l1\"", "Bad copies replaced from another tier.") \
-    METRIC(M_HEALED_L2, COUNTER, "sync_engine_healed_total", "tier=\"l2\"", "") \
-    METRIC(M_HEALED_L3, COUNTER, "sync_engine_healed_total", "tier=\"l3\"", "") \
-    METRIC(M_SUSPECTS, GAUGE, "sync_engine_l2_suspect_ids", "", "Ids whose copy in Redis may be older than the home tier's and is not read.") \
-    METRIC(M_GENERATIONS, COUNTER, "sync_engine_l2_generations_total", "", "Times the L2 generation was redrawn: everything in Redis became a miss.") \
-    METRIC(M_CLOCK_AHEAD, COUNTER, "sync_engine_clock_skew_total", "", "Versions seen further ahead of the clock than max_clock_skew_ms.") \
-    METRIC(M_PURGED, COUNTER, "sync_engine_tombstones_purged_total", "", "Tombstones and expired rows removed after their retention.") \
-    METRIC(M_FOREIGN_OWNERS, GAUGE, "sync_engine_foreign_owners", "", "Other live engines seen writing the same database.") \
-    METRIC(M_FILTER_TRUST, GAUGE, "sync_engine_filter_trusted", "", "1 if an absent id can be excluded without asking a tier.") \
-    METRIC(M_PHASE, GAUGE, "sync_engine_phase", "", "Phase of the engine's life, se_phase in the header.") \
-    METRIC(M_BUILD, GAUGE, "sync_engine_build_info", "version=\"0.1.0\"", "1; the version is in the label.")
+    METRIC(M_FLUSH_BATCHES_RETRY, COUNTER, "sync_engine_flush_batches_total", "outcome=\"retry\"", \
+           "")                                                                                     \
+    METRIC(M_FLUSH_SECONDS, HISTOGRAM, "sync_engine_flush_duration_seconds", "",                   \
+           "Time from taking a batch until the home tier or the WAL has it.")                      \
+    METRIC(M_L2_GET_SECONDS, HISTOGRAM, "sync_engine_operation_duration_seconds",                  \
+           "tier=\"l2\",operation=\"get\"", "Duration of backend calls.")                          \
+    METRIC(M_L2_PUT_SECONDS, HISTOGRAM, "sync_engine_operation_duration_seconds",                  \
+           "tier=\"l2\",operation=\"put\"", "")                                                    \
+    METRIC(M_L3_GET_SECONDS, HISTOGRAM, "sync_engine_operation_duration_seconds",                  \
+           "tier=\"l3\",operation=\"get\"", "")                                                    \
+    METRIC(M_L3_PUT_SECONDS, HISTOGRAM, "sync_engine_operation_duration_seconds",                  \
+           "tier=\"l3\",operation=\"put\"", "")                                                    \
+    METRIC(M_L1_BYTES, GAUGE, "sync_engine_l1_cache_bytes", "",                                    \
+           "Bytes of L1, bookkeeping included; never above l1_max_bytes.")                         \
+    METRIC(M_L1_MAX_BYTES, GAUGE, "sync_engine_l1_cache_max_bytes", "", "The bound of L1.")        \
+    METRIC(M_L1_ITEMS, GAUGE, "sync_engine_l1_cache_items", "", "Live items in L1.")               \
+    METRIC(M_DETACHED_BYTES, GAUGE, "sync_engine_items_detached_bytes", "",                        \
+           "Bytes of items evicted from L1 that callers still hold.")                              \
+    METRIC(M_EVICTED_PRESSURE, COUNTER, "sync_engine_evictions_total", "reason=\"pressure\"",      \
+           "Items that left L1.")                                                                  \
+    METRIC(M_EVICTED_EXPIRED, COUNTER, "sync_engine_evictions_total", "reason=\"expired\"", "")    \
+    METRIC(M_EVICTED_INVALIDATED, COUNTER, "sync_engine_evictions_total",                          \
+           "reason=\"invalidated\"", "")                                                           \
+    METRIC(M_LOAD_SHARED, COUNTER, "sync_engine_loads_shared_total", "",                           \
+           "Misses that waited for another caller's lookup of the same id.")                       \
+    METRIC(M_FACTORY_RUNS, COUNTER, "sync_engine_factory_runs_total", "",                          \
+           "Calls of cache-aside factories.")                                                      \
+    METRIC(M_CIRCUIT_REDIS, GAUGE, "sync_engine_circuit_breaker_state", "circuit=\"redis\"",       \
+           "0 closed, 1 half-open, 2 open.")                                                       \
+    METRIC(M_CIRCUIT_SQL, GAUGE, "sync_engine_circuit_breaker_state", "circuit=\"sql\"", "")       \
+    METRIC(M_CIRCUIT_REDIS_OPENED, COUNTER, "sync_engine_circuit_breaker_transitions_total",       \
+           "circuit=\"redis\",to=\"open\"", "State changes of the circuit breakers.")              \
+    METRIC(M_CIRCUIT_REDIS_HALF, COUNTER, "sync_engine_circuit_breaker_transitions_total",         \
+           "circuit=\"redis\",to=\"half_open\"", "")                                               \
+    METRIC(M_CIRCUIT_REDIS_CLOSED, COUNTER, "sync_engine_circuit_breaker_transitions_total",       \
+           "circuit=\"redis\",to=\"closed\"", "")                                                  \
+    METRIC(M_CIRCUIT_SQL_OPENED, COUNTER, "sync_engine_circuit_breaker_transitions_total",         \
+           "circuit=\"sql\",to=\"open\"", "")                                                      \
+    METRIC(M_CIRCUIT_SQL_HALF, COUNTER, "sync_engine_circuit_breaker_transitions_total",           \
+           "circuit=\"sql\",to=\"half_open\"", "")                                                 \
+    METRIC(M_CIRCUIT_SQL_CLOSED, COUNTER, "sync_engine_circuit_breaker_transitions_total",         \
+           "circuit=\"sql\",to=\"closed\"", "")                                                    \
+    METRIC(M_CIRCUIT_REDIS_REJECTED, COUNTER, "sync_engine_circuit_breaker_rejections_total",      \
+           "circuit=\"redis\"", "Calls not made because the circuit was open.")                    \
+    METRIC(M_CIRCUIT_SQL_REJECTED, COUNTER, "sync_engine_circuit_breaker_rejections_total",        \
+           "circuit=\"sql\"", "")                                                                  \
+    METRIC(M_RETRIES_REDIS, COUNTER, "sync_engine_retries_total", "circuit=\"redis\"",             \
+           "Backend calls repeated.")                                                              \
+    METRIC(M_RETRIES_SQL, COUNTER, "sync_engine_retries_total", "circuit=\"sql\"", "")             \
+    METRIC(M_UP_REDIS, GAUGE, "sync_engine_backend_up", "backend=\"redis\"",                       \
+           "1 up, 0 down, -1 not configured.")                                                     \
+    METRIC(M_UP_SQL, GAUGE, "sync_engine_backend_up", "backend=\"sql\"", "")                       \
+    METRIC(M_PRESSURE, GAUGE, "sync_engine_pressure_ratio", "",                                    \
+           "0..1: the greatest share of what cannot be evicted.")                                  \
+    METRIC(M_PRESSURE_LEVEL, GAUGE, "sync_engine_pressure_level", "", "0 normal .. 5 shutdown.")   \
+    METRIC(M_PRESSURE_CHANGES, COUNTER, "sync_engine_pressure_transitions_total", "",              \
+           "Changes of the pressure level.")                                                       \
+    METRIC(M_REFUSED, COUNTER, "sync_engine_writes_refused_total", "",                             \
+           "Writes answered with SE_ERR_BACKPRESSURE.")                                            \
+    METRIC(M_THROTTLED, COUNTER, "sync_engine_writes_throttled_total", "",                         \
+           "Writes delayed by pressure.")                                                          \
+    METRIC(M_CORRUPT_L1, COUNTER, "sync_engine_corruption_detected_total", "tier=\"l1\"",          \
+           "Copies whose content or header does not fit its hash.")                                \
+    METRIC(M_CORRUPT_L2, COUNTER, "sync_engine_corruption_detected_total", "tier=\"l2\"", "")      \
+    METRIC(M_CORRUPT_L3, COUNTER, "sync_engine_corruption_detected_total", "tier=\"l3\"", "")      \
+    METRIC(M_CORRUPT_WAL, COUNTER, "sync_engine_corruption_detected_total", "tier=\"wal\"", "")    \
+    METRIC(M_HEALED_L1, COUNTER, "sync_engine_healed_total", "tier=\"l1\"",                        \
+           "Bad copies replaced from another tier.")                                               \
+    METRIC(M_HEALED_L2, COUNTER, "sync_engine_healed_total", "tier=\"l2\"", "")                    \
+    METRIC(M_HEALED_L3, COUNTER, "sync_engine_healed_total", "tier=\"l3\"", "")                    \
+    METRIC(M_SUSPECTS, GAUGE, "sync_engine_l2_suspect_ids", "",                                    \
+           "Ids whose copy in Redis may be older than the home tier's and is not read.")           \
+    METRIC(M_GENERATIONS, COUNTER, "sync_engine_l2_generations_total", "",                         \
+           "Times the L2 generation was redrawn: everything in Redis became a miss.")              \
+    METRIC(M_CLOCK_AHEAD, COUNTER, "sync_engine_clock_skew_total", "",                             \
+           "Versions seen further ahead of the clock than max_clock_skew_ms.")                     \
+    METRIC(M_PURGED, COUNTER, "sync_engine_tombstones_purged_total", "",                           \
+           "Tombstones and expired rows removed after their retention.")                           \
+    METRIC(M_FOREIGN_OWNERS, GAUGE, "sync_engine_foreign_owners", "",                              \
+           "Other live engines seen writing the same database.")                                   \
+    METRIC(M_FILTER_TRUST, GAUGE, "sync_engine_filter_trusted", "",                                \
+           "1 if an absent id can be excluded without asking a tier.")                             \
+    METRIC(M_PHASE, GAUGE, "sync_engine_phase", "",                                                \
+           "Phase of the engine's life, se_phase in the header.")                                  \
+    METRIC(M_BUILD, GAUGE, "sync_engine_build_info", "version=\"0.1.0\"",                          \
+           "1; the version is in the label.")
 
 enum metric {
 #define METRIC(symbol, type, family, labels, help) symbol,

@@ -1,8 +1,9 @@
 /*
  * breaker - see breaker.h.
  *
- * A call admitted while the circuit was closed may report when it is open or half-open already. Open, it says nothing new and is ignored.
- * Half-open, it cannot be told from a probe and counts as one: it is as good a witness of how the backend does now.
+ * A call admitted while the circuit was closed may report when it is open or half-open already.
+ * Open, it says nothing new and is ignored. Half-open, it cannot be told from a probe and counts as
+ * one: it is as good a witness of how the backend does now.
  */
 #include "tier/breaker.h"
 

@@ -3,15 +3,17 @@
  *
  * Pure state machine; time is passed in.
  *
- *   CLOSED --failures_max in a row, or rate over the window--> OPEN --open_ms (with jitter)--> HALF_OPEN
- *   HALF_OPEN --successes_min in a row--> CLOSED;  HALF_OPEN --a failure--> OPEN
+ *   CLOSED --failures_max in a row, or rate over the window--> OPEN --open_ms (with jitter)-->
+ *   HALF_OPEN HALF_OPEN --successes_min in a row--> CLOSED;  HALF_OPEN --a failure--> OPEN
  *
- * Data errors are successes here: the backend answered. Slow calls count as failures in the rate, not in the row.
- * (Nygard, "Release It!"; thresholds as in DESIGN.md: default 5 / 2 / 30 s, conservative 3 / 3 / 60 s, aggressive 10 / 1 / 15 s.)
+ * Data errors are successes here: the backend answered. Slow calls count as failures in the rate,
+ * not in the row. (Nygard, "Release It!"; thresholds as in DESIGN.md: default 5 / 2 / 30 s,
+ * conservative 3 / 3 / 60 s, aggressive 10 / 1 / 15 s.)
  *
  * Invariants
  *   I1  OPEN lets nothing through before reopen_at_ms
- *   I2  HALF_OPEN lets at most probes_max calls through at once; a probe that never reports is given up after open_ms
+ *   I2  HALF_OPEN lets at most probes_max calls through at once; a probe that never reports is
+ *       given up after open_ms
  *
  * Threads: caller-serialised (guarded.c holds its lock, rank: leaf).  Memory: owns nothing.
  */
@@ -21,15 +23,16 @@
 #include "base/error.h"
 
 struct breaker_options {
-    uint32_t failures_max;   /* consecutive failures that open it, >= 1 */
-    uint32_t successes_min;  /* in half-open, >= 1 */
-    uint32_t open_ms;        /* +- 10 % jitter */
-    uint32_t probes_max;     /* in half-open, >= 1 */
-    uint32_t window_calls;   /* sliding window of the last n calls, <= 128; 0: no rate */
-    uint32_t rate_percent;   /* failures + slow calls of a full window that open it */
-    uint32_t slow_ms;        /* a call this long is slow; 0: none is */
+    uint32_t failures_max;  /* consecutive failures that open it, >= 1 */
+    uint32_t successes_min; /* in half-open, >= 1 */
+    uint32_t open_ms;       /* +- 10 % jitter */
+    uint32_t probes_max;    /* in half-open, >= 1 */
+    uint32_t window_calls;  /* sliding window of the last n calls, <= 128; 0: no rate */
+    uint32_t rate_percent;  /* failures + slow calls of a full window that open it */
+    uint32_t slow_ms;       /* a call this long is slow; 0: none is */
 };
-extern const struct breaker_options SE__BREAKER_DEFAULT, SE__BREAKER_CONSERVATIVE, SE__BREAKER_AGGRESSIVE;
+extern const struct breaker_options SE__BREAKER_DEFAULT, SE__BREAKER_CONSERVATIVE,
+    SE__BREAKER_AGGRESSIVE;
 
 struct breaker {
     struct breaker_options options;

@@ -1,13 +1,15 @@
 /*
  * guard - see guard.h.
  *
- * The breaker's lock is held for its few instructions only, never while the backend is asked; log lines and metrics come after it.
+ * The breaker's lock is held for its few instructions only, never while the backend is asked; log
+ * lines and metrics come after it.
  */
 #include "tier/guard.h"
 
 #include "tier/retry.h"
 
-/* 8 repetitions: a deadlock between batches is over in milliseconds, and its loser should not wait for a second. */
+/* 8 repetitions: a deadlock between batches is over in milliseconds, and its loser
+ * should not wait for a second. */
 static const struct retry_policy CONFLICT_RETRY = {.attempts_max = 9, .base_ms = 2, .cap_ms = 250};
 
 /* ---- one attempt ---- */
@@ -84,7 +86,8 @@ static struct tier_reply attempt(struct guarded *g, struct call *c)
     uint64_t took_ns = se__mono_ns() - from_ns;
     if (c->seconds != METRIC_COUNT)
         se__metrics_observe(g->metrics, c->seconds, (double)took_ns / 1e9);
-    /* A tier that turned the call away itself (another server than the accepted one) has reached its backend. */
+    /* A tier that turned the call away itself (another server than the accepted
+     * one) has reached its backend. */
     se__guard_report(g, reply.fault != TIER_UNWELL || reply.rejected, took_ns / 1000000);
     return reply;
 }
@@ -115,7 +118,8 @@ static const struct retry_policy *policy_for(const struct call *c, const struct 
     return NULL;
 }
 
-/* Conflicts and outages are counted apart: one lost connection must not use up a deadlock's attempts. */
+/* Conflicts and outages are counted apart: one lost connection must not
+ * use up a deadlock's attempts. */
 static bool wait_to_repeat(struct guarded *g, const struct call *c, const struct tier_reply *reply,
                            uint32_t *conflicts, uint32_t *outages)
 {

@@ -1,7 +1,9 @@
 /*
- * guard - one call of a backend: asked of the breaker, made, reported, repeated. Private to this room.
+ * guard - one call of a backend: asked of the breaker, made, reported, repeated. Private to this
+ * room.
  *
- * guarded.c packs every operation of the tier interface into a `struct call`; guard.c decides whether and how often it runs.
+ * guarded.c packs every operation of the tier interface into a `struct call`; guard.c decides
+ * whether and how often it runs.
  */
 #ifndef SE_TIER_GUARD_H
 #define SE_TIER_GUARD_H
@@ -54,7 +56,8 @@ struct call {
     size_t *purged;
 };
 
-/* May a call be made? *stopped says that none may be made any more. If it may, it must be reported. */
+/* May a call be made? *stopped says that none may be made any more. If
+ * it may, it must be reported. */
 SE_NODISCARD bool se__guard_admit(struct guarded *g, bool *stopped);
 void se__guard_report(struct guarded *g, bool ok, uint64_t took_ms);
 void se__guard_note_up(struct guarded *g, bool up);

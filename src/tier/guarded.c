@@ -1,12 +1,12 @@
 /*
  * guarded - see guarded.h. How often a call is made is decided in guard.c.
  *
- * Every operation is packed into a `struct call`. What it hands out is emptied before each attempt, so that a repeated call never adds to what
- * a failed one left.
+ * Every operation is packed into a `struct call`. What it hands out is emptied before each attempt,
+ * so that a repeated call never adds to what a failed one left.
  *
- * Metrics: one per id for reads and writes, by how the call ended; attempts are timed one by one. A call that the circuit
- * rejects is a rejection and no operation. A refused write of several records is not counted: the caller splits it and every record
- * is counted when it is alone.
+ * Metrics: one per id for reads and writes, by how the call ended; attempts are timed one by one. A
+ * call that the circuit rejects is a rejection and no operation. A refused write of several records
+ * is not counted: the caller splits it and every record is counted when it is alone.
  */
 #include "tier/guard.h"
 

@@ -1,14 +1,17 @@
 /*
  * guarded - a tier around a tier: circuit breaker, classified retry, metrics.
  *
- * Every call of the engine to a backend goes through here. An open circuit answers TIER_UNWELL with `rejected`, at once.
- * Retried here, bounded by the deadline:
+ * Every call of the engine to a backend goes through here. An open circuit answers TIER_UNWELL with
+ * `rejected`, at once. Retried here, bounded by the deadline:
  *   TIER_CONFLICT  whole calls again, up to 8 times from 2 ms with full jitter
- *   TIER_UNWELL    reads, probes, meta and writes: SE__RETRY_QUERY, but never after `timed_out` or `rejected`
+ *   TIER_UNWELL    reads, probes, meta and writes: SE__RETRY_QUERY, but never after `timed_out` or
+ *                  `rejected`
  *   TIER_REFUSED   never
- * Only TIER_UNWELL counts as a failure for the breaker. prepare and close are passed through (prepare reports to the breaker).
+ * Only TIER_UNWELL counts as a failure for the breaker. prepare and close are passed through
+ * (prepare reports to the breaker).
  *
- * Waits for a retry can be cut short: se__guarded_stop makes them, and all later calls, end at once.
+ * Waits for a retry can be cut short: se__guarded_stop makes them, and all later calls, end at
+ * once.
  *
  * Locks: one mutex around the breaker (leaf).  Threads: any.  Memory: owns the inner tier.
  */
@@ -24,14 +27,14 @@ struct guarded;
 
 struct guarded_options {
     struct breaker_options breaker;
-    struct metrics *metrics;  /* borrowed */
+    struct metrics *metrics;   /* borrowed */
     const struct se__log *log; /* borrowed */
-    bool is_redis;            /* which metrics it counts in: l2/redis or l3/sql */
+    bool is_redis;             /* which metrics it counts in: l2/redis or l3/sql */
 };
 
 /* Takes `inner` on success. *out is a tier whose close closes inner too. */
-SE_NODISCARD se_result se__guarded_open(const struct guarded_options *options, struct tier inner, struct tier *out,
-                                        struct guarded **guarded);
+SE_NODISCARD se_result se__guarded_open(const struct guarded_options *options, struct tier inner,
+                                        struct tier *out, struct guarded **guarded);
 se_circuit se__guarded_circuit(struct guarded *g);
 /* ms until the circuit would let a call through; 0: now. */
 uint64_t se__guarded_wait_ms(struct guarded *g);

@@ -1,9 +1,11 @@
 /*
  * pool - see pool.h.
  *
- * Who finds nothing idle queues up; a connection that comes back goes to the first in the queue directly, so none who came later can take
- * it away. The pool's thread opens one connection at a time while somebody waits and the bound allows it. Each waiter has a number; a failed
- * attempt fails those with a number below the one that was next when it began, the others get an attempt of their own.
+ * Who finds nothing idle queues up; a connection that comes back goes to the first in the queue
+ * directly, so none who came later can take it away. The pool's thread opens one connection at a
+ * time while somebody waits and the bound allows it. Each waiter has a number; a failed attempt
+ * fails those with a number below the one that was next when it began, the others get an attempt of
+ * their own.
  */
 #include "tier/pool.h"
 

@@ -1,8 +1,8 @@
 /*
  * pressure - see pressure.h.
  *
- * The delay grows with the square of the way from THROTTLE to CRITICAL: hardly felt at first, and at the end long
- * enough that the writers run no faster than the flush.
+ * The delay grows with the square of the way from THROTTLE to CRITICAL: hardly felt at first, and
+ * at the end long enough that the writers run no faster than the flush.
  */
 #include "tier/pressure.h"
 

@@ -1,7 +1,8 @@
 /*
  * retry - see retry.h.
  *
- * The whole wait is random, not only a part of it: of callers that failed together, none come back together.
+ * The whole wait is random, not only a part of it: of callers that failed together, none come back
+ * together.
  */
 #include "tier/retry.h"
 

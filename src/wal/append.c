@@ -1,8 +1,8 @@
 /*
  * append - records of items on their way into the log.
  *
- * Room and memory are settled before anything is written: the record takes its place in the overlay, in flight, so that publishing it
- * after the commit cannot fail. The commit is commit.c's.
+ * Room and memory are settled before anything is written: the record takes its place in the
+ * overlay, in flight, so that publishing it after the commit cannot fail. The commit is commit.c's.
  */
 #include "wal/state.h"
 
@@ -148,7 +148,8 @@ static bool known_locked(const struct wal *w, const struct append *a, const stru
            se__overlay_by_version(&w->overlay, e->key, se_item_version(e->item));
 }
 
-/* A repetition of what is in flight (its caller timed out) takes no second place: one of the two records will go at once. */
+/* A repetition of what is in flight (its caller timed out) takes no second place: one of the
+ * two records will go at once. */
 static bool repeated_locked(const struct wal *w, const struct append_entry *e)
 {
     return se__overlay_in_flight(&w->overlay, e->key, se_item_version(e->item));

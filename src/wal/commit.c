@@ -1,20 +1,23 @@
 /*
  * commit - group commit without a fixed writer.
  *
- * A caller that finds nobody leading leads: it takes all queued requests, writes them and the pending removals in one
- * transaction, publishes them to the overlay, wakes their callers and hands leading on to a caller that queued meanwhile. Nobody
- * waits for a timer: a group is what came while the last one was being written.
+ * A caller that finds nobody leading leads: it takes all queued requests, writes them and the
+ * pending removals in one transaction, publishes them to the overlay, wakes their callers and hands
+ * leading on to a caller that queued meanwhile. Nobody waits for a timer: a group is what came
+ * while the last one was being written.
  *
- * A caller that does not lead can time out; its request stays where it is, with references of its own. A caller that leads is in
- * SQLite and stays there as long as the disk does.
+ * A caller that does not lead can time out; its request stays where it is, with references of its
+ * own. A caller that leads is in SQLite and stays there as long as the disk does.
  *
  * How a commit can fail
- *   clean      nothing was written and the file is good (disk full, no memory, locked by an operator's shell): SE_ERR_IO or
- *              SE_ERR_NOMEM; the next append is tried as usual
- *   poisoned   anything else, a failed fsync above all: what SQLite and the kernel hold of the file and what is on the disk
- *              may differ from now on, and a later fsync would not tell. The live records and the group go to a new file (move.c):
- *              SE_OK from there. Where that fails too: SE_ERR_TIMEOUT if the transaction may be on disk (its COMMIT
- *              failed), else SE_ERR_IO; and appends are SE_ERR_IO until a later move succeeds (se__wal_tend tries).
+ *   clean      nothing was written and the file is good (disk full, no memory, locked by an
+ *              operator's shell): SE_ERR_IO or SE_ERR_NOMEM; the next append is tried as usual
+ *   poisoned   anything else, a failed fsync above all: what SQLite and the kernel hold of the file
+ *              and what is on the disk may differ from now on, and a later fsync would not tell.
+ *              The live records and the group go to a new file (move.c): SE_OK from there. Where
+ *              that fails too: SE_ERR_TIMEOUT if the transaction may be on disk (its COMMIT
+ *              failed), else SE_ERR_IO; and appends are SE_ERR_IO until a later move succeeds
+ *              (se__wal_tend tries).
  */
 #include "wal/state.h"
 
@@ -131,7 +134,8 @@ static void set_full(struct wal *w, bool full)
     se__mutex_unlock(&w->lock);
 }
 
-/* Leading, no lock. *code: what the callers get unless COMMITTED; its text is this thread's error. */
+/* Leading, no lock. *code: what the callers get unless COMMITTED; its
+ * text is this thread's error. */
 static enum outcome commit_group(struct wal *w, struct request *group, struct removal *removal,
                                  uint64_t ceiling, se_result *code)
 {
@@ -164,7 +168,8 @@ se_result se__wal_write_alone(struct wal *w, struct removal *removal)
     return outcome == COMMITTED ? SE_OK : outcome == MAYBE_WRITTEN ? SE_ERR_IO : code;
 }
 
-/* A failed checkpoint is a failed fsync as well: the next one would believe pages that never reached the disk. */
+/* A failed checkpoint is a failed fsync as well: the next one would believe pages
+ * that never reached the disk. */
 se_result se__wal_checkpoint(struct wal *w, bool truncate)
 {
     int rc = se__wal_file_checkpoint(&w->file, truncate);
@@ -214,7 +219,8 @@ static void wake_group(struct wal *w, struct request *group)
     }
 }
 
-/* Writes what is queued. Lock held before and after; returns the group, whose callers are to be woken. */
+/* Writes what is queued. Lock held before and after; returns the group,
+ * whose callers are to be woken. */
 static struct request *write_queue_locked(struct wal *w)
 {
     struct removal removal;
@@ -259,8 +265,9 @@ static bool pass_on_locked(struct wal *w)
     return true;
 }
 
-/* One group, as leader. Leading is handed on before the group is woken: the next commit does not wait for that. Returns false if
- * there is nobody to hand it to. On a full disk a checkpoint lets the journal be written from its start again. */
+/* One group, as leader. Leading is handed on before the group is woken: the next commit does not
+ * wait for that. Returns false if there is nobody to hand it to. On a full disk a checkpoint
+ * lets the journal be written from its start again. */
 static bool lead_round_locked(struct wal *w)
 {
     struct request *group = write_queue_locked(w);

@@ -1,8 +1,9 @@
 /*
- * dead - writes that the home tier refuses: kept beside the log until a newer write or an operator resolves them.
+ * dead - writes that the home tier refuses: kept beside the log until a newer write or an operator
+ * resolves them.
  *
- * Burying moves a record from the log to the table of dead letters in one transaction, with everything older of its id; retrying moves
- * it back under a new number.
+ * Burying moves a record from the log to the table of dead letters in one transaction, with
+ * everything older of its id; retrying moves it back under a new number.
  */
 #include "base/mem.h"
 #include "wal/state.h"
@@ -10,8 +11,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#define ROWS_MAX                                                                                   \
-    64 /* of one id that go in the same transaction; any others are deleted by the next removal */
+/* of one id that go in the same transaction; any others are deleted by the next removal */
+#define ROWS_MAX 64
 
 struct row {
     uint64_t seq;

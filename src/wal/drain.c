@@ -1,9 +1,9 @@
 /*
  * drain - hands WAL_HOME records back to the home tier, oldest first, in batches.
  *
- * Taking marks the records DRAINING in the overlay and leaves them where they are: what does not come back as confirmed is
- * simply waiting again. A write appended while its id is drained is a record of its own, which the drain's confirmation, being of
- * an older version, does not touch.
+ * Taking marks the records DRAINING in the overlay and leaves them where they are: what does not
+ * come back as confirmed is simply waiting again. A write appended while its id is drained is a
+ * record of its own, which the drain's confirmation, being of an older version, does not touch.
  */
 #include "base/mem.h"
 #include "wal/state.h"
@@ -143,7 +143,8 @@ void se__wal_drain_return(struct wal *w, unsigned partition, se_item **items, si
     se__free(items);
 }
 
-/* What was neither confirmed nor buried after all is waiting again, rather than stuck for the life of the process. */
+/* What was neither confirmed nor buried after all is waiting again, rather than stuck
+ * for the life of the process. */
 void se__wal_drain_done(struct wal *w, unsigned partition, se_item **items, size_t n)
 {
     se__wal_drain_return(w, partition, items, n);

@@ -4,13 +4,16 @@
  * File format, version 1: a SQLite database in WAL mode,
  *
  *   PRAGMA application_id = 0x53455741 ("SEWA"), user_version = 1
- *   log (seq INTEGER PRIMARY KEY, id BLOB, record BLOB)    a write that the home tier does not have yet
- *   dead(seq INTEGER PRIMARY KEY, id BLOB, record BLOB,    a write that it refuses, with its number, its words and when
+ *   log (seq INTEGER PRIMARY KEY, id BLOB, record BLOB)    a write that the home tier does not have
+ *   yet dead(seq INTEGER PRIMARY KEY, id BLOB, record BLOB,    a write that it refuses, with its
+ *   number, its words and when
  *        code INTEGER, error TEXT, buried_at INTEGER)
- *   meta(name TEXT PRIMARY KEY, value TEXT)                "wal." names are the log's own, the rest is the engine's
+ *   meta(name TEXT PRIMARY KEY, value TEXT)                "wal." names are the log's own, the rest
+ *   is the engine's
  *
- * record is item/record.h's byte form, generation 0; its check covers the id and, through the content hash, the content.
- * seq counts both tables; a number is never used twice (meta "wal.seq" remembers the greatest that was removed).
+ * record is item/record.h's byte form, generation 0; its check covers the id and, through the
+ * content hash, the content. seq counts both tables; a number is never used twice (meta "wal.seq"
+ * remembers the greatest that was removed).
  */
 #include "wal/file.h"
 
@@ -125,7 +128,8 @@ static int connect_file(const char *path, enum wal_file_mode mode, struct wal_fi
     se__free(name);
     if (rc != SQLITE_OK)
         return rc;
-    /* A failed fsync while closing could not be told to anyone; and a reader has no business with the journal. */
+    /* A failed fsync while closing could not be told to anyone; and a reader has
+     * no business with the journal. */
     sqlite3_db_config(f->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
     sqlite3_db_config(f->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
     sqlite3_db_config(f->db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);

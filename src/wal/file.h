@@ -1,10 +1,11 @@
 /*
  * file - one connection to the log's SQLite file, and the statements it is used with.
  *
- * Only this room knows SQLite. Results are SQLite's own (extended) codes; se__wal_fault turns them into ours, with a
- * text. The file format is at the head of file.c.
+ * Only this room knows SQLite. Results are SQLite's own (extended) codes; se__wal_fault turns them
+ * into ours, with a text. The file format is at the head of file.c.
  *
- * Threads: caller-serialised; a connection belongs to whoever leads the group commit, or has taken it from the pool.
+ * Threads: caller-serialised; a connection belongs to whoever leads the group commit, or has taken
+ * it from the pool.
  * Memory: in place; se__wal_file_close takes an all-zero one.
  */
 #ifndef SE_WAL_FILE_H
@@ -56,9 +57,11 @@ SE_NODISCARD se_result se__wal_file_open(const char *path, enum wal_file_mode mo
 void se__wal_file_close(struct wal_file *f, bool tidy);
 /* The name to give SQLite; the caller's. NULL without memory. */
 SE_NODISCARD char *se__wal_plain_name(const char *path);
-/* Sets the error text ("wal PATH: what: SQLite's words"); SE_ERR_CORRUPT, SE_ERR_NOMEM, else SE_ERR_IO. */
+/* Sets the error text ("wal PATH: what: SQLite's words"); SE_ERR_CORRUPT,
+ * SE_ERR_NOMEM, else SE_ERR_IO. */
 se_result se__wal_fault(const struct wal_file *f, int rc, const char *path, const char *what);
-/* True if after this code the transaction is known not to have happened and the file can be gone on with. */
+/* True if after this code the transaction is known not to have happened and
+ * the file can be gone on with. */
 bool se__wal_fault_is_clean(int rc);
 
 /* Prepared on first use, reset and without bindings. NULL: *rc says why. */
@@ -79,8 +82,8 @@ int se__wal_file_checkpoint(struct wal_file *f, bool truncate);
 /* Frames since the last one. */
 int se__wal_file_behind(const struct wal_file *f);
 
-/* A row of the log or of the dead letters; columns 0 seq, 1 id, 2 record. The item is a reference, or NULL with *garbage (the check
- * or the content's hash does not hold) or without memory. */
+/* A row of the log or of the dead letters; columns 0 seq, 1 id, 2 record. The item is a reference,
+ * or NULL with *garbage (the check or the content's hash does not hold) or without memory. */
 se_item *se__wal_row_item(sqlite3_stmt *row, bool *garbage);
 /* The same check without making an item. */
 bool se__wal_row_intact(sqlite3_stmt *row, uint64_t *version);

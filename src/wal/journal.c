@@ -1,14 +1,17 @@
 /*
- * journal - walks the frames of PATH-wal and follows their checksums (https://sqlite.org/fileformat2.html, section 4).
+ * journal - walks the frames of PATH-wal and follows their checksums
+ * (https://sqlite.org/fileformat2.html, section 4).
  *
- *   header  32 bytes: magic 0x377f0682 (checksums of little-endian words) or ..83 (big-endian), version, page size at 8, checkpoint
- *           sequence, salt at 16, checksum at 24 of bytes 0..23
- *   frame   24 bytes: page number, at 4 the database's size if the frame commits (else 0), salt at 8, checksum at 16; then the page. The checksum
- *           runs on from the frame before it, over bytes 0..7 and the page.
+ *   header  32 bytes: magic 0x377f0682 (checksums of little-endian words) or ..83 (big-endian),
+ *           version, page size at 8, checkpoint sequence, salt at 16, checksum at 24 of bytes 0..23
+ *   frame   24 bytes: page number, at 4 the database's size if the frame commits (else 0), salt at
+ *           8, checksum at 16; then the page. The checksum runs on from the frame before it, over
+ *           bytes 0..7 and the page.
  *
- * Since a frame's checksum is stored in it, the frame after a bad one can be checked again: the chain is picked up there. Damage is
- * certain if at or after a bad frame one that commits is directly followed by a good one: that was written only after the commit had
- * been fsynced. Frames of another salt are left from an earlier round, all of which is in the database.
+ * Since a frame's checksum is stored in it, the frame after a bad one can be checked again: the
+ * chain is picked up there. Damage is certain if at or after a bad frame one that commits is
+ * directly followed by a good one: that was written only after the commit had been fsynced. Frames
+ * of another salt are left from an earlier round, all of which is in the database.
  */
 #include "wal/journal.h"
 
@@ -73,7 +76,8 @@ static bool header_sound(struct journal *j)
 
 enum frame { FRAME_END, FRAME_GOOD, FRAME_BAD };
 
-/* The next frame; commits: whether it says that it ends a transaction. Afterwards the sums are those stored in it. */
+/* The next frame; commits: whether it says that it ends a transaction. Afterwards the
+ * sums are those stored in it. */
 static enum frame next_frame(struct journal *j, bool *commits)
 {
     size_t len = FRAME + j->page_size;

@@ -1,9 +1,10 @@
 /*
  * journal - is SQLite's journal (PATH-wal) damaged, rather than cut off by a crash?
  *
- * SQLite takes a journal up to the first frame whose checksum fails and drops the rest without a word: right after a crash, when that is
- * what was being written, and a silent loss of acknowledged commits where a frame in the middle has rotted. The two can be told apart:
- * this log starts a commit only after the one before it has been fsynced.
+ * SQLite takes a journal up to the first frame whose checksum fails and drops the rest without a
+ * word: right after a crash, when that is what was being written, and a silent loss of acknowledged
+ * commits where a frame in the middle has rotted. The two can be told apart: this log starts a
+ * commit only after the one before it has been fsynced.
  *
  * Threads: any; reads the file only.
  */
@@ -12,7 +13,8 @@
 
 #include "base/error.h"
 
-/* SE_ERR_CORRUPT with its text if a commit that was fsynced is damaged. SE_OK also where there is no journal. */
+/* SE_ERR_CORRUPT with its text if a commit that was fsynced is damaged. SE_OK
+ * also where there is no journal. */
 SE_NODISCARD se_result se__wal_journal_check(const char *path);
 
 #endif

@@ -1,15 +1,20 @@
 /*
  * move - a new file for a log whose file cannot be trusted any more.
  *
- * After a failed fsync the kernel may have dropped the pages and call the next fsync a success. What was acknowledged before is safe in the old
- * file, or was read back with its checksum intact; so:
+ * After a failed fsync the kernel may have dropped the pages and call the next fsync a success.
+ * What was acknowledged before is safe in the old file, or was read back with its checksum intact;
+ * so:
  *
- *   1  PATH.new is built with all live records, the dead letters, the names, and the group whose commit failed; fsynced, closed
- *   2  it is renamed to PATH.moved, the directory fsynced: from here on it is the log, whatever happens
- *   3  the old journal is removed (or SQLite would replay it into the new file), PATH.moved renamed to PATH
+ *   1  PATH.new is built with all live records, the dead letters, the names, and the group whose
+ *      commit failed; fsynced, closed
+ *   2  it is renamed to PATH.moved, the directory fsynced: from here on it is the log, whatever
+ *      happens
+ *   3  the old journal is removed (or SQLite would replay it into the new file), PATH.moved renamed
+ *      to PATH
  *
- * A crash before 2 leaves the old log and a PATH.new that the next open removes; after 2, the next open does step 3. Connections
- * that read the old file go on with it, and are replaced when they come back.
+ * A crash before 2 leaves the old log and a PATH.new that the next open removes; after 2, the next
+ * open does step 3. Connections that read the old file go on with it, and are replaced when they
+ * come back.
  */
 #include "base/mem.h"
 #include "wal/state.h"
@@ -171,7 +176,8 @@ static se_result copy_tables(struct wal *w, struct wal_file *from, struct wal_fi
     return r == SE_OK ? copy_table(w, from, SQL_DEAD_ALL, to) : r;
 }
 
-/* Through the leader's own connection, which has the file even if its name is gone; after an attempt that closed it, through a new one. */
+/* Through the leader's own connection, which has the file even if its name is gone; after an
+ * attempt that closed it, through a new one. */
 static se_result copy_live(struct wal *w, struct wal_file *to)
 {
     if (w->file.db)
@@ -267,8 +273,8 @@ static se_result change_over(struct wal *w)
     return r;
 }
 
-/* PATH.moved from an attempt that did not get to its end is the log already; PATH may have lost its journal, and is not read again. No group
- * comes here then: a poisoned log takes none. */
+/* PATH.moved from an attempt that did not get to its end is the log already; PATH may have lost its
+ * journal, and is not read again. No group comes here then: a poisoned log takes none. */
 se_result se__wal_move(struct wal *w, struct request *group, uint64_t ceiling, bool *reached)
 {
     se_result r = SE_OK;

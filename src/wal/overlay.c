@@ -1,8 +1,8 @@
 /*
  * overlay - nodes in chunks, chained by the low bits of their hash.
  *
- * The buckets are sized once from the limit on records, as zero pages: growing would stop every writer
- * for the time of a rehash. Nodes are numbered, so that the links take four bytes each.
+ * The buckets are sized once from the limit on records, as zero pages: growing would stop every
+ * writer for the time of a rehash. Nodes are numbered, so that the links take four bytes each.
  */
 #include "wal/overlay.h"
 
@@ -52,7 +52,8 @@ struct overlay_node *se__overlay_at(const struct overlay *o, uint32_t node)
 
 bool se__overlay_empty(const struct overlay *o)
 {
-    /* acquire: whoever learned that a record was published sees it counted; pairs with the release in link(). */
+    /* acquire: whoever learned that a record was published sees it counted;
+     * pairs with the release in link(). */
     return atomic_load_explicit(&o->mapped, memory_order_acquire) == 0;
 }
 
@@ -259,8 +260,8 @@ void se__overlay_drop(struct overlay *o, uint32_t node)
 
 /* ---- publishing ---- */
 
-/* The record that makes the HOME record `node` needless: another of the same version, else the newest that is newer and either
- * sure to reach the home tier or kept for an operator. 0: none. */
+/* The record that makes the HOME record `node` needless: another of the same version, else the
+ * newest that is newer and either sure to reach the home tier or kept for an operator. 0: none. */
 static uint32_t better_than(const struct overlay *o, uint32_t node)
 {
     const struct overlay_node *n = se__overlay_at(o, node);
@@ -278,7 +279,8 @@ static uint32_t better_than(const struct overlay *o, uint32_t node)
     return best;
 }
 
-/* Older ACK and HOME records are GONE: `node` is newer and on disk. Those being drained end with their drain. */
+/* Older ACK and HOME records are GONE: `node` is newer and on disk. Those being
+ * drained end with their drain. */
 static void replace_older(struct overlay *o, uint32_t node)
 {
     struct overlay_node *n = se__overlay_at(o, node);

@@ -1,14 +1,18 @@
 /*
  * pages - takes leaf pages of tables apart.
  *
- *   database   header of 100 bytes (page size at 16, bytes reserved per page at 20), then pages numbered from 1
- *   journal    header of 32 bytes (page size at 8, salt at 16), then frames of 24 bytes (page number at 0, salt at 8) and a page;
- *              frames of another salt are left from an earlier round
+ *   database   header of 100 bytes (page size at 16, bytes reserved per page at 20), then pages
+ *              numbered from 1
+ *   journal    header of 32 bytes (page size at 8, salt at 16), then frames of 24 bytes (page
+ *              number at 0, salt at 8) and a page; frames of another salt are left from an earlier
+ *              round
  *   leaf       type 13 at 0, number of cells at 3, their offsets from 8
- *   cell       varint payload length, varint rowid, payload; what does not fit goes on in a chain of overflow pages
+ *   cell       varint payload length, varint rowid, payload; what does not fit goes on in a chain
+ *              of overflow pages
  *   payload    varint header length, a varint of type and length per column, the columns
  *
- * All numbers are big-endian. A header that is damaged itself is taken to be what this library writes.
+ * All numbers are big-endian. A header that is damaged itself is taken to be what this library
+ * writes.
  */
 #include "wal/pages.h"
 

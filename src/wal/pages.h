@@ -1,8 +1,10 @@
 /*
- * pages - reads the log's rows from the raw pages of a SQLite file and of its journal, without its trees.
+ * pages - reads the log's rows from the raw pages of a SQLite file and of its journal, without its
+ * trees.
  *
- * For salvage only. Every page that looks like a leaf of a table is taken apart cell by cell; what does not add up is passed over.
- * Whether a row is what it seems to be is for the record's checksum to say. Format: https://sqlite.org/fileformat2.html
+ * For salvage only. Every page that looks like a leaf of a table is taken apart cell by cell; what
+ * does not add up is passed over. Whether a row is what it seems to be is for the record's checksum
+ * to say. Format: https://sqlite.org/fileformat2.html
  *
  * Threads: any; pure but for reading the two files.  Memory: a row is lent for the call.
  */

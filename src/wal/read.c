@@ -1,9 +1,9 @@
 /*
  * read - records by sequence number, through a few connections that only read.
  *
- * The overlay says first where the newest record of an id is; then a connection is taken, and no lock is held while it reads. That order
- * matters after a move: a connection taken after the lookup has the file in which the record is. A row that has gone
- * meanwhile was confirmed meanwhile.
+ * The overlay says first where the newest record of an id is; then a connection is taken, and no
+ * lock is held while it reads. That order matters after a move: a connection taken after the lookup
+ * has the file in which the record is. A row that has gone meanwhile was confirmed meanwhile.
  */
 #include "base/mem.h"
 #include "wal/state.h"
@@ -46,8 +46,8 @@ static struct wal_reader *idle_reader_locked(struct wal *w)
         w->readers = reader->next;
         if (reader->generation == w->generation)
             return reader;
-        close_reader(
-            reader); /* of a file left behind by a move: rare, and only closes descriptors */
+        /* of a file left behind by a move: rare, and only closes descriptors */
+        close_reader(reader);
     }
     return NULL;
 }
@@ -195,7 +195,8 @@ static se_result read_once(struct wal *w, const struct wal_spot *spot, se_item *
     return r;
 }
 
-/* Each round either answers or has seen the newest record leave the overlay: confirmed meanwhile, or lost. */
+/* Each round either answers or has seen the newest record leave the overlay:
+ * confirmed meanwhile, or lost. */
 se_result se__wal_find(struct wal *w, const char *id, size_t id_len, enum wal_place *place,
                        se_item **item)
 {

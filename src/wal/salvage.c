@@ -1,9 +1,10 @@
 /*
  * salvage - copies what is intact of a damaged log into a new one.
  *
- * First through SQLite, each table from its front to the damage and from its back to the damage; then, unless SQLite found nothing wrong,
- * through the raw pages (pages.c), which need no tree. The same record found twice is written once: numbers are unique. A record that
- * had been confirmed may be found again in a page that was free; the home tier's version guard makes it harmless.
+ * First through SQLite, each table from its front to the damage and from its back to the damage;
+ * then, unless SQLite found nothing wrong, through the raw pages (pages.c), which need no tree. The
+ * same record found twice is written once: numbers are unique. A record that had been confirmed may
+ * be found again in a page that was free; the home tier's version guard makes it harmless.
  */
 #include "base/mem.h"
 #include "wal/journal.h"
@@ -103,8 +104,8 @@ static void copy_table(struct salvage *s, sqlite3 *db, bool dead)
     if (copy_query(s, db, forwards[dead], dead))
         return;
     s->suspicious = true;
-    s->done->damaged =
-        damaged + (s->done->damaged > damaged); /* some are seen again from the other end */
+    /* some are seen again from the other end */
+    s->done->damaged = damaged + (s->done->damaged > damaged);
     if (s->rc == SQLITE_OK)
         copy_query(s, db, backwards[dead], dead);
 }

@@ -1,9 +1,10 @@
 /*
  * spare - a way out of a file system that the log itself has filled.
  *
- * SQLite needs space to give space back: deleting writes to the journal, and the journal can only be emptied into a database that
- * grows. So PATH.spare holds a little space back. When the disk is full and what is live would fit into it (or into what is free by
- * then), it is given up for a move to a new file, which leaves the full one behind; then it is made again.
+ * SQLite needs space to give space back: deleting writes to the journal, and the journal can only
+ * be emptied into a database that grows. So PATH.spare holds a little space back. When the disk is
+ * full and what is live would fit into it (or into what is free by then), it is given up for a move
+ * to a new file, which leaves the full one behind; then it is made again.
  */
 #include "base/mem.h"
 #include "wal/state.h"

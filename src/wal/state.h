@@ -1,8 +1,8 @@
 /*
  * state - what the modules of the log share: the open log, and the requests of the group commit.
  *
- * Not for other rooms. Whoever *leads* owns `file`, `ceiling` and the transaction; leading is handed on under the lock, and the
- * lock is not held while the leader writes.
+ * Not for other rooms. Whoever *leads* owns `file`, `ceiling` and the transaction; leading is
+ * handed on under the lock, and the lock is not held while the leader writes.
  *
  * Lock: struct wal.lock, rank 30, guards everything not marked otherwise.
  */
@@ -28,8 +28,8 @@ struct request_ops {
 
 enum request_state { REQUEST_QUEUED, REQUEST_TAKEN, REQUEST_DONE };
 
-/* One caller's part of a group; owned by the caller and by the group together, since a caller may time out. The first member of what it is
- * allocated as. */
+/* One caller's part of a group; owned by the caller and by the group together, since a caller may
+ * time out. The first member of what it is allocated as. */
 struct request {
     const struct request_ops *ops;
     struct request *next;
@@ -88,7 +88,8 @@ struct wal {
 void se__wal_request_init(struct request *r, const struct request_ops *ops);
 /* The last reference is gone, or it was never queued. No lock. */
 void se__wal_request_end(struct request *r);
-/* Lock held, and held again on return. Queues the request, and leads or waits. Takes one reference of the caller's; sets the error text. */
+/* Lock held, and held again on return. Queues the request, and leads or waits. Takes one
+ * reference of the caller's; sets the error text. */
 se_result se__wal_commit_locked(struct wal *w, struct request *r, uint64_t deadline_ms);
 /* Leads without a group. Lock held. */
 void se__wal_alone_locked(struct wal *w);
@@ -116,20 +117,22 @@ struct removal {
     uint32_t nodes[WAL_REMOVE_MAX];
     uint64_t log[WAL_REMOVE_MAX], dead[WAL_REMOVE_MAX]; /* their numbers, by table */
 };
-/* Rows whose turn it is to be deleted in the leader's transaction: none as long as fewer than `least` wait. */
+/* Rows whose turn it is to be deleted in the leader's transaction: none as
+ * long as fewer than `least` wait. */
 void se__wal_removal_take_locked(struct wal *w, size_t least, struct removal *removal);
 int se__wal_removal_apply(struct removal *removal, struct wal_file *f);
 void se__wal_removal_settle_locked(struct wal *w, struct removal *removal, bool deleted);
 
 /* ---- a new file for a poisoned one (move.c) ---- */
-/* Leading, without the lock. Copies what is live and writes `group` and the ceiling too; on success the log goes on with the new file. *reached: the
- * group may have got there, success or not. */
+/* Leading, without the lock. Copies what is live and writes `group` and the ceiling too; on success
+ * the log goes on with the new file. *reached: the group may have got there, success or not. */
 se_result se__wal_move(struct wal *w, struct request *group, uint64_t ceiling, bool *reached);
 /* Ends a move that a crash cut off: before opening. */
 se_result se__wal_adopt(const char *path);
 /* There is an unfinished one: PATH.moved is the log. */
 bool se__wal_moved_exists(const char *path);
-/* Somebody removed the open log's file or journal: what is written to it now would be gone with the process. */
+/* Somebody removed the open log's file or journal: what is written to it now
+ * would be gone with the process. */
 bool se__wal_files_gone(const char *path);
 se_result se__wal_sync_directory(const char *path);
 /* Creates an empty file that only its owner may read, if there is none. */
@@ -154,7 +157,8 @@ struct wal_spot {
 /* Many reads in one transaction of SQLite's: each costs half. Ended by se__wal_reader_give. */
 void se__wal_reader_begin(struct wal_reader *reader);
 int se__wal_spot_by_seq(const void *a, const void *b); /* for qsort */
-/* The record's item, a reference. SE_NOT_FOUND: no such row (any more), or one whose check fails. */
+/* The record's item, a reference. SE_NOT_FOUND: no such row (any
+ * more), or one whose check fails. */
 se_result se__wal_read_spot(struct wal *w, struct wal_reader *reader, const struct wal_spot *spot,
                             se_item **item);
 /* Visits the live rows of SQL_LOG_ALL or SQL_DEAD_ALL; the item is lent. */
@@ -162,8 +166,9 @@ se_result se__wal_rows_of(struct wal *w, struct wal_file *f, enum wal_sql which,
                           bool (*visit)(void *arg, sqlite3_stmt *row, se_item *item), void *arg);
 se_result se__wal_rows(struct wal *w, enum wal_sql which,
                        bool (*visit)(void *arg, sqlite3_stmt *row, se_item *item), void *arg);
-/* The row of a record that should be there is not, or is garbage: counts, logs and leaves it out from now on. Does nothing if the record has gone
- * meanwhile. SE_ERR_IO: the log is poisoned, and the row may be in a file not yet in place. */
+/* The row of a record that should be there is not, or is garbage: counts, logs and leaves it out
+ * from now on. Does nothing if the record has gone meanwhile. SE_ERR_IO: the log is poisoned,
+ * and the row may be in a file not yet in place. */
 SE_NODISCARD se_result se__wal_spot_lost(struct wal *w, const struct wal_spot *spot);
 void se__wal_count_garbage(struct wal *w, uint64_t seq);
 

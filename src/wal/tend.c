@@ -1,9 +1,10 @@
 /*
  * tend - confirmations, and the rows they leave behind.
  *
- * A confirmation only changes the overlay; the row goes with a later group commit once enough of them wait, or here. Until then a
- * crash brings it back as recovered, which the home tier's version guard makes harmless. Rows are deleted by runs of
- * neighbouring numbers: a flushed batch is often one.
+ * A confirmation only changes the overlay; the row goes with a later group commit once enough of
+ * them wait, or here. Until then a crash brings it back as recovered, which the home tier's version
+ * guard makes harmless. Rows are deleted by runs of neighbouring numbers: a flushed batch is often
+ * one.
  */
 #include "wal/state.h"
 

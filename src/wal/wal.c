@@ -7,8 +7,9 @@
  *   PATH.lock            held while an engine has the log open; left in place
  *   PATH.new, PATH.moved for moments, or after a crash, while a poisoned log changes files (move.c)
  *
- * Opening reads every record and checks it: the overlay is complete before the first call. Of several versions of an id the newest
- * is kept; a record whose check fails is counted, logged, left out and left where it is.
+ * Opening reads every record and checks it: the overlay is complete before the first call. Of
+ * several versions of an id the newest is kept; a record whose check fails is counted, logged, left
+ * out and left where it is.
  */
 #include "wal/wal.h"
 
@@ -62,7 +63,8 @@ static se_result take_lock(struct wal *w)
     return r;
 }
 
-/* What SQLite would not mind: a file cut down to a few bytes is an empty one to it, a damaged journal a shorter one. */
+/* What SQLite would not mind: a file cut down to a few bytes is an empty one to it, a
+ * damaged journal a shorter one. */
 static se_result check_raw(const char *path)
 {
     struct stat st;
@@ -185,8 +187,8 @@ static se_result recover_from(struct wal *w, struct wal_file *f, uint64_t *versi
     return r;
 }
 
-/* Versions begin above everything that may have left the last process, even if the wall clock was set back since: hence the time
- * given with each is its own. */
+/* Versions begin above everything that may have left the last process, even if the wall clock was
+ * set back since: hence the time given with each is its own. */
 static void start_clock(struct wal *w, uint64_t version_max)
 {
     se__hlc_observe(w->hlc, version_max, se__version_ms(version_max), 1);
@@ -268,7 +270,8 @@ se_result se__wal_open(const struct wal_options *options, struct wal **wal)
     return SE_OK;
 }
 
-/* Removes what is confirmed, so that it does not come back as recovered. If that fails it does, and no harm is done. */
+/* Removes what is confirmed, so that it does not come back as recovered. If that fails
+ * it does, and no harm is done. */
 void se__wal_close(struct wal *w)
 {
     if (!w)

@@ -66,7 +66,8 @@ Test(forkword, fork_while_others_open_and_close)
     cr_assert_eq(ways[1](&f), SE_OK);
     _Atomic bool running = false;
     cr_assert_eq(se__thread_start(&t, "opener", open_and_close, &running), SE_OK);
-    /* A child forked while the thread is being made has its memory and not the thread: a leak to leak checkers. */
+    /* A child forked while the thread is being made has its memory and not the
+     * thread: a leak to leak checkers. */
     for (uint64_t deadline = se__deadline_in(60000); !atomic_load(&running);)
         cr_assert_gt(se__deadline_left(deadline), 0u);
     for (int i = 0; i < 20; i++) {

@@ -1,4 +1,5 @@
-/* RFC 8259, by a list of known cases and by a small recursive parser that must agree on mutated texts. */
+/* RFC 8259, by a list of known cases and by a small recursive parser that
+ * must agree on mutated texts. */
 #include "base/mem.h"
 #include "base/os.h"
 #include "base/utf8.h"
@@ -416,7 +417,8 @@ Test(json, eight_mib_of_anything_ends)
 
 Test(json, nesting_costs_linear_time)
 {
-    /* Allocations stand for time: each doubling of the depth may add a handful, not twice as many. */
+    /* Allocations stand for time: each doubling of the depth may add
+     * a handful, not twice as many. */
     if (!se__mem_fail_after(-1))
         cr_skip_test("compiled out of release builds");
     static char text[1 << 20];

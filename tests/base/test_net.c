@@ -1,4 +1,5 @@
-/* Sockets: deadlines, broken peers, no SIGPIPE. The server's side is plain sockets of the test's own. */
+/* Sockets: deadlines, broken peers, no SIGPIPE. The server's side is
+ * plain sockets of the test's own. */
 #include "base/mem.h"
 #include "base/os.h"
 #include "support/test.h"

@@ -96,8 +96,8 @@ Test(cond, a_passed_deadline_returns_false_at_once_or_in_time)
 static void wait_for_value(void *arg)
 {
     struct box *b = arg;
-    uint64_t deadline =
-        SE__FOREVER - (se__thread_id() & 1); /* and one so late that it must not overflow */
+    /* and one so late that it must not overflow */
+    uint64_t deadline = SE__FOREVER - (se__thread_id() & 1);
     se__mutex_lock(&b->lock);
     while (b->value == 0)
         if (!se__cond_wait_until(&b->changed, &b->lock, deadline))

@@ -9,8 +9,11 @@
 
 static se_item *make(const char *id, const char *content)
 {
-    struct item_spec spec = {
-        .id = id, .id_len = strlen(id), .content = content, .content_len = strlen(content), .version = 1};
+    struct item_spec spec = {.id = id,
+                             .id_len = strlen(id),
+                             .content = content,
+                             .content_len = strlen(content),
+                             .version = 1};
     return se__item_new(&spec);
 }
 
@@ -27,7 +30,8 @@ struct follower {
 static void follow(void *arg)
 {
     struct follower *f = arg;
-    f->result = se__flight_follow(f->flights, f->flight, se__deadline_in(10000), &f->item, &f->again);
+    f->result =
+        se__flight_follow(f->flights, f->flight, se__deadline_in(10000), &f->item, &f->again);
     strncpy(f->error, se_errmsg(), sizeof f->error - 1);
 }
 

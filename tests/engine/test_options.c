@@ -59,7 +59,8 @@ Test(options, takes_sizes_with_units_and_refuses_nonsense)
     cr_assert_eq(c.l1_max_bytes, (size_t)64 << 20);
     cr_assert_eq(se_config_set(&c, "l1_max_bytes", "2MB"), SE_OK);
     cr_assert_eq(c.l1_max_bytes, 2000000);
-    static const char *const bad[] = {"", "-1", "1.5", "64 parsecs", "nan", "inf", "0x10", "1e99", "12 ", "MiB", "1KiBB"};
+    static const char *const bad[] = {"",     "-1",   "1.5", "64 parsecs", "nan",  "inf",
+                                      "0x10", "1e99", "12 ", "MiB",        "1KiBB"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         if (strcmp(bad[i], "12 ") == 0)
             continue; /* blanks around are fine, the value is below the least allowed */

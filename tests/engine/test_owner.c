@@ -33,7 +33,13 @@ Test(owner, a_row_survives_print_and_parse)
 
 Test(owner, garbage_is_no_row)
 {
-    static const char *const bad[] = {"", "1", "2 open 1 1 t n", "1 ajar 1 1 t n", "1 open x 1 t n", "1 open 1 1 t", "\xff\xfe",
+    static const char *const bad[] = {"",
+                                      "1",
+                                      "2 open 1 1 t n",
+                                      "1 ajar 1 1 t n",
+                                      "1 open x 1 t n",
+                                      "1 open 1 1 t",
+                                      "\xff\xfe",
                                       "1 openopenopenopenopen 1 1 t n"};
     struct owner_row row;
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
@@ -46,13 +52,17 @@ Test(owner, silence_is_a_crash_and_a_beat_is_life)
     cr_assert_eq(se__owners_open(&owners), SE_OK);
     struct owner_row row = row_of(1);
     cr_assert_eq(se__owners_judge(owners, "u", &row, PROCESS_UNKNOWN, 1000), OWNER_LIVE);
-    cr_assert_eq(se__owners_judge(owners, "u", &row, PROCESS_UNKNOWN, 1000 + OWNER_SILENCE_MS - 1), OWNER_LIVE);
+    cr_assert_eq(se__owners_judge(owners, "u", &row, PROCESS_UNKNOWN, 1000 + OWNER_SILENCE_MS - 1),
+                 OWNER_LIVE);
     row.heartbeat++;
-    cr_assert_eq(se__owners_judge(owners, "u", &row, PROCESS_UNKNOWN, 1000 + OWNER_SILENCE_MS), OWNER_LIVE);
-    cr_assert_eq(se__owners_judge(owners, "u", &row, PROCESS_UNKNOWN, 1000 + 2 * OWNER_SILENCE_MS), OWNER_CRASHED);
+    cr_assert_eq(se__owners_judge(owners, "u", &row, PROCESS_UNKNOWN, 1000 + OWNER_SILENCE_MS),
+                 OWNER_LIVE);
+    cr_assert_eq(se__owners_judge(owners, "u", &row, PROCESS_UNKNOWN, 1000 + 2 * OWNER_SILENCE_MS),
+                 OWNER_CRASHED);
     cr_assert_eq(se__owners_judge(owners, "v", &row, PROCESS_DEAD, 1), OWNER_CRASHED);
     cr_assert_eq(se__owners_judge(owners, "w", &row, PROCESS_ALIVE, 1), OWNER_LIVE);
-    cr_assert_eq(se__owners_judge(owners, "w", &row, PROCESS_ALIVE, 1 + 10 * OWNER_SILENCE_MS), OWNER_LIVE);
+    cr_assert_eq(se__owners_judge(owners, "w", &row, PROCESS_ALIVE, 1 + 10 * OWNER_SILENCE_MS),
+                 OWNER_LIVE);
     row.open = false;
     cr_assert_eq(se__owners_judge(owners, "x", &row, PROCESS_DEAD, 1), OWNER_CLOSED);
     se__owners_close(owners);

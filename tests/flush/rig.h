@@ -1,7 +1,9 @@
 /*
- * rig - a worker with everything around it that is real (L1, WAL, guards, metrics), over fake tiers.
+ * rig - a worker with everything around it that is real (L1, WAL, guards, metrics), over fake
+ * tiers.
  *
- * Counts as the engine does (M_ACCEPTED, M_RECOVERED, what a put superseded), so that tests can hold the whole account of law 13.
+ * Counts as the engine does (M_ACCEPTED, M_RECOVERED, what a put superseded), so that tests can
+ * hold the whole account of law 13.
  */
 #ifndef SE_TESTS_FLUSH_RIG_H
 #define SE_TESTS_FLUSH_RIG_H
@@ -16,11 +18,12 @@ struct rig_options {
     bool wal, cache, keep_wal; /* keep_wal: the file of the rig before is opened again */
     bool bare;                 /* the home tier without its guard: faults come at once */
     uint64_t wal_items_max;    /* 0: many */
-    size_t items_max, bytes_max, drain_items; /* 0: 100, 1 MiB, 100 */
-    uint32_t age_ms_max;       /* 0: 5 */
-    uint32_t home_timeout_ms, cache_timeout_ms; /* 0: 60 s; gates then hold as long as the test wants */
-    uint32_t open_ms;          /* of the circuits, 0: 20 */
-    size_t suspects_max;       /* 0: 10000 */
+    size_t items_max, bytes_max, drain_items;   /* 0: 100, 1 MiB, 100 */
+    uint32_t age_ms_max;                        /* 0: 5 */
+    uint32_t home_timeout_ms, cache_timeout_ms; /* 0: 60 s; gates then hold as long as the
+                                                   test wants */
+    uint32_t open_ms;                           /* of the circuits, 0: 20 */
+    size_t suspects_max;                        /* 0: 10000 */
 };
 
 struct rig {
@@ -36,8 +39,8 @@ struct rig {
     struct hlc hlc;
     struct worker *worker;
     struct se__log log;
-    _Atomic unsigned lines;      /* logged */
-    _Atomic unsigned covers;     /* calls of cover */
+    _Atomic unsigned lines;  /* logged */
+    _Atomic unsigned covers; /* calls of cover */
     _Atomic bool cover_fails;
     bool stopped;
 };

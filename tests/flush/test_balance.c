@@ -1,6 +1,6 @@
 /*
- * Law 13 and newest-wins under random histories: puts, deletes, outages, refusals, other writers, closes and new starts. The seed of a failure
- * is printed; SE_SEED=n runs that one alone.
+ * Law 13 and newest-wins under random histories: puts, deletes, outages, refusals, other writers,
+ * closes and new starts. The seed of a failure is printed; SE_SEED=n runs that one alone.
  */
 #include "base/os.h"
 #include "flush/rig.h"
@@ -136,7 +136,8 @@ static void step(void)
     }
 }
 
-/* Everything up and nothing refused: all that is not dead comes home. A dead letter waits for a newer write. */
+/* Everything up and nothing refused: all that is not dead comes home. A dead
+ * letter waits for a newer write. */
 static void settle(void)
 {
     set_poison(false);
@@ -187,7 +188,8 @@ static void check_reads(uint64_t seed)
     }
 }
 
-/* The home tier of the next rig is empty: what it held counts no more, except what the WAL brings back. */
+/* The home tier of the next rig is empty: what it held counts no more,
+ * except what the WAL brings back. */
 static void start_again(uint64_t seed)
 {
     size_t left = rig_stop(&rig, 5);

@@ -1,5 +1,6 @@
 /*
- * The worker while the home tier is down, with a WAL, with a full one, and with none; the drain; dead letters in the WAL.
+ * The worker while the home tier is down, with a WAL, with a full one, and with none; the drain;
+ * dead letters in the WAL.
  */
 #include "base/os.h"
 #include "flush/rig.h"
@@ -45,7 +46,8 @@ static uint64_t dead_in_wal(void)
     return stats.dead;
 }
 
-/* The drain has handed on everything: by signals of the worker where it is well, by looking where it backs off. */
+/* The drain has handed on everything: by signals of the worker where it is well,
+ * by looking where it backs off. */
 static void await_drained(void)
 {
     se__worker_wake(rig.worker);
@@ -366,7 +368,8 @@ static bool is_in_range(void *arg, const se_item *item)
     return strncmp(se_item_id(item), "id:", 3) == 0;
 }
 
-/* The rows that the WAL holds are all refused, what is written meanwhile is not: the drain must neither kill nor spin. */
+/* The rows that the WAL holds are all refused, what is written meanwhile is not: the
+ * drain must neither kill nor spin. */
 Test(flush_outage, a_drain_with_a_trouble_of_its_own_backs_off_beside_traffic_that_is_well)
 {
     rig_open(&rig,

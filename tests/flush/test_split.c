@@ -1,5 +1,6 @@
 /*
- * Halving against a scripted backend: every single bad place, many of them, and the backends that only look as if.
+ * Halving against a scripted backend: every single bad place, many of them, and the backends that
+ * only look as if.
  */
 #include "flush/split.h"
 #include "support/test.h"

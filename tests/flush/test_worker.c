@@ -1,5 +1,6 @@
 /*
- * The worker while its tiers are well, or only one of them is not: order, coalescing, routes, the L2 stage, acks, flush, stop.
+ * The worker while its tiers are well, or only one of them is not: order, coalescing, routes, the
+ * L2 stage, acks, flush, stop.
  */
 #include "base/os.h"
 #include "flush/rig.h"

@@ -109,7 +109,8 @@ Test(item, any_mix_of_optional_parts_comes_back)
 
 Test(item, size_is_what_malloc_sets_aside)
 {
-    /* A plain item costs its header of 44, the id and its NUL, and malloc's word, in steps of 16. */
+    /* A plain item costs its header of 44, the id and its NUL, and
+     * malloc's word, in steps of 16. */
     se_item *small = plain("user:1", "");
     cr_assert_eq(se__item_size(small), 64u);
     se_item_release(small);
@@ -118,7 +119,8 @@ Test(item, size_is_what_malloc_sets_aside)
         struct item_spec spec = {.id = "abc", .id_len = 3, .content = content, .content_len = len};
         se_item *item = se__item_new(&spec);
         size_t real = se__alloc_size(item), said = se__item_size(item);
-        /* A chunk may keep a rest too small to be one; above malloc's own threshold pages may go either way. */
+        /* A chunk may keep a rest too small to be one; above malloc's own
+         * threshold pages may go either way. */
         size_t slack = len < 128 * 1024 ? 16 : 4096 + 16;
         cr_assert(real <= said + slack && said <= real + slack, "%zu: %zu, said %zu", len, real,
                   said);
@@ -338,8 +340,8 @@ Test(item, leaf_tells_ids_versions_and_hashes_apart)
         for (int k = 0; k < i; k++)
             cr_assert_neq(memcmp(leaf[i], leaf[k], SE_HASH_SIZE), 0);
     uint8_t want[SE_HASH_SIZE];
-    static const char bytes[] =
-        "\0\0\0\2ab\0\0\0\0\0\0\0\1\1\0\0\0\0\0\0\0\0\0\0\0\0\0\0"; /* and the literal's NUL */
+    /* and the literal's NUL */
+    static const char bytes[] = "\0\0\0\2ab\0\0\0\0\0\0\0\1\1\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
     se__hash128(0, bytes, 4 + 2 + 8 + 16, want);
     cr_assert_eq(memcmp(leaf[0], want, SE_HASH_SIZE), 0);
 }
@@ -398,8 +400,8 @@ Test(item, the_last_thread_frees_it)
         struct se__thread t[2];
         for (int i = 0; i < 2; i++)
             cr_assert_eq(se__thread_start(&t[i], "user", use, se_item_retain(item)), SE_OK);
-        se_item_release(
-            item); /* first: one of the threads is the last; sanitizers see a leak or a second free */
+        se_item_release(item); /* first: one of the threads is the last; sanitizers see a
+                                  leak or a second free */
         for (int i = 0; i < 2; i++)
             se__thread_join(&t[i]);
     }

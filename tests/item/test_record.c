@@ -187,8 +187,8 @@ static enum record_result decode(const char *id, size_t id_len, const uint8_t *b
         uint8_t hash[SE_HASH_SIZE];
         se__hash128(0, r->content, r->content_len, hash);
         r->content = NULL;
-        r->generation =
-            memcmp(hash, r->content_hash, SE_HASH_SIZE) == 0; /* for the caller: intact */
+        /* for the caller: intact */
+        r->generation = memcmp(hash, r->content_hash, SE_HASH_SIZE) == 0;
     }
     free(exact);
     return result;

@@ -24,7 +24,8 @@ struct fixture {
 void fixture_open(struct fixture *f, size_t bytes_max, bool resident);
 void fixture_close(struct fixture *f);
 
-/* Takes the first node off the queue and its item out of the map (a reference), or NULL. first_ms may be NULL. */
+/* Takes the first node off the queue and its item out of the map (a reference),
+ * or NULL. first_ms may be NULL. */
 se_item *fixture_take(struct fixture *f, uint64_t *first_ms);
 
 se_item *make_item(const char *id, uint64_t version, size_t content_len);

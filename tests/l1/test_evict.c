@@ -1,5 +1,6 @@
 /*
- * Tests of src/l1/evict.c: the curve, whom the hand takes, the bound, lives, detached items, the resident map.
+ * Tests of src/l1/evict.c: the curve, whom the hand takes, the bound, lives, detached items, the
+ * resident map.
  */
 #include "map_fixture.h"
 

@@ -1,5 +1,6 @@
 /*
- * Tests of src/l1/flight.c: the dirty life of an entry, event by event and in every order that threads can make.
+ * Tests of src/l1/flight.c: the dirty life of an entry, event by event and in every order that
+ * threads can make.
  */
 #include "map_fixture.h"
 
@@ -392,7 +393,8 @@ Test(flight, a_clean_put_is_clean_at_once)
 
 /* ---- loads of what is on its way here ---- */
 
-/* A reader may find a write in the WAL before its writer has put it here: clean copies are not flushed, and the put must be. */
+/* A reader may find a write in the WAL before its writer has put it here: clean copies are not
+ * flushed, and the put must be. */
 Test(flight, a_put_of_what_was_loaded_already_is_queued)
 {
     se_item *item = put_and_take("c", 4);
@@ -433,7 +435,8 @@ static struct l1_put_result put_late(uint64_t version)
     return r;
 }
 
-/* 20 took its version before 30 and 40, which have never seen it: it must not vanish behind them. What 10 has replaced may. */
+/* 20 took its version before 30 and 40, which have never seen it: it must not vanish behind
+ * them. What 10 has replaced may. */
 Test(flight, a_put_that_a_conditional_one_has_overlooked_is_renewed)
 {
     put(&f, "a", 10);

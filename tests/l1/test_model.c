@@ -1,9 +1,12 @@
 /*
- * Random operations on one thread, against a model that knows what was promised and nothing of how it is kept.
+ * Random operations on one thread, against a model that knows what was promised and nothing of how
+ * it is kept.
  *
- * The model plays the whole neighbourhood: writers, one flush worker with its L2 stage, the home tier, another engine that writes there, and
- * readers that load. After every step: a read of an id shows the newest item that this engine wrote, or a newer one, from the map or (if
- * the map has nothing) from the home tier; and the counters are what the model counts. SE_TEST_SEED repeats one seed.
+ * The model plays the whole neighbourhood: writers, one flush worker with its L2 stage, the home
+ * tier, another engine that writes there, and readers that load. After every step: a read of an id
+ * shows the newest item that this engine wrote, or a newer one, from the map or (if the map has
+ * nothing) from the home tier; and the counters are what the model counts. SE_TEST_SEED repeats one
+ * seed.
  */
 #include "map_fixture.h"
 
@@ -212,7 +215,8 @@ static void step_bury(void)
     leave_pipe((unsigned)at);
 }
 
-/* What a reader does: the map, else the home tier, offering what it found. Sometimes another thing happens in between. */
+/* What a reader does: the map, else the home tier, offering what it found. Sometimes
+ * another thing happens in between. */
 static void (*const STEPS_MEANWHILE[])(void);
 static void step_read(void)
 {

@@ -1,7 +1,8 @@
 /*
- * Writers, readers, loaders, flush workers with their L2 stages, another engine, invalidations and upkeep, all at once on a small map.
- * Checked while it runs: no read is older than what was acknowledged before it (I1, I3); the bound (I4). At the end: every write is in
- * the home tier, and the account is exact.
+ * Writers, readers, loaders, flush workers with their L2 stages, another engine, invalidations and
+ * upkeep, all at once on a small map.
+ * Checked while it runs: no read is older than what was acknowledged before it (I1, I3); the bound
+ * (I4). At the end: every write is in the home tier, and the account is exact.
  */
 #include "map_fixture.h"
 
@@ -25,7 +26,8 @@ struct partition {
 struct world {
     struct l1 *map;
     struct partition partitions[PARTITIONS];
-    /* Stores before loads: a reader that saw acked[i] finds it in the map or in home[i]. seq_cst throughout: this is the oracle. */
+    /* Stores before loads: a reader that saw acked[i] finds it in the map or in home[i]. seq_cst
+     * throughout: this is the oracle. */
     _Atomic uint64_t acked[IDS], home[IDS], version;
     atomic_uint writers_left;
     _Atomic uint64_t evicted_reads, refused, stale, renewed, requeued, lost;

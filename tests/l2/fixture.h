@@ -19,9 +19,9 @@
 
 struct l2_options {
     bool tcp, home, not_accepted;
-    const char *prefix;   /* NULL: PREFIX */
-    const char *url;      /* NULL: the server's unix socket */
-    uint32_t timeout_ms;  /* 0: 5000 */
+    const char *prefix;        /* NULL: PREFIX */
+    const char *url;           /* NULL: the server's unix socket */
+    uint32_t timeout_ms;       /* 0: 5000 */
     unsigned workers, readers; /* 0: 1 */
 };
 
@@ -31,7 +31,8 @@ struct l2 {
     struct redis *redis;
 };
 
-/* Opens the tier on a running server, prepares it and (unless not_accepted or home) accepts it with GENERATION. */
+/* Opens the tier on a running server, prepares it and (unless not_accepted or
+ * home) accepts it with GENERATION. */
 void l2_open(struct l2 *l, struct redis_server *server, const struct l2_options *options);
 void l2_close(struct l2 *l);
 /* Accepts whatever server was met last. */

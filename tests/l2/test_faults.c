@@ -1,5 +1,6 @@
 /*
- * What goes wrong: forgotten scripts, deadlines, servers that stop, restart, refuse, lie or run out of memory.
+ * What goes wrong: forgotten scripts, deadlines, servers that stop, restart, refuse, lie or run out
+ * of memory.
  */
 #include "l2/fixture.h"
 
@@ -322,7 +323,8 @@ Test(l2_faults, a_wrong_password_is_told_without_it)
     l2_close(&l);
 }
 
-/* A server without AUTH answers "unknown command 'AUTH', with args beginning with: 'the password'". */
+/* A server without AUTH answers "unknown command 'AUTH', with args
+ * beginning with: 'the password'". */
 Test(l2_faults, a_server_that_repeats_the_password_is_not_quoted)
 {
     char url[256];

@@ -300,7 +300,8 @@ static void write_on(void *arg)
         l2_put(&w->l2, l2_item("hot", "x", ++w->written), RECORD_ITEM);
 }
 
-/* Whatever void and writes do at the same time, what is left is a floor or a write not older than the void saw. */
+/* Whatever void and writes do at the same time, what is left is a floor or a write
+ * not older than the void saw. */
 Test(l2_lease, voids_and_writes_of_one_id_keep_its_order)
 {
     struct writer w = {.stop = false};

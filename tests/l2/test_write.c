@@ -74,7 +74,8 @@ Test(l2_write, an_older_version_never_replaces_a_newer_one)
     se_item_release(old);
 }
 
-/* Versions of which doubles and signed comparisons would lose sight: around 2^53, high bits, every byte. */
+/* Versions of which doubles and signed comparisons would lose sight: around
+ * 2^53, high bits, every byte. */
 Test(l2_write, versions_are_compared_in_all_63_bits)
 {
     static const uint64_t PAIRS[][2] = {
@@ -333,7 +334,8 @@ Test(l2_write, garbage_is_corrupt_and_yields_to_any_write)
     }
 }
 
-/* A flipped bit in the version of a stored record: the guard sees a newer one, and nothing decodes. */
+/* A flipped bit in the version of a stored record: the guard sees a
+ * newer one, and nothing decodes. */
 Test(l2_write, a_record_with_a_bad_check_yields_to_any_write)
 {
     char out[64];
@@ -376,7 +378,8 @@ Test(l2_write, a_truncated_record_is_never_a_hit)
     }
 }
 
-/* The script itself, with a deadline that many ms ahead of the server's clock: true if it stored. */
+/* The script itself, with a deadline that many ms ahead of the
+ * server's clock: true if it stored. */
 static bool stores_with_deadline_in(int64_t ms)
 {
     char out[256], key[64], at[32];
@@ -392,7 +395,8 @@ static bool stores_with_deadline_in(int64_t ms)
     return acted;
 }
 
-/* Too far ahead is a clock that has jumped back: the call would be good for longer than its tombstones live. */
+/* Too far ahead is a clock that has jumped back: the call would be good for
+ * longer than its tombstones live. */
 Test(l2_write, a_script_acts_only_within_its_time)
 {
     cr_assert(!stores_with_deadline_in(-1000));

@@ -1,8 +1,10 @@
 /*
- * l3_fixture - a SQL tier on a fresh database, the same for every driver, so that one test body runs on all of them.
+ * l3_fixture - a SQL tier on a fresh database, the same for every driver, so that one test body
+ * runs on all of them.
  *
- * ON_EVERY_DRIVER(name) defines the tests sqlite/name, mysql/name (arrays of parameters) and mysql_rows/name (multi-row inserts,
- * as for servers without arrays) from the body `static void name(struct l3_fixture *f)`.
+ * ON_EVERY_DRIVER(name) defines the tests sqlite/name, mysql/name (arrays of parameters) and
+ * mysql_rows/name (multi-row inserts, as for servers without arrays) from the body `static void
+ * name(struct l3_fixture *f)`.
  */
 #ifndef SE_TESTS_L3_FIXTURE_H
 #define SE_TESTS_L3_FIXTURE_H
@@ -37,7 +39,8 @@ long long l3_number(struct l3_fixture *f, const char *sql);
 
 uint64_t l3_soon(void); /* a deadline 20 s ahead: for calls that are not about deadlines */
 se_item *l3_item(const char *id, uint64_t version, const char *text);
-se_item *l3_item_bytes(const char *id, uint64_t version, const void *content, size_t len, se_content_type type);
+se_item *l3_item_bytes(const char *id, uint64_t version, const void *content, size_t len,
+                       se_content_type type);
 se_item *l3_tombstone(const char *id, uint64_t version);
 /* Writes one item (taken) and returns its outcome; TIER_NOT_TRIED if the call was not fine. */
 enum tier_state l3_put(struct l3_fixture *f, se_item *item);
@@ -50,8 +53,10 @@ bool l3_holds(struct l3_fixture *f, const char *id, uint64_t version, const char
 
 uint64_t l3_now_version(void);
 extern const char *const l3_three[3]; /* "a", "b", "c" */
-/* Writes "text" under n of them with one version; checks that outcomes are set exactly if the call was fine. */
-struct tier_reply l3_batch(struct l3_fixture *f, const char *const *ids, size_t n, uint64_t version, uint64_t deadline_ms);
+/* Writes "text" under n of them with one version; checks that outcomes are set
+ * exactly if the call was fine. */
+struct tier_reply l3_batch(struct l3_fixture *f, const char *const *ids, size_t n, uint64_t version,
+                           uint64_t deadline_ms);
 
 #define ON_DRIVER(suite, driver, name)                                                             \
     Test(suite, name)                                                                              \

@@ -171,7 +171,8 @@ static void large_batch_says_exactly_who_lost(struct l3_fixture *f)
 }
 ON_EVERY_DRIVER(large_batch_says_exactly_who_lost)
 
-/* A put that is routed past this tier leaves its tombstone here, with that put's place in the order. */
+/* A put that is routed past this tier leaves its tombstone here, with
+ * that put's place in the order. */
 static void tombstone_of_a_put_keeps_its_order(struct l3_fixture *f)
 {
     uint64_t v = now_version();
@@ -242,7 +243,8 @@ static void purge_leaves_a_floor(struct l3_fixture *f)
 }
 ON_EVERY_DRIVER(purge_leaves_a_floor)
 
-/* A version from the future, or a purge time set by hand, must not raise the floor over writes that are on their way. */
+/* A version from the future, or a purge time set by hand, must not raise the floor over
+ * writes that are on their way. */
 static void purge_never_takes_young_versions(struct l3_fixture *f)
 {
     l3_put(f, l3_tombstone("young", now_version()));

@@ -1,5 +1,6 @@
 /*
- * A database that hangs, dies or is busy: deadlines hold, nothing confirmed is lost, and what comes back is used again.
+ * A database that hangs, dies or is busy: deadlines hold, nothing confirmed is lost, and what comes
+ * back is used again.
  */
 #include "l3_fixture.h"
 
@@ -80,8 +81,8 @@ static void a_restart_is_not_seen_by_the_next_caller(struct l3_fixture *f)
     uint64_t v = l3_now_version();
     cr_assert_eq(l3_batch(f, l3_three, 3, v, l3_soon()).fault, TIER_FINE);
     cr_assert(mariadb_restart(f->server));
-    /* a single write is at its commit when the connection breaks and is not repeated: only seeing that the idle connection is
-     * dead before it is used helps */
+    /* a single write is at its commit when the connection breaks and is not repeated: only seeing
+     * that the idle connection is dead before it is used helps */
     cr_assert_eq(l3_batch(f, l3_three, 1, v + 1, l3_soon()).fault, TIER_FINE, "%s", se_errmsg());
     cr_assert_eq(l3_version(f, "a"), v + 1);
     cr_assert_eq(l3_batch(f, l3_three, 3, v + 1, l3_soon()).fault, TIER_FINE);

@@ -1,5 +1,6 @@
 /*
- * dir - a fresh folder of the test's own below /dev/shm (or TMPDIR), and what engine tests do with paths in it.
+ * dir - a fresh folder of the test's own below /dev/shm (or TMPDIR), and what engine tests do with
+ * paths in it.
  *
  * Memory: paths are static per call site's buffer.  The folder is removed by test_dir_remove.
  */

@@ -1,13 +1,16 @@
 /*
  * fake_tier - an in-memory tier with the version guard, whose faults and delays are scripted.
  *
- * Deterministic: faults are chosen by the number of the call or by the record, delays are gates that the test opens. Tests wait for
- * conditions (a call is inside the gate, so many calls have ended), never for time.
+ * Deterministic: faults are chosen by the number of the call or by the record, delays are gates
+ * that the test opens. Tests wait for conditions (a call is inside the gate, so many calls have
+ * ended), never for time.
  *
- * Order of things in a call: it is counted; it waits while its gate is closed (at most to its deadline: then it is UNWELL, timed out);
- * a fault rule may end it; a refused record may (nothing is applied); then it does its work.
+ * Order of things in a call: it is counted; it waits while its gate is closed (at most to its
+ * deadline: then it is UNWELL, timed out); a fault rule may end it; a refused record may (nothing
+ * is applied); then it does its work.
  *
- * Threads: any.  Memory: fake_tier_open returns; the tier's close op does nothing, the test calls fake_tier_free last.
+ * Threads: any.  Memory: fake_tier_open returns; the tier's close op does nothing, the test calls
+ * fake_tier_free last.
  */
 #ifndef SE_TESTS_SUPPORT_FAKE_TIER_H
 #define SE_TESTS_SUPPORT_FAKE_TIER_H
@@ -31,14 +34,18 @@ void fake_tier_free(struct fake_tier *f);
 struct tier fake_tier_as_tier(struct fake_tier *f);
 
 /* ---- script ---- */
-/* After `skip` further calls of these classes, `count` calls end so (UINT_MAX: for ever). Rules stand in line: the first that matches counts. */
-void fake_tier_fail(struct fake_tier *f, unsigned classes, unsigned skip, unsigned count, struct tier_reply reply);
+/* After `skip` further calls of these classes, `count` calls end so (UINT_MAX: for ever). Rules
+ * stand in line: the first that matches counts. */
+void fake_tier_fail(struct fake_tier *f, unsigned classes, unsigned skip, unsigned count,
+                    struct tier_reply reply);
 /* As fake_tier_fail for writes, but the records are applied first (an answer that was lost). */
-void fake_tier_fail_late(struct fake_tier *f, unsigned skip, unsigned count, struct tier_reply reply);
+void fake_tier_fail_late(struct fake_tier *f, unsigned skip, unsigned count,
+                         struct tier_reply reply);
 /* Down: every call is UNWELL (code 2002). Up again: all rules are forgotten too. */
 void fake_tier_set_down(struct fake_tier *f, bool down);
 /* Writes that hold a record for which bad() is true are REFUSED with this code. NULL: none is. */
-void fake_tier_refuse(struct fake_tier *f, bool (*bad)(void *arg, const se_item *item), void *arg, int code);
+void fake_tier_refuse(struct fake_tier *f, bool (*bad)(void *arg, const se_item *item), void *arg,
+                      int code);
 /* A closed gate holds calls of these classes. */
 void fake_tier_close_gate(struct fake_tier *f, unsigned classes);
 void fake_tier_open_gate(struct fake_tier *f);
@@ -46,8 +53,10 @@ void fake_tier_open_gate(struct fake_tier *f);
 void fake_tier_plant(struct fake_tier *f, se_item *item, enum record_kind kind);
 
 /* ---- waiting: false at the deadline ---- */
-bool fake_tier_await_held(struct fake_tier *f, unsigned n, uint64_t deadline_ms); /* at least n calls are in the gate */
-bool fake_tier_await_calls(struct fake_tier *f, unsigned classes, unsigned n, uint64_t deadline_ms); /* n calls have ended since open */
+/* at least n calls are in the gate */
+bool fake_tier_await_held(struct fake_tier *f, unsigned n, uint64_t deadline_ms);
+/* n calls have ended since open */
+bool fake_tier_await_calls(struct fake_tier *f, unsigned classes, unsigned n, uint64_t deadline_ms);
 
 /* ---- looking ---- */
 unsigned fake_tier_calls(struct fake_tier *f, unsigned classes); /* ended, since open */

@@ -1,9 +1,11 @@
 /*
  * mariadb_server - starts, stops, pauses and kills a MariaDB of the test's own.
  *
- * Files:  /dev/shm/se-mariadb-lock-<uid>          flock: template and clean-up, one process at a time
+ * Files:  /dev/shm/se-mariadb-lock-<uid>          flock: template and clean-up, one process at a
+ * time
  *         /dev/shm/se-mariadb-template-<uid>-<k>  data directory; <k> tells server builds apart
- *         /dev/shm/se-mariadb-XXXXXX/             one server: data/, s (socket), log, lock (flock: its owner lives)
+ *         /dev/shm/se-mariadb-XXXXXX/             one server: data/, s (socket), log, lock (flock:
+ *                                                 its owner lives)
  */
 #include "support/mariadb_server.h"
 
@@ -138,7 +140,8 @@ static void template_path(char *path, size_t cap)
              (unsigned long long)st.st_mtime * 31 + (unsigned long long)st.st_size);
 }
 
-/* Under the lock. It is made beside its place and renamed, so that a half-made one is never used. */
+/* Under the lock. It is made beside its place and renamed, so that a
+ * half-made one is never used. */
 static bool make_template(const char *path)
 {
     struct stat st;
@@ -219,7 +222,8 @@ static bool make_dir(struct mariadb_server *s)
 
 /* ---- the process ---- */
 
-/* A port nobody listens on now. Another process may take it before the server does: start tries again then. */
+/* A port nobody listens on now. Another process may take it before the server
+ * does: start tries again then. */
 static uint16_t free_port(void)
 {
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);

@@ -3,8 +3,8 @@
  *
  *   test_x [--list] [PART]    PART: only tests whose "suite/name" contains it
  *
- * Prints one line for a failed assertion and ends with "N passed, N failed, N skipped". Exit status 1 if a test failed,
- * 2 if none ran.
+ * Prints one line for a failed assertion and ends with "N passed, N failed, N skipped". Exit status
+ * 1 if a test failed, 2 if none ran.
  */
 #include "support/one_process.h"
 

@@ -1,12 +1,15 @@
 /*
- * one_process - the part of Criterion's interface that our tests use, with every test in one process.
+ * one_process - the part of Criterion's interface that our tests use, with every test in one
+ * process.
  *
- * Criterion forks each test, which ThreadSanitizer does not survive. The same sources are built against this header
- * then: tests register before main, run one after the other, and a failed assertion jumps back to the runner.
+ * Criterion forks each test, which ThreadSanitizer does not survive. The same sources are built
+ * against this header then: tests register before main, run one after the other, and a failed
+ * assertion jumps back to the runner.
  *
- * What differs from Criterion: state outlives a test; a crash ends the whole program (its exit status says so); tests
- * that expect a signal or an exit status are skipped; an assertion that fails in a thread of the test's own ends
- * the program, since that thread's stack cannot be left from outside.
+ * What differs from Criterion: state outlives a test; a crash ends the whole program (its exit
+ * status says so); tests that expect a signal or an exit status are skipped; an assertion that
+ * fails in a thread of the test's own ends the program, since that thread's stack cannot be left
+ * from outside.
  *
  * Threads: assertions in any; the rest in the main thread.  Memory: owns nothing.
  */
@@ -24,8 +27,8 @@ struct one_process_options {
     void (*init)(void);
     void (*fini)(void);
     const char *description;
-    double
-        timeout; /* seconds; taken and not used: the runner of the program bounds it as a whole */
+    /* seconds; taken and not used: the runner of the program bounds it as a whole */
+    double timeout;
     int signal;
     int exit_code;
     bool disabled;

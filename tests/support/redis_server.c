@@ -1,9 +1,10 @@
 /*
  * redis_server - see redis_server.h.
  *
- * The child gets PR_SET_PDEATHSIG, so a test that crashes leaves no server behind. Between fork and exec only system calls are
- * made: the test process may have threads. A chosen port may be taken by somebody else before the server binds it, so a server
- * that ends at once is tried on another port; that is about the fixture, never about what is tested.
+ * The child gets PR_SET_PDEATHSIG, so a test that crashes leaves no server behind. Between fork and
+ * exec only system calls are made: the test process may have threads. A chosen port may be taken by
+ * somebody else before the server binds it, so a server that ends at once is tried on another port;
+ * that is about the fixture, never about what is tested.
  */
 #include "support/redis_server.h"
 

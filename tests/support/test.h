@@ -1,5 +1,6 @@
 /*
- * test - what every test includes: Criterion, or a small stand-in where Criterion cannot run (ThreadSanitizer).
+ * test - what every test includes: Criterion, or a small stand-in where Criterion cannot run
+ * (ThreadSanitizer).
  */
 #ifndef SE_TESTS_SUPPORT_TEST_H
 #define SE_TESTS_SUPPORT_TEST_H

@@ -3,8 +3,8 @@
  *
  *   with_servers PROGRAM [ARGUMENT...]
  *
- * The program finds them by SYNC_ENGINE_REDIS_URL and SYNC_ENGINE_SQL_URL. Both servers end with it; its exit status is
- * this one's, 1 if it was killed or could not be started.
+ * The program finds them by SYNC_ENGINE_REDIS_URL and SYNC_ENGINE_SQL_URL. Both servers end with
+ * it; its exit status is this one's, 1 if it was killed or could not be started.
  */
 #include "support/mariadb_server.h"
 #include "support/redis_server.h"

@@ -26,8 +26,8 @@ static void trip(struct breaker *b, uint64_t now_ms)
 
 Test(breaker, scripts)
 {
-    /* Each letter is a call after 1 ms: s succeeds, f fails, x must not be let through; w waits until the circuit may be tried again. After it the
-     * state: C closed, O open, H half-open. */
+    /* Each letter is a call after 1 ms: s succeeds, f fails, x must not be let through; w waits
+     * until the circuit may be tried again. After it the state: C closed, O open, H half-open. */
     static const char *const scripts[] = {
         "sC fC fC sC fC fC fO", /* only failures in a row */
         "fC fC fO xO xO",

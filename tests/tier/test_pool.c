@@ -1,5 +1,6 @@
 /*
- * Tests of src/tier/pool.c, with connections that are numbers and a backend that a test can hold, break or refuse.
+ * Tests of src/tier/pool.c, with connections that are numbers and a backend that a test can hold,
+ * break or refuse.
  */
 #include "support/test.h"
 
@@ -322,7 +323,8 @@ Test(pool, closing_wakes_those_who_wait)
     for (int i = 0; i < 3; i++)
         start(&t[i], 60000, false);
     wait_for_waiters(3);
-    /* Close waits for the taken one: it is given back by another thread, once the waiters have been told. */
+    /* Close waits for the taken one: it is given back by another thread,
+     * once the waiters have been told. */
     struct se__thread closer = {0};
     cr_assert_eq(se__thread_start(&closer, "closer", (void (*)(void *))se__pool_close, pool),
                  SE_OK);

@@ -6,7 +6,8 @@
 #include "base/os.h"
 #include "tier/retry.h"
 
-/* The longest wait a policy can draw before attempt `done` + 1: with full jitter, drawn by the random number equal to it. */
+/* The longest wait a policy can draw before attempt `done` + 1: with full jitter, drawn by
+ * the random number equal to it. */
 static uint32_t longest(const struct retry_policy *policy, uint32_t done)
 {
     uint32_t wait = 0, most = 0;

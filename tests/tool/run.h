@@ -1,7 +1,8 @@
 /*
  * run - runs the syncengine program (SE_TOOL) and catches what it says.
  *
- * Each test gets a directory of its own below /dev/shm; the program runs there, with a clean SYNC_ENGINE_* environment.
+ * Each test gets a directory of its own below /dev/shm; the program runs there, with a clean
+ * SYNC_ENGINE_* environment.
  *
  * Threads: the test's.  Memory: one set of results, overwritten by the next run.
  */
@@ -29,7 +30,8 @@ struct run run(const char *input, size_t input_len, const char *format, ...)
 /* The same without input, and checks the exit status. */
 struct run run_expect(int status, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* Starts it without waiting; its stdin is *in, its stdout and stderr go to the files run-out and run-err. */
+/* Starts it without waiting; its stdin is *in, its stdout and stderr go to
+ * the files run-out and run-err. */
 pid_t run_start(int *in, const char *format, ...) __attribute__((format(printf, 2, 3)));
 struct run run_wait(pid_t pid); /* its end, within a minute */
 

@@ -1,6 +1,6 @@
 /*
- * examples: the README's program is the one that is built, and runs twice on its own file. (The others run in tests/checks.py,
- * beside real servers.)
+ * examples: the README's program is the one that is built, and runs twice on its own file. (The
+ * others run in tests/checks.py, beside real servers.)
  */
 #include "run.h"
 #include "support/test.h"

@@ -10,7 +10,8 @@
 
 /* ---- lines ---- */
 
-/* Feeds `text` in pieces of `piece` bytes and writes "number:line|" for each line, "number!len|" for one too long. */
+/* Feeds `text` in pieces of `piece` bytes and writes "number:line|" for each line,
+ * "number!len|" for one too long. */
 static const char *split(const char *text, size_t len, size_t piece, size_t line_max)
 {
     static char out[4096];

@@ -1,5 +1,6 @@
 /*
- * The program's outside: help of every command, usage errors, exit statuses, the commands on single items, scans.
+ * The program's outside: help of every command, usage errors, exit statuses, the commands on single
+ * items, scans.
  */
 #include "run.h"
 #include "support/test.h"

@@ -1,5 +1,6 @@
 /*
- * fixture - a log in a directory of its own below /dev/shm (or where SE_TEST_DIR says), and items to put into it.
+ * fixture - a log in a directory of its own below /dev/shm (or where SE_TEST_DIR says), and items
+ * to put into it.
  */
 #ifndef SE_TESTS_WAL_FIXTURE_H
 #define SE_TESTS_WAL_FIXTURE_H
@@ -34,7 +35,8 @@ se_item *tombstone_of(const char *id, uint64_t version);
 se_result append_one(struct wal *w, const char *id, uint64_t version, enum wal_purpose purpose);
 se_result bury_one(struct wal *w, const char *id, uint64_t version);
 struct wal_confirmed confirm_one(struct wal *w, const char *id, uint64_t version);
-/* The place, and the version found (0 if none); the content must be item_of's default, "id@version". */
+/* The place, and the version found (0 if none); the content must be
+ * item_of's default, "id@version". */
 enum wal_place find_version(struct wal *w, const char *id, uint64_t *version);
 struct wal_stats stats_of(struct wal *w);
 /* "id@version" of each, joined by a blank, and given back to the drain or ended. */

@@ -1,4 +1,5 @@
-/* Files that are not what they should be: other programs', newer ones', damaged ones; and what salvage gets out of them. */
+/* Files that are not what they should be: other programs', newer ones', damaged ones; and
+ * what salvage gets out of them. */
 #include "wal/fixture.h"
 
 #include <fcntl.h>
@@ -292,7 +293,8 @@ Test(wal_damage, a_log_whose_file_is_removed_gets_a_new_one)
     }
 }
 
-/* The record goes bad while the log is open: reads find the next older one, and the drain goes on. */
+/* The record goes bad while the log is open: reads find the next
+ * older one, and the drain goes on. */
 Test(wal_damage, a_record_that_goes_bad_is_passed_over)
 {
     char text[100];
@@ -312,7 +314,8 @@ Test(wal_damage, a_record_that_goes_bad_is_passed_over)
     cr_assert_eq(stats_of(f.wal).live_records, 1);
 }
 
-/* Any page ruined, or the file cut anywhere: an error or fewer records, never a wrong one, and salvage keeps what is elsewhere. */
+/* Any page ruined, or the file cut anywhere: an error or fewer records, never a wrong one, and
+ * salvage keeps what is elsewhere. */
 static void ruin_pages(size_t content_len, size_t every)
 {
     size_t len;
@@ -360,8 +363,8 @@ Test(wal_damage, a_cut_file_is_noticed)
         write_file(f.path, bytes, cut);
         cr_assert_eq(try_open(), SE_ERR_CORRUPT, "%zu of %zu", cut, len);
         uint64_t n = salvage(&salvaged);
-        size_t leaves =
-            cut / 4096 > 4 ? cut / 4096 - 4 : 0; /* the first four pages hold no records */
+        /* the first four pages hold no records */
+        size_t leaves = cut / 4096 > 4 ? cut / 4096 - 4 : 0;
         cr_assert(n >= leaves * 7, "%llu of %zu bytes", (unsigned long long)n, cut);
     }
     free(bytes);

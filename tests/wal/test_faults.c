@@ -1,7 +1,9 @@
 /*
- * What happens when the disk fails: a full file system, a failed write, a failed fsync, a disk that hangs.
+ * What happens when the disk fails: a full file system, a failed write, a failed fsync, a disk that
+ * hangs.
  *
- * SQLite's calls of fdatasync, fsync and pwrite come here first: the program's own definitions go before the C library's.
+ * SQLite's calls of fdatasync, fsync and pwrite come here first: the program's own definitions go
+ * before the C library's.
  */
 #include "wal/fixture.h"
 
@@ -167,7 +169,8 @@ Test(wal_faults, without_a_new_file_nothing_is_acknowledged_until_one_can_be_mad
     cr_assert_eq(stats_of(f.wal).recovered, 2);
 }
 
-/* The failure hits each of the syncs of a move in turn: whatever was acknowledged is there afterwards. */
+/* The failure hits each of the syncs of a move in turn: whatever was
+ * acknowledged is there afterwards. */
 Test(wal_faults, a_move_may_fail_at_any_step)
 {
     for (int step = 0; step < 12; step++) {

@@ -1,8 +1,9 @@
 /*
  * kill -9 at any moment: what was acknowledged is there.
  *
- * A child appends from several threads and reports each acknowledgement through a pipe; the parent kills it after a random number of
- * them, opens the log and compares. A confirmation that was reported before does not bring an older version back.
+ * A child appends from several threads and reports each acknowledgement through a pipe; the parent
+ * kills it after a random number of them, opens the log and compares. A confirmation that was
+ * reported before does not bring an older version back.
  */
 #include "wal/fixture.h"
 

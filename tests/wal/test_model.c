@@ -83,7 +83,8 @@ static void replace_older(struct model_id *m, uint64_t version)
     m->records[index_of(m, version)].owed += owed;
 }
 
-/* A record of the drain that is older than another one of the log's own, or than a dead letter, goes for it. */
+/* A record of the drain that is older than another one of the log's own, or
+ * than a dead letter, goes for it. */
 static void yield(struct model_id *m, size_t i)
 {
     for (size_t j = m->n - 1; j > i; j--) {
@@ -243,7 +244,8 @@ static void do_resolve(unsigned id)
         replace_older(m, version);
 }
 
-/* All is the drain's then, the newest of each id only; what was owed is no account of the new process. */
+/* All is the drain's then, the newest of each id only; what was owed is
+ * no account of the new process. */
 static void do_reopen(void)
 {
     fixture_reopen(&f);
