@@ -1,6 +1,7 @@
 /*
- * Writes that are based on what they have read, beside plain writes and deletes of the same id: a change of the state tag never brings an
- * older content or a deleted item back, and what a factory made never goes over what was written. Nothing here forks: it also runs under ThreadSanitizer.
+ * Reads and writes of one id that meet. Writes that are based on what they have read: a change of the state tag never brings an older content
+ * or a deleted item back, and what a factory made never goes over what was written. Reads that find a write in the WAL before it is in memory.
+ * Nothing here forks: it also runs under ThreadSanitizer.
  */
 #include "base/os.h"
 #include "integration/truth.h"
@@ -16,14 +17,14 @@ static const struct shape shapes[] = {{"l1", NO_SQL, false, false},
                                       {"sqlite", SQLITE, false, false},
                                       {"sqlite+wal", SQLITE, false, true}};
 
-#define TAGGERS 3
+#define OTHERS 3
 #define WRITES 400
 
 struct race {
     se_engine *e;
-    struct se__thread threads[TAGGERS];
+    struct se__thread threads[OTHERS];
     atomic_bool stop; /* seq_cst */
-    atomic_uint tagged;
+    atomic_uint done; /* by the others */
 };
 
 /* An assertion of Criterion can only leave a test from its own thread. */
@@ -37,7 +38,7 @@ static void tag(void *arg)
             (void)fprintf(stderr, "set_state: %d %s\n", r, se_errmsg());
             abort();
         }
-        atomic_fetch_add(&race->tagged, r == SE_OK);
+        atomic_fetch_add(&race->done, r == SE_OK);
     }
 }
 
@@ -70,7 +71,7 @@ static void insert(void *arg)
             abort();
         }
         if (r >= 0)
-            atomic_fetch_add(&race->tagged, se_item_content_len(item) == 4);
+            atomic_fetch_add(&race->done, se_item_content_len(item) == 4);
         se_item_release(item);
     }
 }
@@ -78,7 +79,7 @@ static void insert(void *arg)
 /* Only this thread changes the content: what it reads is what it wrote last, under whatever tag. */
 static void write_amidst(struct race *race, char content[32])
 {
-    for (unsigned i = 1; i <= WRITES || atomic_load(&race->tagged) < 100; i++) {
+    for (unsigned i = 1; i <= WRITES || atomic_load(&race->done) < 100; i++) {
         snprintf(content, 32, "content %u", i);
         if (i % 5 == 0) {
             cr_assert_eq(se_delete(race->e, "x", NULL), SE_OK, "%s", se_errmsg());
@@ -97,7 +98,7 @@ static void write_amidst(struct race *race, char content[32])
 /* Only this thread writes and deletes: between the two it is whose the content is. */
 static void replace_amidst(struct race *race, char content[32])
 {
-    for (unsigned i = 1; i <= WRITES || atomic_load(&race->tagged) < 100; i++) {
+    for (unsigned i = 1; i <= WRITES || atomic_load(&race->done) < 100; i++) {
         snprintf(content, 32, "content %u", i);
         cr_assert_eq(se_delete(race->e, "x", NULL), SE_OK, "%s", se_errmsg());
         if (i % 3 == 0)
@@ -118,11 +119,11 @@ static void race_on(const struct shape *shape, void (*others)(void *arg),
     bed_make(&b, shape, NULL, NULL);
     b.config.batch_flush_ms = 1;
     struct race race = {.e = bed_open(&b)};
-    for (unsigned i = 0; i < TAGGERS; i++)
+    for (unsigned i = 0; i < OTHERS; i++)
         cr_assert_eq(se__thread_start(&race.threads[i], "other", others, &race), SE_OK);
     one(&race, content);
     atomic_store(&race.stop, true);
-    for (unsigned i = 0; i < TAGGERS; i++)
+    for (unsigned i = 0; i < OTHERS; i++)
         se__thread_join(&race.threads[i]);
     cr_assert_eq(se_flush(race.e, 20000), SE_OK, "%s", se_errmsg());
     cr_assert_eq(se_invalidate(race.e, "x"), SE_OK);
@@ -132,30 +133,30 @@ static void race_on(const struct shape *shape, void (*others)(void *arg),
     bed_remove(&b);
 }
 
-Test(tags, never_bring_back_what_a_write_or_delete_replaced)
+Test(races, tags_never_bring_back_what_a_write_or_delete_replaced)
 {
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
         race_on(&shapes[i], tag, write_amidst);
 }
 
-Test(tags, a_factorys_content_never_goes_over_what_was_written)
+Test(races, a_factorys_content_never_goes_over_what_was_written)
 {
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
         race_on(&shapes[i], insert, replace_amidst);
 }
 
-Test(tags, of_several_threads_one_is_last_and_everywhere)
+Test(races, of_several_tags_one_is_last_and_everywhere)
 {
     struct bed b;
     bed_make(&b, &shapes[2], NULL, NULL);
     struct race race = {.e = bed_open(&b)};
     bed_put(race.e, "x", "1");
-    for (unsigned i = 0; i < TAGGERS; i++)
+    for (unsigned i = 0; i < OTHERS; i++)
         cr_assert_eq(se__thread_start(&race.threads[i], "tagger", tag, &race), SE_OK);
-    while (atomic_load(&race.tagged) < 300)
+    while (atomic_load(&race.done) < 300)
         se__pause_ms(1);
     atomic_store(&race.stop, true);
-    for (unsigned i = 0; i < TAGGERS; i++)
+    for (unsigned i = 0; i < OTHERS; i++)
         se__thread_join(&race.threads[i]);
     cr_assert_eq(se_set_state(race.e, "x", "last"), SE_OK);
     uint64_t red, green, last;
@@ -168,5 +169,88 @@ Test(tags, of_several_threads_one_is_last_and_everywhere)
     }
     bed_expect(race.e, "x", "1");
     bed_close(&b, race.e);
+    bed_remove(&b);
+}
+
+/* ---- found in the WAL first ---- */
+
+#define WRITERS 4
+#define FOUND 2000 /* writes of each */
+
+struct author {
+    struct se__thread thread;
+    struct crowd *crowd;
+    unsigned number;
+};
+struct crowd {
+    struct race race;
+    struct author authors[WRITERS];
+    atomic_uint at[WRITERS]; /* what each is writing */
+};
+
+static void id_of(unsigned author, unsigned i, char id[32])
+{
+    snprintf(id, 32, "w:%u:%04u", author, i);
+}
+
+/* Several at once: who joins another's commit is woken some time after its record can be read. */
+static void write_all(void *arg)
+{
+    struct author *a = arg;
+    se_submit_options o;
+    se_submit_options_init(&o);
+    o.ack = SE_ACK_WAL;
+    for (unsigned i = 0; i < FOUND; i++) {
+        char id[32];
+        atomic_store(&a->crowd->at[a->number], i);
+        id_of(a->number, i, id);
+        if (se_submit(a->crowd->race.e, id, id, strlen(id), &o) != SE_OK)
+            abort();
+    }
+}
+
+/* Asks for what is being written, over and over: it is in the WAL for a moment before it is in memory. */
+static void ask_for_the_next(void *arg)
+{
+    struct crowd *c = arg;
+    for (unsigned i = 0; !atomic_load(&c->race.stop); i++) {
+        char id[32];
+        se_item *item;
+        id_of(i % WRITERS, atomic_load(&c->at[i % WRITERS]), id);
+        se_result r = se_get(c->race.e, id, &item);
+        if (r != SE_OK && r != SE_NOT_FOUND)
+            abort();
+        se_item_release(item);
+    }
+}
+
+static void meet(struct crowd *c)
+{
+    for (unsigned i = 0; i < OTHERS; i++)
+        cr_assert_eq(se__thread_start(&c->race.threads[i], "reader", ask_for_the_next, c), SE_OK);
+    for (unsigned i = 0; i < WRITERS; i++) {
+        c->authors[i] = (struct author){.crowd = c, .number = i};
+        cr_assert_eq(se__thread_start(&c->authors[i].thread, "author", write_all, &c->authors[i]),
+                     SE_OK);
+    }
+    for (unsigned i = 0; i < WRITERS; i++)
+        se__thread_join(&c->authors[i].thread);
+    atomic_store(&c->race.stop, true);
+    for (unsigned i = 0; i < OTHERS; i++)
+        se__thread_join(&c->race.threads[i]);
+}
+
+Test(races, a_write_that_a_reader_has_found_in_the_wal_goes_home)
+{
+    struct bed b;
+    bed_make(&b, &shapes[2], NULL, NULL);
+    b.config.batch_flush_ms = 1;
+    struct crowd c = {.race.e = bed_open(&b)};
+    meet(&c);
+    cr_assert_eq(se_flush(c.race.e, 20000), SE_OK, "%s", se_errmsg());
+    cr_assert_eq(truth_number(&b, NULL, "SELECT COUNT(*) FROM sync_items WHERE deleted = 0"),
+                 WRITERS * FOUND);
+    truth_balance(c.race.e);
+    bed_close(&b, c.race.e);
     bed_remove(&b);
 }
