@@ -2,7 +2,7 @@
  * attach - joins the home tier: is it the right database, who else writes it, where does the clock
  * start, may L2 be believed.
  *
- * Until then no data call reaches the home tier (the wrapper answers TIER_UNWELL, rejected):
+ * Until then no data call reaches the home tier (hold.c answers TIER_UNWELL, rejected):
  * nothing may be drained into a wrong database, and no version may be written before the ceilings
  * of earlier runs are known.
  *
@@ -27,188 +27,9 @@
 #include <string.h>
 
 #define CEILING_AHEAD_MS 10000u
-/* clean copies live no longer while another engine writes the same tiers */
+/* Clean copies live no longer while another engine writes the same tiers */
 #define FOREIGN_CLEAN_LIFE_MS 1000u
 #define OWNERS_MAX 4096u /* rows looked at: more are an error in the table, not engines */
-
-/* ---- the wrapper ---- */
-
-struct wrap {
-    se_engine *e;
-    struct tier inner;
-};
-
-static struct tier_reply not_attached(void)
-{
-    se__error(SE_ERR_BACKEND, "the home tier is not attached yet");
-    return (struct tier_reply){.fault = TIER_UNWELL, .rejected = true};
-}
-
-static bool is_attached(const struct wrap *w)
-{
-    /* acquire: pairs with the release at the end of se__attach_home. */
-    return atomic_load_explicit(&w->e->attached, memory_order_acquire);
-}
-
-static se_result wrap_prepare(void *self, uint64_t deadline_ms)
-{
-    struct wrap *w = self;
-    return w->inner.ops->prepare(w->inner.self, deadline_ms);
-}
-
-static struct tier_reply wrap_probe(void *self, uint64_t deadline_ms)
-{
-    struct wrap *w = self;
-    return w->inner.ops->probe(w->inner.self, deadline_ms);
-}
-
-static struct tier_reply wrap_write(void *self, unsigned worker, struct tier_write *writes,
-                                    size_t n, uint64_t deadline_ms)
-{
-    struct wrap *w = self;
-    return is_attached(w) ? w->inner.ops->write(w->inner.self, worker, writes, n, deadline_ms)
-                          : not_attached();
-}
-
-static struct tier_reply wrap_read(void *self, struct tier_read *reads, size_t n,
-                                   uint64_t deadline_ms)
-{
-    struct wrap *w = self;
-    return is_attached(w) ? w->inner.ops->read(w->inner.self, reads, n, deadline_ms)
-                          : not_attached();
-}
-
-static struct tier_reply wrap_scan(void *self, const struct tier_scan *scan, struct tier_page *page,
-                                   uint64_t deadline_ms)
-{
-    struct wrap *w = self;
-    return is_attached(w) ? w->inner.ops->scan(w->inner.self, scan, page, deadline_ms)
-                          : not_attached();
-}
-
-static struct tier_reply wrap_count(void *self, const struct tier_scan *scan, uint64_t *count,
-                                    uint64_t deadline_ms)
-{
-    struct wrap *w = self;
-    return is_attached(w) ? w->inner.ops->count(w->inner.self, scan, count, deadline_ms)
-                          : not_attached();
-}
-
-static struct tier_reply wrap_list(void *self, const char *prefix, struct tier_ids *ids,
-                                   uint64_t deadline_ms)
-{
-    struct wrap *w = self;
-    return is_attached(w) ? w->inner.ops->list(w->inner.self, prefix, ids, deadline_ms)
-                          : not_attached();
-}
-
-static struct tier_reply wrap_meta_get(void *self, const char *name, struct buf *value, bool *found,
-                                       uint64_t deadline_ms)
-{
-    struct wrap *w = self;
-    return w->inner.ops->meta_get(w->inner.self, name, value, found, deadline_ms);
-}
-
-static struct tier_reply wrap_meta_put(void *self, const char *name, const char *value,
-                                       uint64_t deadline_ms)
-{
-    struct wrap *w = self;
-    return w->inner.ops->meta_put(w->inner.self, name, value, deadline_ms);
-}
-
-static struct tier_reply wrap_meta_add(void *self, const char *name, const char *value,
-                                       struct buf *value_now, uint64_t deadline_ms)
-{
-    struct wrap *w = self;
-    return w->inner.ops->meta_add(w->inner.self, name, value, value_now, deadline_ms);
-}
-
-static struct tier_reply wrap_meta_delete(void *self, const char *name, uint64_t deadline_ms)
-{
-    struct wrap *w = self;
-    return w->inner.ops->meta_delete(w->inner.self, name, deadline_ms);
-}
-
-static struct tier_reply wrap_meta_list(void *self, const char *prefix,
-                                        void (*visit)(void *arg, const char *name,
-                                                      const char *value),
-                                        void *arg, uint64_t deadline_ms)
-{
-    struct wrap *w = self;
-    return w->inner.ops->meta_list(w->inner.self, prefix, visit, arg, deadline_ms);
-}
-
-static struct tier_reply wrap_purge(void *self, size_t limit, size_t *purged, uint64_t deadline_ms)
-{
-    struct wrap *w = self;
-    return is_attached(w) ? w->inner.ops->purge(w->inner.self, limit, purged, deadline_ms)
-                          : not_attached();
-}
-
-static size_t wrap_payload_max(void *self)
-{
-    struct wrap *w = self;
-    return w->inner.ops->payload_max(w->inner.self);
-}
-
-static unsigned wrap_writers_max(void *self)
-{
-    struct wrap *w = self;
-    return w->inner.ops->writers_max(w->inner.self);
-}
-
-static void wrap_close(void *self)
-{
-    struct wrap *w = self;
-    w->inner.ops->close(w->inner.self);
-    se__free(w);
-}
-
-/* Two tables, so that an operation the home tier lacks stays absent. */
-static const struct tier_ops wrap_sql_ops = {
-    .name = "home",
-    .prepare = wrap_prepare,
-    .probe = wrap_probe,
-    .write = wrap_write,
-    .read = wrap_read,
-    .scan = wrap_scan,
-    .count = wrap_count,
-    .meta_get = wrap_meta_get,
-    .meta_put = wrap_meta_put,
-    .meta_add = wrap_meta_add,
-    .meta_delete = wrap_meta_delete,
-    .meta_list = wrap_meta_list,
-    .purge = wrap_purge,
-    .payload_max = wrap_payload_max,
-    .writers_max = wrap_writers_max,
-    .close = wrap_close,
-};
-static const struct tier_ops wrap_redis_ops = {
-    .name = "home",
-    .prepare = wrap_prepare,
-    .probe = wrap_probe,
-    .write = wrap_write,
-    .read = wrap_read,
-    .list = wrap_list,
-    .meta_get = wrap_meta_get,
-    .meta_put = wrap_meta_put,
-    .meta_add = wrap_meta_add,
-    .meta_delete = wrap_meta_delete,
-    .meta_list = wrap_meta_list,
-    .payload_max = wrap_payload_max,
-    .writers_max = wrap_writers_max,
-    .close = wrap_close,
-};
-
-se_result se__attach_wrap(se_engine *e, struct tier inner, struct tier *out)
-{
-    struct wrap *w = se__alloc_zeroed(1, sizeof *w);
-    if (!w)
-        return se__error_nomem();
-    *w = (struct wrap){.e = e, .inner = inner};
-    *out = (struct tier){.ops = e->home_is_l3 ? &wrap_sql_ops : &wrap_redis_ops, .self = w};
-    return SE_OK;
-}
 
 /* ---- meta values ---- */
 
@@ -415,7 +236,7 @@ static bool take_census(se_engine *e, bool joining, uint64_t deadline_ms)
         set_foreign(e, c.live);
     }
     if (ok && !e->settings.c.read_only) {
-        /* first the doubt, so that it outlives us, then the row that shows it */
+        /* First the doubt, so that it outlives us, then the row that shows it. */
         if (c.crashed || c.doubt)
             ok = meta_put(e, "l2_identity", "", deadline_ms);
         if (ok && (c.crashed || c.doubt)) {
@@ -551,7 +372,7 @@ void se__attach_leave(se_engine *e, uint64_t deadline_ms)
         !atomic_load_explicit(&e->attached, memory_order_acquire))
         return;
     se__mutex_lock(&e->attach_lock);
-    /* not drawn yet, and what it is due to may be gone by the next start */
+    /* Not drawn yet, and what it is due to may be gone by the next start. */
     bool due = e->generation_due;
     se__mutex_unlock(&e->attach_lock);
     bool doubt = due || (e->cache.ops && (se__suspects_count(e->suspects) > 0 ||

@@ -5,7 +5,7 @@
  *   attach              home tier, owner row     keeper      threads: upkeep, home, cache
  *   write, many         submit, delete, batches  read        lookups through the tiers
  *   aside               get_or_insert_with       scan        scans, counts, mass deletes
- *   health              pressure, health, metrics
+ *   health              pressure, health, gauges hold        no data calls before attach is done
  *
  * Lock ranks (docs/architecture.md): L1 stripe 10, dirty queue 20, WAL 30, worker 40; everything
  * else is a leaf. None is held across I/O or a callback of the caller.
@@ -90,10 +90,12 @@ static inline struct worker *se__worker_of(const se_engine *e, uint64_t hash)
     return e->workers[hash % e->partitions];
 }
 
-/* ---- attach.c ---- */
+/* ---- hold.c ---- */
 /* Wraps a home tier: data calls are answered TIER_UNWELL (rejected) until the engine is
  * attached; meta calls pass. Takes inner. */
-SE_NODISCARD se_result se__attach_wrap(se_engine *e, struct tier inner, struct tier *out);
+SE_NODISCARD se_result se__hold(se_engine *e, struct tier inner, struct tier *out);
+
+/* ---- attach.c ---- */
 /* Checks and joins the home tier: incarnation against the WAL's, owners, ceilings, L2 generation.
  * SE_OK: attached. SE_ERR_CONFIG: it may not be used (kept in e->refusal). Called by se_open and
  * the home keeper, one at a time. */
@@ -116,7 +118,6 @@ SE_NODISCARD se_result se__keeper_open(se_engine *e);
 void se__keeper_wait_started(se_engine *e, uint64_t deadline_ms);
 /* The last errors of starting them; "" : none. */
 void se__keeper_errors(se_engine *e, char *home, char *cache, size_t cap);
-void se__keeper_kick(se_engine *e); /* look at everything now */
 void se__keeper_stop(se_engine *e); /* joins the threads */
 void se__keeper_close(se_engine *e);
 

@@ -64,14 +64,6 @@ static bool stopping(struct keeper *k)
     return stop;
 }
 
-static void kick(struct keeper *k)
-{
-    se__mutex_lock(&k->lock);
-    k->kicks++;
-    se__cond_broadcast(&k->changed);
-    se__mutex_unlock(&k->lock);
-}
-
 /* ---- upkeep ---- */
 
 /* Keeps the WAL's ceiling ahead while versions are being issued; an idle engine writes nothing. */
@@ -302,11 +294,6 @@ void se__keeper_errors(se_engine *e, char *home, char *cache, size_t cap)
     snprintf(home, cap, "%s", k->home.error);
     snprintf(cache, cap, "%s", k->cache.error);
     se__mutex_unlock(&k->lock);
-}
-
-void se__keeper_kick(se_engine *e)
-{
-    kick(e->keeper);
 }
 
 void se__keeper_stop(se_engine *e)

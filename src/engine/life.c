@@ -207,8 +207,7 @@ static se_result guard(se_engine *e, struct tier inner, bool is_redis, struct ti
     return r;
 }
 
-/* The wrapper stands outside of the guard: a tier that is not attached yet
- * is no failure of the backend. */
+/* What holds calls back stands outside of the guard: hold.c. */
 static se_result open_home(se_engine *e)
 {
     struct tier raw = {0}, guarded = {0};
@@ -218,7 +217,7 @@ static se_result open_home(se_engine *e)
         r = guard(e, raw, !e->home_is_l3, &guarded, &e->home_guard);
     if (r != SE_OK)
         return r;
-    r = se__attach_wrap(e, guarded, &e->home);
+    r = se__hold(e, guarded, &e->home);
     if (r != SE_OK)
         guarded.ops->close(guarded.self);
     return r;
