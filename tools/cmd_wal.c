@@ -111,20 +111,31 @@ static bool list_one(void *arg, uint64_t seq, const se_item *item)
     return l->json ? list_json(seq, item) : list_row(seq, item);
 }
 
-static int run_wal_list(struct call *call)
+static se_result list_each(struct wal *wal, struct listing *l)
+{
+    return se__wal_each(wal, list_one, l);
+}
+
+/* Opens the file for reading and prints what `each` visits. */
+static int print_listing(struct call *call, se_result (*each)(struct wal *wal, struct listing *l))
 {
     struct file f;
     struct listing l = {.json = call_flag(call, "json") != NULL};
     int status = file_open(call, true, &f);
     if (status != EXIT_FINE)
         return status;
-    se_result r = se__wal_each(f.wal, list_one, &l);
+    se_result r = each(f.wal, &l);
     file_close(&f);
     status = out_finish(EXIT_FINE);
     if (r == SE_OK)
         return status;
     term_failed("WAL", r);
     return EXIT_TROUBLE;
+}
+
+static int run_wal_list(struct call *call)
+{
+    return print_listing(call, list_each);
 }
 
 static const struct flag wal_list_flags[] = {{"json", NULL, "a JSON object a line"}, {0}};
@@ -251,20 +262,9 @@ static bool dead_one(void *arg, const struct wal_dead *dead)
     return l->json ? dead_json(dead) : dead_row(dead);
 }
 
-static int dead_list(struct call *call)
+static se_result dead_each(struct wal *wal, struct listing *l)
 {
-    struct file f;
-    struct listing l = {.json = call_flag(call, "json") != NULL};
-    int status = file_open(call, true, &f);
-    if (status != EXIT_FINE)
-        return status;
-    se_result r = se__wal_dead_each(f.wal, dead_one, &l);
-    file_close(&f);
-    status = out_finish(EXIT_FINE);
-    if (r == SE_OK)
-        return status;
-    term_failed("WAL", r);
-    return EXIT_TROUBLE;
+    return se__wal_dead_each(wal, dead_one, l);
 }
 
 static int dead_resolve(struct call *call, const char *id, bool retry)
@@ -300,7 +300,7 @@ static int run_wal_dead(struct call *call)
     }
     if (retry || discard)
         return dead_resolve(call, retry ? retry : discard, retry != NULL);
-    return dead_list(call);
+    return print_listing(call, dead_each);
 }
 
 static const struct flag wal_dead_flags[] = {

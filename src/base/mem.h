@@ -21,7 +21,8 @@ SE_NODISCARD void *se__realloc(void *old, size_t bytes);
 SE_NODISCARD char *se__strdup(const char *text); /* NULL stays NULL */
 SE_NODISCARD char *se__strndup(const char *text, size_t len);
 void se__free(void *memory); /* NULL is allowed */
-/* What the allocator really set aside for `memory` (malloc_usable_size and its header). */
+/* For tests: what the allocator really set aside for `memory`
+ * (malloc_usable_size and its header). */
 size_t se__alloc_size(const void *memory);
 
 /* For tests: the next n allocations of the process succeed, then every one fails until called

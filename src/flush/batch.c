@@ -28,9 +28,7 @@ enum {
 static int by_id(const void *a, const void *b)
 {
     const se_item *x = ((const struct slot *)a)->item, *y = ((const struct slot *)b)->item;
-    size_t x_len = se__item_id_len(x), y_len = se__item_id_len(y);
-    int order = memcmp(se_item_id(x), se_item_id(y), x_len < y_len ? x_len : y_len);
-    return order ? order : (x_len > y_len) - (x_len < y_len);
+    return strcmp(se_item_id(x), se_item_id(y));
 }
 
 /* Returns the number up to which everything is taken with this batch. */

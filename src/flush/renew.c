@@ -1,5 +1,5 @@
 /*
- * renew.c - a write that lost against a version too far ahead of the clock is written again, above
+ * renew - a write that lost against a version too far ahead of the clock is written again, above
  * that version.
  *
  * Some writer's clock is, or was, wrong. Its versions do not push ours (hlc.h, I3), so a write to

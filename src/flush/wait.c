@@ -56,19 +56,12 @@ enum worker_outcome se__worker_wait(struct worker *w, struct worker_waiter *wait
 
 /* ---- a batch has ended ---- */
 
-static int compare_ids(const se_item *x, const se_item *y)
-{
-    size_t x_len = se__item_id_len(x), y_len = se__item_id_len(y);
-    int order = memcmp(se_item_id(x), se_item_id(y), x_len < y_len ? x_len : y_len);
-    return order ? order : (x_len > y_len) - (x_len < y_len);
-}
-
 static const struct slot *find_slot(const struct batch *b, const se_item *item)
 {
     size_t from = 0, to = b->n;
     while (from < to) {
         size_t middle = from + (to - from) / 2;
-        int order = compare_ids(b->slots[middle].item, item);
+        int order = strcmp(se_item_id(b->slots[middle].item), se_item_id(item));
         if (order == 0)
             return &b->slots[middle];
         if (order < 0)

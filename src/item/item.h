@@ -53,8 +53,9 @@ SE_NODISCARD se_item *se__item_with_state(const se_item *item, const char *state
 void se__item_set_version(se_item *item, uint64_t version, int64_t updated_at_ms);
 
 /* What malloc sets aside for such an item, its own header and rounding included (computed as
- * glibc's does, so that it is the same everywhere). size_for is the most it can be (expiry and ttl
- * set): se__item_size is that or 16 bytes less, a page less for items malloc maps by themselves. */
+ * glibc's does, so that it is the same everywhere). size_for, for tests, is the most it can be
+ * (expiry and ttl set): se__item_size is that or 16 bytes less, a page less for items malloc
+ * maps by themselves. */
 size_t se__item_size_for(size_t id_len, size_t state_len, size_t content_len);
 size_t se__item_size(const se_item *item);
 size_t se__item_id_len(const se_item *item);

@@ -29,7 +29,7 @@ static inline void se__metrics_inc(struct metrics *m, enum metric which)
 {
     se__metrics_add(m, which, 1);
 }
-uint64_t se__metrics_sum(const struct metrics *m, enum metric which);           /* of a counter */
+uint64_t se__metrics_sum(const struct metrics *m, enum metric which); /* of a counter; for tests */
 void se__metrics_set(struct metrics *m, enum metric which, double value);       /* of a gauge */
 double se__metrics_get(const struct metrics *m, enum metric which);             /* of a gauge */
 void se__metrics_observe(struct metrics *m, enum metric which, double seconds); /* of a histogram */

@@ -40,7 +40,7 @@ void se__pool_close(struct pool *pool);
 /* SE_OK and a connection, SE_ERR_TIMEOUT (deadline), SE_ERR_BACKEND
  * (cannot connect; text says why). */
 SE_NODISCARD se_result se__pool_take(struct pool *pool, uint64_t deadline_ms, void **connection);
-/* How many callers wait for a connection at this moment. */
+/* For tests: how many callers wait for a connection at this moment. */
 unsigned se__pool_waiting(struct pool *pool);
 /* broken: close it. */
 void se__pool_give(struct pool *pool, void *connection, bool broken);

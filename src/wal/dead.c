@@ -170,17 +170,6 @@ static bool dead_spot(struct wal *w, struct overlay_key key, struct wal_spot *sp
     return node != 0;
 }
 
-static se_result read_dead(struct wal *w, const struct wal_spot *spot, se_item **item)
-{
-    struct wal_reader *reader;
-    se_result r = se__wal_reader_take(w, &reader);
-    if (r != SE_OK)
-        return r;
-    r = se__wal_read_spot(w, reader, spot, item);
-    se__wal_reader_give(w, reader);
-    return r;
-}
-
 /* The dead letter may have been confirmed since it was read: then there is nothing to resolve. */
 static se_result resolve_locked(struct wal *w, struct burial *b, const struct wal_spot *spot)
 {
@@ -204,7 +193,7 @@ se_result se__wal_dead_resolve(struct wal *w, const char *id, bool retry)
         return se__error_nomem();
     b->retry = retry;
     b->discard = !retry;
-    se_result r = retry ? read_dead(w, &spot, &b->item) : SE_OK;
+    se_result r = retry ? se__wal_read_one(w, &spot, &b->item) : SE_OK;
     if (r != SE_OK) {
         se__wal_request_end(&b->base);
         return r;

@@ -184,7 +184,7 @@ enum wal_place se__wal_look(struct wal *w, const char *id, size_t id_len, uint64
     return place;
 }
 
-static se_result read_once(struct wal *w, const struct wal_spot *spot, se_item **item)
+se_result se__wal_read_one(struct wal *w, const struct wal_spot *spot, se_item **item)
 {
     struct wal_reader *reader;
     se_result r = se__wal_reader_take(w, &reader);
@@ -210,7 +210,7 @@ se_result se__wal_find(struct wal *w, const char *id, size_t id_len, enum wal_pl
         enum wal_place found = look_up(w, key, &spot);
         if (found == WAL_NOWHERE)
             return SE_OK;
-        se_result r = read_once(w, &spot, item);
+        se_result r = se__wal_read_one(w, &spot, item);
         if (r == SE_OK)
             *place = found;
         if (r == SE_NOT_FOUND)

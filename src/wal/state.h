@@ -161,6 +161,8 @@ int se__wal_spot_by_seq(const void *a, const void *b); /* for qsort */
  * more), or one whose check fails. */
 se_result se__wal_read_spot(struct wal *w, struct wal_reader *reader, const struct wal_spot *spot,
                             se_item **item);
+/* The same with a reader of its own. */
+se_result se__wal_read_one(struct wal *w, const struct wal_spot *spot, se_item **item);
 /* Visits the live rows of SQL_LOG_ALL or SQL_DEAD_ALL; the item is lent. */
 se_result se__wal_rows_of(struct wal *w, struct wal_file *f, enum wal_sql which,
                           bool (*visit)(void *arg, sqlite3_stmt *row, se_item *item), void *arg);
