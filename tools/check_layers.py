@@ -1,18 +1,21 @@
 #!/usr/bin/python3
-"""check_layers - holds src/ to the tables in docs/architecture.md: who may include whom, and who may call what.
+"""check_layers - holds src/ to the tables in docs/architecture.md: who may include and call whom.
 
     tools/check_layers.py [ROOT]
 
 Three tables are read, each found by its first heading cell:
 
-  | room | may include | ...       a room's files include headers of itself and of these rooms; the order of the rows is the
-                                  order of the rooms, and a row may only name rows above it
+  | room | may include | ...
+        a room's files include headers of itself and of these rooms; the order of the rows is the
+        order of the rooms, and a row may only name rows above it
   | outside header | only in | seen through |
-                                  who may include a library's header; nobody else may see it through a header of ours
-                                  either, but for the headers in the last column
-  | call | only in |              who may call a function; `pthread_*` stands for all that begin so
+        who may include a library's header; nobody else may see it through a header of ours
+        either, but for the headers in the last column
+  | call | only in |
+        who may call a function; `pthread_*` stands for all that begin so
 
-Paths are relative to src/ and may use * as in the shell. Exit status 1 and file:line for every break.
+Paths are relative to src/ and may use * as in the shell. Exit status 1 and file:line for every
+break.
 """
 import fnmatch
 import pathlib
@@ -34,7 +37,8 @@ def names_in(cell):
 def table(text, heading):
     """The rows below the table line whose first cell is `heading`, as lists of cells."""
     lines = text.splitlines()
-    starts = [n for n, line in enumerate(lines) if line.startswith('|') and cells_of(line)[0] == heading]
+    starts = [n for n, line in enumerate(lines)
+              if line.startswith('|') and cells_of(line)[0] == heading]
     if not starts:
         sys.exit(f'docs/architecture.md: no table "{heading}"')
     rows = []
@@ -63,14 +67,15 @@ def read_rules(text, heading):
 
 
 class File:
-    """A source file: its includes with their lines, and its code with comments and strings blanked."""
+    """A source file: its includes with their lines, its code without comments and strings."""
 
     def __init__(self, src, path):
         self.name = str(path.relative_to(src))
         self.room = self.name.split('/')[0]
         text = path.read_text()
         self.includes = [(number, found[1] == '<', found[2])
-                         for number, line in enumerate(text.splitlines(), 1) if (found := INCLUDE.match(line))]
+                         for number, line in enumerate(text.splitlines(), 1)
+                         if (found := INCLUDE.match(line))]
         self.code = NOISE.sub(lambda m: re.sub(r'[^\n]', ' ', m[0]), text)
 
 
@@ -92,7 +97,7 @@ def check_rooms(file, rooms):
 
 
 def seen_by(file, files, way, done):
-    """Outside headers that a file sees, as (line of the first file, header, the headers of ours on the way)."""
+    """Outside headers that a file sees: (line of the first file, header, our headers on the way)."""
     for line, outside, header in file.includes:
         if outside:
             yield line, header, way
@@ -105,7 +110,8 @@ def seen_by(file, files, way, done):
 def check_outside(file, files, rules):
     for line, header, way in seen_by(file, files, [], {file.name}):
         for headers, paths, gates in rules:
-            if matches(header, headers) and not matches(file.name, paths) and not set(way) & set(gates):
+            if (matches(header, headers) and not matches(file.name, paths)
+                    and not set(way) & set(gates)):
                 through = ''.join(f' through {h}' for h in way)
                 yield line, f'<{header}>{through}: only {", ".join(paths)} may see it'
 
@@ -121,10 +127,12 @@ def check_calls(file, rules):
 
 
 def main():
-    root = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else pathlib.Path(__file__).resolve().parent.parent)
+    here = pathlib.Path(__file__).resolve().parent.parent
+    root = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else here
     src = root / 'src'
     text = (root / 'docs' / 'architecture.md').read_text()
-    rooms, outside, calls = read_rooms(text), read_rules(text, 'outside header'), read_rules(text, 'call')
+    rooms = read_rooms(text)
+    outside, calls = read_rules(text, 'outside header'), read_rules(text, 'call')
     files = {f.name: f for f in (File(src, p) for p in sorted(src.rglob('*.[ch]')))}
     breaks = 0
     for file in files.values():
