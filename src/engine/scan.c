@@ -120,6 +120,7 @@ static se_result scan_l3(struct scan *s, struct pending *p)
         se_result r = next_page(s, after, &page);
         if (r != SE_OK)
             return r;
+        se__metrics_add(s->e->metrics, M_CORRUPT_L3, page.corrupt);
         for (size_t i = 0; i < page.n && !s->stopped; i++)
             show_row(s, p, page.items[i]);
         if (page.n)

@@ -3,8 +3,8 @@
  *
  * A page is read in chunks by keyset, so that a page of a few large rows does not fetch a thousand
  * of them: the first chunk is small, the next ones are sized by what the rows so far weighed.
- * Without content the whole page is one chunk. Rows that do not decode are left out, with a line in
- * the log; se__store_read tells them apart.
+ * Without content the whole page is one chunk. Rows that do not decode are left out, counted in the
+ * page, with a line in the log; se__store_read tells them apart.
  *
  * Expiry is judged by this process's clock, as in the other tiers.
  */
@@ -89,8 +89,10 @@ static bool take_row(void *arg, const struct db_value *columns, unsigned n)
         se__buf_append(&call->last, id->bytes, id->len);
     }
     enum row_result r = se__row_decode(columns, n, !call->scan->ids_only, &item);
-    if (r == ROW_CORRUPT)
+    if (r == ROW_CORRUPT) {
+        call->page->corrupt++;
         se__store_corrupt(call->store, has_id ? id->bytes : "", has_id ? id->len : 0);
+    }
     if (r == ROW_ITEM && !add_item(call, item)) {
         se_item_release(item);
         r = ROW_NOMEM;

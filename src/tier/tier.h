@@ -80,7 +80,8 @@ struct tier_scan {
 struct tier_page {
     se_item **items; /* each a reference; the array is the caller's: se__tier_page_done */
     size_t n;
-    bool more; /* the page was cut: ask again after the last id */
+    bool more;      /* the page was cut: ask again after the last id */
+    size_t corrupt; /* rows left out because they do not decode or do not fit their hash */
 };
 void se__tier_page_done(struct tier_page *page);
 

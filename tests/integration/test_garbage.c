@@ -133,8 +133,10 @@ static void rows_by_hand(const struct shape *shape, struct mariadb_server *maria
     for (size_t i = 0; i < DAMAGES; i++)
         expect_corrupt(e, damages[i].id);
     bed_expect(e, "removed", NULL);
+    double before = corrupt_count(e, "tier=\"l3\"");
     cr_assert_eq(se_scan_prefix(e, "", 0, only_intact, &seen), SE_OK);
     cr_assert_eq(seen, 1);
+    cr_assert_gt(corrupt_count(e, "tier=\"l3\""), before, "rows left out are not counted");
     const char *ids[] = {"d:payload", "intact", "d:route", "absent"};
     se_item *items[4];
     se_result results[4];
