@@ -74,9 +74,24 @@ size_t se__utf8_cut(const char *text, size_t len)
     return char_len(s + lead - 1, len - lead + 1) ? len : lead - 1;
 }
 
+/* No byte below 0x20 and none that is 0x7f among eight: the subtraction sets the high bit of some
+ * byte whose own is not set only if one of them borrows (Warren, "Hacker's Delight", 6-1). */
+static bool eight_without_control(const char *text)
+{
+    const uint64_t ones = UINT64_C(0x0101010101010101), highs = UINT64_C(0x8080808080808080);
+    uint64_t word;
+    memcpy(&word, text, sizeof word);
+    uint64_t rubout = word ^ (ones * 0x7f);
+    return (((word - ones * 0x20) & ~word) & highs) == 0 &&
+           (((rubout - ones) & ~rubout) & highs) == 0;
+}
+
 static size_t first_control(const char *text, size_t len)
 {
-    for (size_t i = 0; i < len; i++)
+    size_t i = 0;
+    while (len - i >= 8 && eight_without_control(text + i))
+        i += 8;
+    for (; i < len; i++)
         if ((unsigned char)text[i] < 0x20 || text[i] == 0x7f)
             return i;
     return len;

@@ -457,12 +457,10 @@ se_result se__lookup(se_engine *e, struct lookup *lookups, size_t n, uint64_t de
         se_item *item;
         struct lookup *ask;
         struct room room = {&read, &from, &lease, &item};
+        if (first_look(e, lookups, 1) == 0)
+            return SE_OK; /* epoch 0: what a hit is a basis for stands on its entry */
         lookups->epoch = se__l1_epoch(e->l1, lookups->hash);
-        uint64_t epoch = lookups->epoch;
-        bool left = first_look(e, lookups, 1) > 0;
-        lookups->epoch = epoch;
-        if (left)
-            run(e, lookups, 1, &ask, &room, deadline_ms);
+        run(e, lookups, 1, &ask, &room, deadline_ms);
         return SE_OK;
     }
     if (first_look(e, lookups, n) == 0)

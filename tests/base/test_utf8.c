@@ -150,3 +150,16 @@ Test(id, reads_no_further_than_it_must)
     cr_assert_eq(se__id_check("id", edge, 1, SE_ID_MAX, NULL), SE_ERR_INVALID);
     free(edge);
 }
+
+Test(id, every_byte_at_every_place_is_judged_alone)
+{
+    for (unsigned byte = 1; byte < 0x80; byte++) {
+        for (size_t at = 0; at < 20; at++) {
+            char id[21] = "abcdefgh ~!0123\"xyz";
+            id[at] = (char)byte;
+            bool control = byte < 0x20 || byte == 0x7f;
+            cr_assert_eq(se__id_check("id", id, 1, SE_ID_MAX, NULL),
+                         control ? SE_ERR_INVALID : SE_OK, "0x%02x at %zu", byte, at);
+        }
+    }
+}
