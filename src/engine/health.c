@@ -25,11 +25,10 @@ static double greater(double a, double b)
 static double measure(se_engine *e)
 {
     const se_config *c = &e->settings.c;
-    struct l1_stats l1;
-    se__l1_stats(e->l1, &l1);
-    double p = share((double)l1.unevictable_bytes, (double)c->l1_max_bytes);
+    double unevictable = (double)se__l1_unevictable_bytes(e->l1);
+    double p = share(unevictable, (double)c->l1_max_bytes);
     if (e->home.ops)
-        p = greater(p, share((double)l1.unevictable_bytes, (double)c->queue_max_bytes));
+        p = greater(p, share(unevictable, (double)c->queue_max_bytes));
     if (e->wal) {
         struct wal_stats wal;
         se__wal_stats(e->wal, &wal);
