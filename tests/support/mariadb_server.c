@@ -191,7 +191,7 @@ static void sweep(void)
 
 static bool make_dir_locked(struct mariadb_server *s)
 {
-    char template[128], data[80], lock[80], log[80];
+    char template[128], data[80], lock[80], log[80], tmp[80];
     template_path(template, sizeof template);
     sweep();
     if (!make_template(template))
@@ -206,8 +206,9 @@ static bool make_dir_locked(struct mariadb_server *s)
     snprintf(data, sizeof data, "%.60s/data", s->dir);
     snprintf(log, sizeof log, "%.60s/log", s->dir);
     snprintf(s->socket, sizeof s->socket, "%.60s/s", s->dir);
+    snprintf(tmp, sizeof tmp, "%.60s/tmp", s->dir);
     char *argv[] = {(char[]){"cp"}, (char[]){"-a"}, template, data, NULL};
-    return run(log, argv);
+    return mkdir(tmp, 0700) == 0 && run(log, argv);
 }
 
 static bool make_dir(struct mariadb_server *s)
@@ -266,6 +267,8 @@ static void build_command(const struct mariadb_server *s, struct command *c)
     add(c, "--datadir=%s/data", s->dir);
     add(c, "--socket=%s", s->socket);
     add(c, "--pid-file=%s/pid", s->dir);
+    /* A server that starts sweeps its tmpdir of temporary tables: a shared one robs the others. */
+    add(c, "--tmpdir=%s/tmp", s->dir);
     add(c, "--skip-name-resolve");
     add(c, "--innodb-buffer-pool-size=24M");
     add(c, "--innodb-log-file-size=8M");
