@@ -417,16 +417,29 @@ static void end_badly(struct worker *w, bool ask_home)
     w->flush_after_ms = se__flush_retry_at(w, w->failures);
 }
 
+/* What was written again is behind others in the queue: whoever waits for this batch waits for that. */
+static bool any_renewed(const struct batch *b)
+{
+    for (size_t i = 0; i < b->n; i++) {
+        if (b->slots[i].end == SLOT_RENEWED)
+            return true;
+    }
+    return false;
+}
+
 void se__flush_batch(struct worker *w, bool ask_home)
 {
     uint64_t began_ns = se__mono_ns(), up_to = take(w);
     size_t open, left = bring_home(w, ask_home, &open);
-    uint64_t seq = up_to >= w->hold && !left ? up_to : 0;
+    bool renewed = any_renewed(&w->batch);
+    uint64_t seq = up_to >= w->hold && !left && !renewed ? up_to : 0;
     count_batch(w, open, left, began_ns);
-    if (left)
+    if (left) {
         end_badly(w, ask_home);
-    else
-        se__dirty_settle(&w->queue);
+    } else {
+        uint64_t pushed = se__dirty_settle(&w->queue);
+        w->hold = renewed ? pushed : w->hold;
+    }
     if (open)
         w->drain_after_ms = se__flush_retry_at(w, w->failures);
     hand_on(w, seq);

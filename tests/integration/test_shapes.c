@@ -8,8 +8,8 @@
 static const struct shape shapes[] = {
     {"redis", NO_SQL, true, false},        {"redis+wal", NO_SQL, true, true},
     {"mysql", MYSQL, false, false},        {"mysql+wal", MYSQL, false, true},
-    {"redis+sqlite", SQLITE, true, false}, {"redis+mysql", MYSQL, true, false},
-    {"redis+mysql+wal", MYSQL, true, true}};
+    {"redis+sqlite", SQLITE, true, false}, {"redis+sqlite+wal", SQLITE, true, true},
+    {"redis+mysql", MYSQL, true, false},   {"redis+mysql+wal", MYSQL, true, true}};
 
 static void each_shape(void (*body)(const struct shape *shape, struct bed *b))
 {
