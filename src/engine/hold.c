@@ -125,6 +125,37 @@ static struct tier_reply hold_purge(void *self, size_t limit, size_t *purged, ui
                           : not_attached();
 }
 
+static struct tier_reply hold_survey(void *self, const struct tier_survey *survey,
+                                     struct tier_cursor *cursor, struct tier_sights *sights,
+                                     uint64_t deadline_ms)
+{
+    struct hold *h = self;
+    return is_attached(h) ? h->inner.ops->survey(h->inner.self, survey, cursor, sights, deadline_ms)
+                          : not_attached();
+}
+
+static struct tier_reply hold_digest(void *self, const struct tier_digest *digest,
+                                     struct tier_node *nodes, uint64_t deadline_ms)
+{
+    struct hold *h = self;
+    return is_attached(h) ? h->inner.ops->digest(h->inner.self, digest, nodes, deadline_ms)
+                          : not_attached();
+}
+
+static struct tier_reply hold_mend(void *self, const struct tier_read *seen,
+                                   struct tier_write *write, uint64_t deadline_ms)
+{
+    struct hold *h = self;
+    return is_attached(h) ? h->inner.ops->mend(h->inner.self, seen, write, deadline_ms)
+                          : not_attached();
+}
+
+static void hold_interrupt(void *self)
+{
+    struct hold *h = self;
+    h->inner.ops->interrupt(h->inner.self);
+}
+
 static size_t hold_payload_max(void *self)
 {
     struct hold *h = self;
@@ -159,6 +190,10 @@ static const struct tier_ops hold_sql_ops = {
     .meta_delete = hold_meta_delete,
     .meta_list = hold_meta_list,
     .purge = hold_purge,
+    .survey = hold_survey,
+    .digest = hold_digest,
+    .mend = hold_mend,
+    .interrupt = hold_interrupt,
     .payload_max = hold_payload_max,
     .writers_max = hold_writers_max,
     .close = hold_close,
@@ -170,6 +205,8 @@ static const struct tier_ops hold_redis_ops = {
     .write = hold_write,
     .read = hold_read,
     .list = hold_list,
+    .survey = hold_survey,
+    .interrupt = hold_interrupt,
     .meta_get = hold_meta_get,
     .meta_put = hold_meta_put,
     .meta_add = hold_meta_add,

@@ -159,6 +159,51 @@
            "Other live engines seen writing the same database.")                                   \
     METRIC(M_FILTER_TRUST, GAUGE, "sync_engine_filter_trusted", "",                                \
            "1 if an absent id can be excluded without asking a tier.")                             \
+    METRIC(M_FILTER_DOUBTED, COUNTER, "sync_engine_filter_trust_changes_total",                    \
+           "to=\"untrusted\"", "Times the filter lost or gained trust; the log says why.")         \
+    METRIC(M_FILTER_BELIEVED, COUNTER, "sync_engine_filter_trust_changes_total", "to=\"trusted\"", \
+           "")                                                                                     \
+    METRIC(M_FILTER_ITEMS, GAUGE, "sync_engine_filter_items", "", "Fingerprints in the filter.")   \
+    METRIC(M_FILTER_BYTES, GAUGE, "sync_engine_filter_bytes", "", "Memory of the filter.")         \
+    METRIC(M_FILTER_EXCLUDED, COUNTER, "sync_engine_filter_lookups_total", "result=\"excluded\"",  \
+           "Misses by what the trusted filter said and L3 then held.")                             \
+    METRIC(M_FILTER_PRESENT, COUNTER, "sync_engine_filter_lookups_total", "result=\"present\"",    \
+           "")                                                                                     \
+    METRIC(M_FILTER_FALSE, COUNTER, "sync_engine_filter_lookups_total",                            \
+           "result=\"false_positive\"", "")                                                        \
+    METRIC(M_FILTER_FALSE_RATIO, GAUGE, "sync_engine_filter_false_positive_ratio", "",             \
+           "False positives among the misses of ids that L3 does not hold, since open.")           \
+    METRIC(M_FILTER_SCANNED, COUNTER, "sync_engine_filter_scanned_ids_total", "",                  \
+           "Ids read from L3 for the filter.")                                                     \
+    METRIC(M_FILTER_REBUILT_FULL, COUNTER, "sync_engine_filter_rebuilds_total",                    \
+           "reason=\"growth\"", "Parts of the filter built anew.")                                 \
+    METRIC(M_FILTER_REBUILT_DEAD, COUNTER, "sync_engine_filter_rebuilds_total",                    \
+           "reason=\"dead_ids\"", "")                                                              \
+    METRIC(M_FILTER_REBUILT_COLD, COUNTER, "sync_engine_filter_rebuilds_total", "reason=\"scan\"", \
+           "")                                                                                     \
+    METRIC(M_FILTER_SNAPSHOTS, COUNTER, "sync_engine_filter_snapshots_total",                      \
+           "status=\"written\"", "Snapshots of the filter.")                                       \
+    METRIC(M_FILTER_SNAPSHOT_ERRORS, COUNTER, "sync_engine_filter_snapshots_total",                \
+           "status=\"error\"", "")                                                                 \
+    METRIC(M_FILTER_SNAPSHOT_USED, COUNTER, "sync_engine_filter_snapshots_total",                  \
+           "status=\"used\"", "")                                                                  \
+    METRIC(M_FILTER_SNAPSHOT_REFUSED, COUNTER, "sync_engine_filter_snapshots_total",               \
+           "status=\"refused\"", "")                                                               \
+    METRIC(M_VERIFY_RUNS, COUNTER, "sync_engine_verify_runs_total", "", "Verifications begun.")    \
+    METRIC(M_VERIFY_CHECKED, COUNTER, "sync_engine_verify_checked_total", "",                      \
+           "Ids compared by verifications.")                                                       \
+    METRIC(M_VERIFY_STALE_L2, COUNTER, "sync_engine_verify_findings_total",                        \
+           "tier=\"l2\",flaw=\"stale\"", "Differences that verifications found.")                  \
+    METRIC(M_VERIFY_STALE_L3, COUNTER, "sync_engine_verify_findings_total",                        \
+           "tier=\"l3\",flaw=\"stale\"", "")                                                       \
+    METRIC(M_VERIFY_CORRUPT_L2, COUNTER, "sync_engine_verify_findings_total",                      \
+           "tier=\"l2\",flaw=\"corrupt\"", "")                                                     \
+    METRIC(M_VERIFY_CORRUPT_L3, COUNTER, "sync_engine_verify_findings_total",                      \
+           "tier=\"l3\",flaw=\"corrupt\"", "")                                                     \
+    METRIC(M_VERIFY_ORPHAN_L2, COUNTER, "sync_engine_verify_findings_total",                       \
+           "tier=\"l2\",flaw=\"orphan\"", "")                                                      \
+    METRIC(M_VERIFY_REPAIRED, COUNTER, "sync_engine_verify_repaired_total", "",                    \
+           "Differences put right by a repair.")                                                   \
     METRIC(M_PHASE, GAUGE, "sync_engine_phase", "",                                                \
            "Phase of the engine's life, se_phase in the header.")                                  \
     METRIC(M_BUILD, GAUGE, "sync_engine_build_info", "version=\"0.1.0\"",                          \

@@ -88,7 +88,8 @@ static struct tier_reply attempt(struct guarded *g, struct call *c)
         se__metrics_observe(g->metrics, c->seconds, (double)took_ns / 1e9);
     /* A tier that turned the call away itself (another server than the accepted
      * one) has reached its backend. */
-    se__guard_report(g, reply.fault != TIER_UNWELL || reply.rejected, took_ns / 1000000);
+    se__guard_report(g, reply.fault != TIER_UNWELL || reply.rejected,
+                     c->long_call ? 0 : took_ns / 1000000);
     return reply;
 }
 

@@ -54,6 +54,12 @@ struct call {
     void *visit_arg;
     bool visited; /* something was shown already: repeating would show it twice */
     size_t *purged;
+    const struct tier_survey *survey;
+    struct tier_cursor *cursor;
+    struct tier_sights *sights;
+    const struct tier_digest *digest;
+    struct tier_node *nodes;
+    bool long_call; /* its duration says nothing about the backend */
 };
 
 /* May a call be made? *stopped says that none may be made any more. If

@@ -347,7 +347,67 @@ static struct tier_reply guarded_purge(void *tier, size_t limit, size_t *purged,
                                        .purged = purged});
 }
 
+/* ---- surveys ---- */
+
+static struct tier_reply run_survey(const struct guarded *g, struct call *c)
+{
+    return g->inner.ops->survey(g->inner.self, c->survey, c->cursor, c->sights, c->deadline_ms);
+}
+
+static struct tier_reply guarded_survey(void *tier, const struct tier_survey *survey,
+                                        struct tier_cursor *cursor, struct tier_sights *sights,
+                                        uint64_t deadline_ms)
+{
+    return se__guard(tier, &(struct call){.run = run_survey,
+                                          .deadline_ms = deadline_ms,
+                                          .seconds = METRIC_COUNT,
+                                          .survey = survey,
+                                          .cursor = cursor,
+                                          .sights = sights});
+}
+
+static struct tier_reply run_digest(const struct guarded *g, struct call *c)
+{
+    return g->inner.ops->digest(g->inner.self, c->digest, c->nodes, c->deadline_ms);
+}
+
+/* It reads a whole table: that it takes long says nothing about the backend. */
+static struct tier_reply guarded_digest(void *tier, const struct tier_digest *digest,
+                                        struct tier_node *nodes, uint64_t deadline_ms)
+{
+    return se__guard(tier, &(struct call){.run = run_digest,
+                                          .deadline_ms = deadline_ms,
+                                          .seconds = METRIC_COUNT,
+                                          .long_call = true,
+                                          .digest = digest,
+                                          .nodes = nodes});
+}
+
+static struct tier_reply run_mend(const struct guarded *g, struct call *c)
+{
+    c->writes->state = TIER_NOT_TRIED;
+    return g->inner.ops->mend(g->inner.self, c->reads, c->writes, c->deadline_ms);
+}
+
+static struct tier_reply guarded_mend(void *tier, const struct tier_read *seen,
+                                      struct tier_write *write, uint64_t deadline_ms)
+{
+    struct tier_read read = *seen; /* borrowed: not emptied */
+    return se__guard(tier, &(struct call){.run = run_mend,
+                                          .deadline_ms = deadline_ms,
+                                          .seconds = METRIC_COUNT,
+                                          .reads = &read,
+                                          .writes = write});
+}
+
 /* ---- passed through ---- */
+
+static void guarded_interrupt(void *tier)
+{
+    struct guarded *g = tier;
+    if (g->inner.ops->interrupt)
+        g->inner.ops->interrupt(g->inner.self);
+}
 
 /* Not held back by an open circuit: its caller is the one who tries to get the backend back. */
 static se_result guarded_prepare(void *tier, uint64_t deadline_ms)
@@ -387,9 +447,10 @@ static void guarded_close(void *tier)
     se__free(g);
 }
 
-static struct tier_ops ops_named(const char *name)
+/* What not every backend can do is absent here too, so that callers can ask for it. */
+static struct tier_ops ops_around(const struct tier_ops *inner)
 {
-    return (struct tier_ops){.name = name,
+    return (struct tier_ops){.name = inner->name,
                              .prepare = guarded_prepare,
                              .probe = guarded_probe,
                              .write = guarded_write,
@@ -403,6 +464,10 @@ static struct tier_ops ops_named(const char *name)
                              .meta_delete = guarded_meta_delete,
                              .meta_list = guarded_meta_list,
                              .purge = guarded_purge,
+                             .survey = inner->survey ? guarded_survey : NULL,
+                             .digest = inner->digest ? guarded_digest : NULL,
+                             .mend = inner->mend ? guarded_mend : NULL,
+                             .interrupt = guarded_interrupt,
                              .payload_max = guarded_payload_max,
                              .writers_max = guarded_writers_max,
                              .close = guarded_close};
@@ -415,7 +480,7 @@ se_result se__guarded_open(const struct guarded_options *options, struct tier in
     if (!g)
         return se__error_nomem();
     g->inner = inner;
-    g->ops = ops_named(inner.ops->name);
+    g->ops = ops_around(inner.ops);
     g->series = options->is_redis ? &REDIS_SERIES : &SQL_SERIES;
     g->metrics = options->metrics;
     g->log = options->log;

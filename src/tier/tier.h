@@ -57,14 +57,26 @@ enum tier_found {
     TIER_CORRUPT /* bytes that do not decode or do not fit their hash */
 };
 
+/* What is wrong with a record that is TIER_CORRUPT. */
+struct tier_flaw {
+    bool header_fits; /* its header is whole (L2: the check; L3: leaf, record hash and bucket fit):
+                         version and record_hash are believable, and only the content is not */
+    uint64_t version;
+    uint8_t record_hash[SE_HASH_SIZE];
+    uint8_t expected[SE_HASH_SIZE]; /* with header_fits: the content's hash as stored, */
+    uint8_t actual[SE_HASH_SIZE];   /* and that of the content (zeros if there is none) */
+};
+
 struct tier_read {
     const char *id;
     size_t id_len;
     enum tier_found found;            /* out */
     se_item *item;                    /* out, with TIER_HIT: a reference */
-    uint8_t seen[RECORD_HEADER_SIZE]; /* out, L2 with TIER_CORRUPT or TIER_VOID: the
-                                         header as it is there */
+    uint8_t seen[RECORD_HEADER_SIZE]; /* out. L2 with TIER_CORRUPT or TIER_VOID: the header as it
+                                         is there. SQL with TIER_CORRUPT: a hash of the whole row,
+                                         for mend */
     size_t seen_len;
+    struct tier_flaw flaw; /* out, with TIER_CORRUPT */
 };
 
 /* A page of live, unexpired items in id order. Exactly one of prefix
@@ -90,6 +102,74 @@ struct tier_ids {
     size_t n;
 };
 void se__tier_ids_done(struct tier_ids *ids);
+
+/* ---- looking at everything a tier holds ---- */
+
+enum tier_depth {
+    TIER_IDS,     /* SQL only: ids alone, found = TIER_HIT and nothing else set */
+    TIER_HEADERS, /* all but the content, checked as far as it can be without it */
+    TIER_CONTENTS /* contents are read and hashed too */
+};
+enum tier_order {
+    TIER_BY_ID,    /* SQL: id order, by the primary key. Redis: in no order, an id may come twice */
+    TIER_BY_BUCKET /* SQL only: (bucket, id) order, by the index over buckets */
+};
+
+/* One record as a tier holds it. */
+struct tier_sight {
+    const char *id; /* lent by the page, NUL-terminated; with TIER_CORRUPT maybe no valid id */
+    size_t id_len;
+    enum tier_found found; /* HIT; L2: VOID for floors, leases, other generations; CORRUPT */
+    enum record_kind kind; /* with HIT: ITEM or TOMBSTONE. With VOID: as decoded */
+    uint8_t route;
+    uint16_t bucket; /* of the id, computed */
+    uint64_t version;
+    uint8_t record_hash[SE_HASH_SIZE];
+    int64_t expires_at_ms;
+    size_t content_len;
+    struct tier_flaw flaw; /* with CORRUPT */
+};
+struct tier_sights {
+    struct tier_sight *sights;
+    size_t n, cap;
+    struct buf bytes; /* the ids */
+};
+
+/* Where a survey stands; all-zero: at the start. A page that ended in a fault leaves it as it was.
+ * The caller only looks at `done`. */
+struct tier_cursor {
+    bool begun, done;
+    uint32_t bucket;  /* SQL by bucket: the last bucket seen */
+    struct buf after; /* SQL: the last id seen, as it is stored */
+    char scan[24];    /* Redis: SCAN's cursor */
+    char server[128]; /* Redis: the server that gave it */
+};
+void se__tier_cursor_done(struct tier_cursor *cursor);
+
+struct tier_survey {
+    enum tier_depth depth;
+    enum tier_order order;
+    bool live_only; /* SQL: without tombstones. (By bucket and TIER_IDS: then rows are looked at,
+                       not only the index) */
+    const char *after;    /* by id: only ids > this; NULL or "": from the start */
+    const char *until;    /* by id: only ids <= this; NULL or "": no end */
+    uint32_t bucket_first, bucket_last; /* by bucket: inclusive, 0..65535 */
+    size_t items_max;     /* of a page; Redis: about. With TIER_CONTENTS a page also ends after the
+                             record that reaches bytes_max */
+    size_t bytes_max;
+};
+
+/* Merkle node `i` covers the buckets whose `bucket >> shift` is i. */
+struct tier_node {
+    uint8_t digest[SE_HASH_SIZE]; /* XOR of the stored leaves (leaf_hi, leaf_lo) */
+    uint64_t count;
+};
+struct tier_digest {
+    const char *prefix;                 /* NULL: by buckets; else one node of all ids under it */
+    uint32_t bucket_first, bucket_last; /* inclusive */
+    unsigned shift;
+    int64_t now_wall_ms; /* rows that have expired by then are left out; 0: none is */
+};
 
 struct tier_ops {
     const char *name; /* "redis", "mysql", "sqlite" */
@@ -138,6 +218,27 @@ struct tier_ops {
     /* SQL */
     struct tier_reply (*purge)(void *tier, size_t limit, size_t *purged, uint64_t deadline_ms);
 
+    /* The next page of records; `sights` is emptied first and its memory used again. SQL: rows that
+     * do not decode are sights too (CORRUPT). Never in the way of writers: no locks, a page at a
+     * time on a reader's connection. */
+    struct tier_reply (*survey)(void *tier, const struct tier_survey *survey,
+                                struct tier_cursor *cursor, struct tier_sights *sights,
+                                uint64_t deadline_ms);
+    /* Fills nodes[0 .. (bucket_last >> shift) - (bucket_first >> shift)] (with a prefix: nodes[0])
+     * from live rows, by an aggregate in the database. */
+    /* SQL */
+    struct tier_reply (*digest)(void *tier, const struct tier_digest *digest,
+                                struct tier_node *nodes, uint64_t deadline_ms);
+    /* Puts write->item in place of the row that was read as TIER_CORRUPT, if it is still exactly
+     * that row (seen->seen), whatever version it claims: compare and set in one transaction.
+     * write->state: STORED, or NEWER if the row is another one by now. */
+    /* SQL */
+    struct tier_reply (*mend)(void *tier, const struct tier_read *seen, struct tier_write *write,
+                              uint64_t deadline_ms);
+
+    /* Ends the calls that are under way, as if their deadlines had passed; later calls are not
+     * affected. NULL: its calls are short. */
+    void (*interrupt)(void *tier);
     size_t (*payload_max)(void *tier);   /* longest content it takes, 0: not known yet
                                             or no limit */
     unsigned (*writers_max)(void *tier); /* how many workers may write side by side */
