@@ -133,7 +133,7 @@ static enum args_result configure(const struct parser *p, struct call *call)
 {
     if (call->command->needs == NEEDS_NOTHING)
         return ARGS_RUN;
-    if (call->command->needs == NEEDS_READER)
+    if (call_reads(call))
         call->config.startup_timeout_ms = 5000; /* somebody waits at the terminal */
     if (!config_env(&call->config))
         return ARGS_WRONG;
@@ -244,6 +244,12 @@ const char *call_flag(const struct call *call, const char *name)
     return NULL;
 }
 
+bool call_reads(const struct call *call)
+{
+    const char *writing = call->command->writing_flag;
+    return call->command->needs == NEEDS_READER && !(writing && call_flag(call, writing));
+}
+
 bool call_flag_u64(const struct call *call, const char *name, uint64_t max, uint64_t *out)
 {
     const char *text = call_flag(call, name);
@@ -281,5 +287,18 @@ bool call_flag_ack(const struct call *call, se_ack *ack)
         }
     }
     term_say("--ack: \"%s\" is none of memory, wal, l3", text);
+    return false;
+}
+
+bool call_flag_bar(const struct call *call, bool *bar)
+{
+    const char *text = call_flag(call, "progress");
+    *bar = term_has_bar();
+    if (!text || strcmp(text, "auto") == 0)
+        return true;
+    *bar = strcmp(text, "bar") == 0;
+    if (*bar || strcmp(text, "lines") == 0)
+        return true;
+    term_say("--progress: \"%s\" is none of auto, bar, lines", text);
     return false;
 }

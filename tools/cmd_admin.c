@@ -49,6 +49,11 @@ static const char *truth(bool b)
     return b ? "true" : "false";
 }
 
+static const char *trust_text(const se_health *h)
+{
+    return h->filter_trust == SE_TRUST_TRUSTED ? "trusted" : "untrusted";
+}
+
 static void health_json(const se_health *h)
 {
     out_printf("{\"healthy\":%s,\"ready\":%s,\"phase\":\"%s\",\"sql\":\"%s\",\"redis\":\"%s\",",
@@ -57,17 +62,27 @@ static void health_json(const se_health *h)
     out_printf("\"sql_circuit\":\"%s\",\"redis_circuit\":\"%s\",\"pressure\":\"%s\",",
                circuit_text(h->sql_circuit), circuit_text(h->redis_circuit),
                pressure_text(h->pressure_level));
-    out_printf("\"wal_items\":%" PRIu64 ",\"dead_letters\":%" PRIu64 "}\n", h->wal_items,
+    out_printf("\"wal_items\":%" PRIu64 ",\"dead_letters\":%" PRIu64, h->wal_items,
                h->dead_letters);
+    out_printf(",\"filter\":\"%s\",\"filter_items\":%" PRIu64 ",\"filter_bytes\":%" PRIu64,
+               trust_text(h), h->filter_items, h->filter_bytes);
+    if (h->filter_doubt) /* a constant of the library */
+        out_printf(",\"filter_doubt\":\"%s\"}\n", h->filter_doubt);
+    else
+        out_text(",\"filter_doubt\":null}\n");
 }
 
 static void health_rows(const se_health *h)
 {
+    char bytes[24];
     out_printf("%s\nphase %s\n", h->healthy ? "healthy" : "not healthy", phase_text(h->phase));
     out_printf("SQL %s, circuit %s\n", up_text(h->sql_up), circuit_text(h->sql_circuit));
     out_printf("Redis %s, circuit %s\n", up_text(h->redis_up), circuit_text(h->redis_circuit));
     out_printf("pressure %s\nWAL %" PRIu64 " records, %" PRIu64 " dead letters\n",
                pressure_text(h->pressure_level), h->wal_items, h->dead_letters);
+    text_bytes(h->filter_bytes, bytes);
+    out_printf("filter %s%s%s, %" PRIu64 " ids, %s\n", trust_text(h), h->filter_doubt ? ": " : "",
+               h->filter_doubt ? h->filter_doubt : "", h->filter_items, bytes);
 }
 
 static int run_health(struct call *call)

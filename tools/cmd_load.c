@@ -47,8 +47,8 @@ static struct progress progress_of(const struct load *l)
 {
     return (struct progress){.items = l->loader.accepted,
                              .bad = l->bad,
-                             .bytes = input_taken(l->in),
-                             .bytes_total = input_total(l->in),
+                             .part = input_taken(l->in),
+                             .whole = input_total(l->in),
                              .elapsed_ms = se__mono_ms() - l->started_ms};
 }
 
@@ -239,20 +239,12 @@ static int load_all(struct load *l)
 
 static bool flags_fit(struct load *l)
 {
-    const char *progress = call_flag(l->call, "progress");
     se_ack ack;
     l->field = call_flag(l->call, "id-field");
     l->field = l->field ? l->field : "id";
     l->patience_ms = SESSION_PATIENCE_MS;
-    l->bar = term_has_bar();
-    if (progress && strcmp(progress, "bar") == 0)
-        l->bar = true;
-    else if (progress && strcmp(progress, "lines") == 0)
-        l->bar = false;
-    else if (progress && strcmp(progress, "auto") != 0) {
-        term_say("--progress: \"%s\" is none of auto, bar, lines", progress);
+    if (!call_flag_bar(l->call, &l->bar))
         return false;
-    }
     const char *state = call_flag(l->call, "state");
     size_t len;
     if (state && se__id_check("--state", state, 0, SE_STATE_MAX, &len) != SE_OK) {

@@ -1,5 +1,6 @@
 /*
- * syncengine - the program beside the library: loads, reads, writes, scans, looks after the WAL.
+ * syncengine - the program beside the library: loads, reads, writes, scans, verifies, looks
+ * after the WAL.
  *
  * The table of commands is here; what they do is in cmd_*.c.
  */
@@ -16,10 +17,14 @@
 #include <unistd.h>
 
 static const struct command *const commands[] = {
-    &command_load,     &command_get,         &command_put,   &command_delete,   &command_contains,
-    &command_status,   &command_scan,        &command_count, &command_wal_list, &command_wal_drain,
-    &command_wal_dead, &command_wal_salvage, &command_stats, &command_health,   &command_config,
-    &command_docs,     &command_version,     &command_help,
+    &command_load,          &command_get,         &command_put,
+    &command_delete,        &command_contains,    &command_status,
+    &command_scan,          &command_count,       &command_wal_list,
+    &command_wal_drain,     &command_wal_dead,    &command_wal_salvage,
+    &command_verify,        &command_merkle_root, &command_merkle_children,
+    &command_merkle_prefix, &command_stats,       &command_health,
+    &command_config,        &command_docs,        &command_version,
+    &command_help,
 };
 
 const struct command *const *tool_commands(size_t *n)

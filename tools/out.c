@@ -42,6 +42,16 @@ bool out_id(const char *id)
     return out_text(safe);
 }
 
+bool out_found_id(const char *id)
+{
+    char safe[4 * SE_ID_MAX + 1];
+    size_t len;
+    if (se__id_check("id", id, 1, SE_ID_MAX, &len) == SE_OK)
+        return out_id(id);
+    text_safe(id, strlen(id), safe, sizeof safe);
+    return out_text(safe);
+}
+
 int out_finish(int status)
 {
     bool failed = ferror(stdout) != 0;
@@ -79,6 +89,18 @@ void json_string(struct buf *out, const char *bytes, size_t len)
     }
     se__buf_append(out, bytes + from, len - from);
     se__buf_text(out, "\"");
+}
+
+void json_text(struct buf *out, const char *text)
+{
+    char safe[2048];
+    size_t len = strlen(text);
+    if (se__utf8_check(text, len) == len) {
+        json_string(out, text, len);
+    } else {
+        len = text_safe(text, len, safe, sizeof safe);
+        json_string(out, safe, len);
+    }
 }
 
 /* RFC 4648, with padding. */

@@ -19,20 +19,20 @@ uint64_t progress_rate(const struct progress *p)
 
 bool progress_left(const struct progress *p, uint64_t *ms)
 {
-    if (p->bytes_total == 0 || p->bytes == 0 || p->elapsed_ms == 0)
+    if (p->whole == 0 || p->part == 0 || p->elapsed_ms == 0)
         return false;
-    double left = p->bytes >= p->bytes_total ? 0 : (double)(p->bytes_total - p->bytes);
-    double v = (double)p->elapsed_ms * left / (double)p->bytes;
+    double left = p->part >= p->whole ? 0 : (double)(p->whole - p->part);
+    double v = (double)p->elapsed_ms * left / (double)p->part;
     *ms = v > 1e15 ? (uint64_t)1e15 : (uint64_t)v;
     return true;
 }
 
-/* A file that grows while it is read never gets past 100. */
+/* A whole that grows meanwhile never gets past 100. */
 static unsigned percent(const struct progress *p)
 {
-    if (p->bytes >= p->bytes_total)
+    if (p->part >= p->whole)
         return 100;
-    return (unsigned)((double)p->bytes * 100 / (double)p->bytes_total);
+    return (unsigned)((double)p->part * 100 / (double)p->whole);
 }
 
 static void thousands(uint64_t v, char out[32])
@@ -57,6 +57,11 @@ static void clock_text(uint64_t ms, char out[24])
                  (unsigned)(s % 60));
 }
 
+static const char *items_word(const struct progress *p)
+{
+    return p->items_word ? p->items_word : "items";
+}
+
 /* What stands right of the bar. */
 static void facts(const struct progress *p, char *out, size_t cap)
 {
@@ -66,12 +71,12 @@ static void facts(const struct progress *p, char *out, size_t cap)
     thousands(p->items, items);
     thousands(progress_rate(p), rate);
     clock_text(known ? left : p->elapsed_ms, time);
-    if (p->bytes_total > 0)
+    if (p->whole > 0)
         snprintf(share, sizeof share, "%3u%%  ", percent(p));
     if (p->bad > 0)
-        snprintf(bad, sizeof bad, "  %" PRIu64 " bad", p->bad);
-    snprintf(out, cap, "%s%s items  %s/s  %s%s%s", share, items, rate, time, known ? " left" : "",
-             bad);
+        snprintf(bad, sizeof bad, "  %" PRIu64 " %s", p->bad, p->bad_word ? p->bad_word : "bad");
+    snprintf(out, cap, "%s%s %s  %s/s  %s%s%s", share, items, items_word(p), rate, time,
+             known ? " left" : "", bad);
 }
 
 void progress_bar(const struct progress *p, unsigned width, char *out, size_t cap)
@@ -79,7 +84,7 @@ void progress_bar(const struct progress *p, unsigned width, char *out, size_t ca
     char text[200];
     facts(p, text, sizeof text);
     size_t columns = width > 1 ? width - 1 : 1, used = strlen(text);
-    if (p->bytes_total == 0 || columns < used + 4 + BAR_MIN) {
+    if (p->whole == 0 || columns < used + 4 + BAR_MIN) {
         snprintf(out, cap, "%.*s", (int)columns, text);
         return;
     }
@@ -97,14 +102,17 @@ void progress_line(const struct progress *p, char *out, size_t cap)
 {
     char share[16] = "", remaining[48] = "", bad[48] = "", time[24];
     uint64_t left;
-    if (p->bytes_total > 0)
+    if (p->whole > 0)
         snprintf(share, sizeof share, ", %u %%", percent(p));
     if (progress_left(p, &left)) {
         text_elapsed(left, time);
         snprintf(remaining, sizeof remaining, ", about %s left", time);
     }
     if (p->bad > 0)
-        snprintf(bad, sizeof bad, ", %" PRIu64 " bad line%s", p->bad, p->bad == 1 ? "" : "s");
-    snprintf(out, cap, "%" PRIu64 " items%s, %" PRIu64 " items/s%s%s", p->items, share,
-             progress_rate(p), remaining, bad);
+        snprintf(bad, sizeof bad, ", %" PRIu64 " %s", p->bad,
+                 p->bad_word   ? p->bad_word
+                 : p->bad == 1 ? "bad line"
+                               : "bad lines");
+    snprintf(out, cap, "%" PRIu64 " %s%s, %" PRIu64 " %s/s%s%s", p->items, items_word(p), share,
+             progress_rate(p), items_word(p), remaining, bad);
 }

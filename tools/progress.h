@@ -1,5 +1,5 @@
 /*
- * progress - how far a load has come, as one line of text.
+ * progress - how far a load or a verification has come, as one line of text.
  *
  * Pure: no clock, no terminal; the caller passes what it knows.
  *
@@ -13,16 +13,18 @@
 #include <stdint.h>
 
 struct progress {
-    uint64_t items;       /* taken by the engine */
-    uint64_t bad;         /* lines */
-    uint64_t bytes;       /* of the input, as read */
-    uint64_t bytes_total; /* 0: not known */
+    uint64_t items; /* done */
+    uint64_t bad;
+    uint64_t part;  /* of the work: bytes of a file as read, ids */
+    uint64_t whole; /* 0: not known */
     uint64_t elapsed_ms;
+    const char *items_word; /* NULL: "items" */
+    const char *bad_word;   /* "3 different"; NULL: "3 bad", "3 bad lines" */
 };
 
 /* Items a second since the start; 0 before the first millisecond. */
 uint64_t progress_rate(const struct progress *p);
-/* Milliseconds left by the bytes read so far; false while nobody can tell. */
+/* Milliseconds left by the part that is done; false while nobody can tell. */
 bool progress_left(const struct progress *p, uint64_t *ms);
 
 /* "[#####......]  43%  73,112 items  91,390/s  0:02 left", at most width - 1 columns, for a

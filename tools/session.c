@@ -17,6 +17,11 @@ static bool has(const char *text)
     return text && *text;
 }
 
+bool session_has(const struct call *call, se_tier tier)
+{
+    return has(tier == SE_TIER_L2 ? call->config.redis_url : call->config.sql_url);
+}
+
 int session_open(struct call *call, bool needs_tier, se_engine **engine)
 {
     se_config *c = &call->config;
@@ -26,7 +31,7 @@ int session_open(struct call *call, bool needs_tier, se_engine **engine)
                  call->command->name);
         return EXIT_TROUBLE;
     }
-    if (call->command->needs == NEEDS_READER)
+    if (call_reads(call))
         c->read_only = true;
     c->log_fn = term_log;
     c->log_arg = &call->verbose;

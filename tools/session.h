@@ -10,7 +10,9 @@
 
 #define SESSION_PATIENCE_MS 60000u
 
-/* Opens the engine as call->command needs it: a reader is read_only. needs_tier: without Redis and
+/* That tier is configured. */
+bool session_has(const struct call *call, se_tier tier);
+/* Opens the engine as the call needs it: a reader is read_only. needs_tier: without Redis and
  * SQL it is refused, since nothing could be there. EXIT_FINE, or EXIT_TROUBLE after a message. */
 int session_open(struct call *call, bool needs_tier, se_engine **engine);
 /* Ends a reader. */

@@ -57,6 +57,50 @@ size_t text_safe(const char *text, size_t len, char *out, size_t cap)
     return n;
 }
 
+static bool shown_as_is(const char *text)
+{
+    const unsigned char *at = (const unsigned char *)text;
+    for (size_t left = strlen(text), seq; left > 0; at += seq, left -= seq) {
+        seq = sequence_len(at, left);
+        if (seq == 0 || obeyed(code_point(at, seq)))
+            return false;
+    }
+    return true;
+}
+
+/* 'it'\''s' */
+static void quoted(const char *text, char *out, size_t cap)
+{
+    size_t n = (size_t)snprintf(out, cap, "'");
+    for (; *text && n + 6 < cap; text++)
+        n += (size_t)snprintf(out + n, cap - n, *text == '\'' ? "'\\''" : "%c", *text);
+    snprintf(out + n, cap - n, "'");
+}
+
+/* $'\x9b' */
+static void quoted_bytes(const char *text, char *out, size_t cap)
+{
+    size_t n = (size_t)snprintf(out, cap, "$'");
+    for (; *text && n + 6 < cap; text++) {
+        unsigned char c = (unsigned char)*text;
+        bool plain = c >= 0x20 && c < 0x7f && c != '\'' && c != '\\';
+        n += (size_t)snprintf(out + n, cap - n, plain ? "%c" : "\\x%02x", c);
+    }
+    snprintf(out + n, cap - n, "'");
+}
+
+void text_shell(const char *text, char *out, size_t cap)
+{
+    static const char harmless[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                   "0123456789_./:,@%+-";
+    if (!shown_as_is(text))
+        quoted_bytes(text, out, cap);
+    else if (*text && text[strspn(text, harmless)] == 0)
+        snprintf(out, cap, "%s", text);
+    else
+        quoted(text, out, cap);
+}
+
 bool text_u64(const char *text, uint64_t max, uint64_t *out)
 {
     if (text[0] < '0' || text[0] > '9')

@@ -15,6 +15,11 @@
  * terminated. Returns the length. */
 size_t text_safe(const char *text, size_t len, char *out, size_t cap);
 
+/* A word for the shell that means exactly this text: as it is, 'in quotes', or, where a terminal
+ * could obey it or it is not UTF-8, in bash's $'\xNN' form. Cut where `cap` ends, always
+ * terminated. */
+void text_shell(const char *text, char *out, size_t cap);
+
 /* A whole number in decimal, nothing before or after. */
 bool text_u64(const char *text, uint64_t max, uint64_t *out);
 /* "1500ms", "90s", "5m", "2h", "7d", in milliseconds; a plain number is in units of `unit_ms`. */

@@ -5,7 +5,7 @@
  *   config    the library's table of options help      --help and docs/tool.md from the same tables
  *   term      stderr, the progress bar       out       stdout: checked writes, JSON, times
  *   session   opens and settles an engine    stop      SIGINT and SIGTERM as a file descriptor
- *   ndjson, input, progress, loader          load
+ *   progress  load's and verify's            ndjson, input, loader   load
  *   cmd_*     one file a group of commands
  *
  * A command is a constant: its name, flags and texts drive the parser, --help and the docs. It gets
@@ -57,6 +57,7 @@ struct command {
     const char *details; /* paragraphs, separated by an empty line; NULL: none */
     const struct flag *flags;
     enum command_needs needs;
+    const char *writing_flag; /* with NEEDS_READER: given, it needs a writer; NULL: none does */
     int (*run)(struct call *call);
 };
 
@@ -70,12 +71,16 @@ struct call {
     bool verbose;
 };
 
+/* The engine that this call needs only reads. */
+bool call_reads(const struct call *call);
 /* The value of a flag of this command, NULL if it was not given. */
 const char *call_flag(const struct call *call, const char *name);
 /* Its value as a number or a choice; absent ones leave *out alone. False after an error message. */
 bool call_flag_u64(const struct call *call, const char *name, uint64_t max, uint64_t *out);
 bool call_flag_seconds(const struct call *call, const char *name, uint64_t *ms);
 bool call_flag_ack(const struct call *call, se_ack *ack);
+/* --progress auto|bar|lines; absent: a bar where stderr is a terminal. */
+bool call_flag_bar(const struct call *call, bool *bar);
 
 /* ---- the commands, and finding them (main.c) ---- */
 const struct command *const *tool_commands(size_t *n);
@@ -86,7 +91,8 @@ const char *nearest(const char *wrong, const char *const *known, size_t n);
 
 extern const struct command command_load, command_get, command_put, command_delete,
     command_contains, command_status, command_scan, command_count, command_wal_list,
-    command_wal_drain, command_wal_dead, command_wal_salvage, command_stats, command_health,
-    command_config, command_docs, command_version, command_help;
+    command_wal_drain, command_wal_dead, command_wal_salvage, command_verify, command_merkle_root,
+    command_merkle_children, command_merkle_prefix, command_stats, command_health, command_config,
+    command_docs, command_version, command_help;
 
 #endif

@@ -13,10 +13,12 @@
 
 TestSuite(tool_program, .init = run_init, .fini = run_done, .timeout = 120);
 
-static const char *const names[] = {"load",     "get",         "put",   "delete",   "contains",
-                                    "status",   "scan",        "count", "wal list", "wal drain",
-                                    "wal dead", "wal salvage", "stats", "health",   "config",
-                                    "docs",     "version",     "help"};
+static const char *const names[] = {
+    "load",          "get",         "put",    "delete",      "contains",
+    "status",        "scan",        "count",  "wal list",    "wal drain",
+    "wal dead",      "wal salvage", "verify", "merkle root", "merkle children",
+    "merkle prefix", "stats",       "health", "config",      "docs",
+    "version",       "help"};
 
 Test(tool_program, every_command_has_help)
 {
@@ -38,6 +40,7 @@ Test(tool_program, every_command_has_help)
 Test(tool_program, help_covers_groups_and_options)
 {
     cr_assert(says(run_expect(0, "help wal").out, "wal salvage"));
+    cr_assert(says(run_expect(0, "merkle --help").out, "merkle children DEPTH INDEX"));
     cr_assert(says(run_expect(0, "wal --help").out, "wal salvage"));
     struct run r = run_expect(0, "help options");
     cr_assert(says(r.out, "--l1-max-bytes SIZE"));
@@ -96,6 +99,26 @@ Test(tool_program, wrong_usage_is_status_2_and_says_what)
         {"--wal-path missing.wal wal list", "missing.wal: No such file"},
         {"--wal-path missing.wal wal dead", "missing.wal: No such file"},
         {"wal salvage missing.wal new.wal", "missing.wal: No such file"},
+        {"verify", "no tier is configured"},
+        {"verify --repair", "no tier is configured"},
+        {DB "verify all", "too many arguments"},
+        {DB "verify --rate fast", "--rate: \"fast\""},
+        {DB "verify --rate -1", "--rate: \"-1\""},
+        {DB "verify --after", "--after: needs a value"},
+        {DB "verify --deep=yes", "takes no value"},
+        {DB "verify --progress never", "--progress: \"never\""},
+        {"merkle", "needs one more word"},
+        {"merkle rot", "did you mean merkle root?"},
+        {"merkle root", "no tier is configured"},
+        {DB "merkle root --tier l1", "--tier: \"l1\" is none of l2, l3"},
+        {DB "merkle root --tier l2", "--tier: no Redis is configured"},
+        {"--redis-url unix:///nowhere merkle root --tier l3", "--tier: no database is configured"},
+        {DB "merkle children 0", "too few arguments"},
+        {DB "merkle children 4 0", "DEPTH: \"4\" is not a whole number from 0 to 3"},
+        {DB "merkle children 0 1", "INDEX: \"1\" is not a whole number from 0 to 0"},
+        {DB "merkle children 3 4096", "INDEX: \"4096\" is not a whole number from 0 to 4095"},
+        {DB "merkle children 0 x", "INDEX: \"x\""},
+        {DB "merkle prefix", "too few arguments"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct run r = run_expect(2, "%s", cases[i].line);
@@ -239,7 +262,10 @@ Test(tool_program, stats_and_health)
     cr_assert(says(run_expect(0, DB "stats --metrics").out, "# TYPE sync_engine_"));
     r = run_expect(0, DB "health");
     cr_assert(says(r.out, "healthy\n") && says(r.out, "SQL up"), "%s", r.out);
+    cr_assert(says(r.out, "filter trusted, 4 ids, ") || says(r.out, "filter untrusted"), "%s",
+              r.out);
     cr_assert(says(run_expect(0, DB "health --json").out, "\"healthy\":true"));
+    cr_assert(says(run_expect(0, DB "health --json").out, "\"filter_doubt\":"));
     r = run_expect(1, "--sql-url 'mysql://u@localhost/t?socket=/nonexistent/socket' "
                       "--startup-timeout-ms 300 health");
     cr_assert(says(r.out, "SQL down"), "%s", r.out);

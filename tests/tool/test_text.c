@@ -42,6 +42,59 @@ Test(tool_text, cuts_at_whole_characters_and_terminates)
     cr_assert_str_eq(out, "");
 }
 
+static bool shell_reads_back(const char *text)
+{
+    char word[1100], back[300] = "";
+    text_shell(text, word, sizeof word);
+    setenv("WORD", word, 1);
+    FILE *f = popen("exec bash -c 'eval \"printf %s $WORD\"'", "r");
+    cr_assert_not_null(f);
+    size_t n = fread(back, 1, sizeof back - 1, f);
+    pclose(f);
+    return n == strlen(text) && memcmp(back, text, n) == 0;
+}
+
+Test(tool_text, makes_one_word_for_the_shell)
+{
+    char out[64];
+    text_shell("geo.AD.03/x", out, sizeof out);
+    cr_assert_str_eq(out, "geo.AD.03/x");
+    text_shell("it's é", out, sizeof out);
+    cr_assert_str_eq(out, "'it'\\''s é'");
+    text_shell("", out, sizeof out);
+    cr_assert_str_eq(out, "''");
+    text_shell("a\xc2\x9b'\\", out, sizeof out);
+    cr_assert_str_eq(out, "$'a\\xc2\\x9b\\x27\\x5c'");
+    static const char *const hard[] = {"-rf",
+                                       "a b",
+                                       "$HOME`id`;*",
+                                       "'",
+                                       "\\",
+                                       "x'\\''y",
+                                       "\"q\"",
+                                       "~",
+                                       "\xff\xfe"
+                                       "1",
+                                       "\xe2\x80\xae"
+                                       "9",
+                                       "a\nb",
+                                       "é\x7f'\\"};
+    for (size_t i = 0; i < sizeof hard / sizeof *hard; i++)
+        cr_assert(shell_reads_back(hard[i]), "%zu", i);
+}
+
+Test(tool_text, a_word_that_is_too_long_is_cut_and_terminated)
+{
+    char out[20];
+    for (size_t cap = 8; cap <= sizeof out; cap++) {
+        memset(out, '#', sizeof out);
+        text_shell("", out, cap);
+        cr_assert_lt(strlen(out), cap);
+        text_shell("\x9b\x9b\x9b\x9b\x9b\x9b\x9b\x9b", out, cap);
+        cr_assert_lt(strlen(out), cap);
+    }
+}
+
 Test(tool_text, reads_whole_numbers_only)
 {
     uint64_t v = 7;
