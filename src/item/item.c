@@ -13,7 +13,8 @@
  *    16   8  updated_at_ms
  *    24  16  content hash
  *    40   4  content length
- *    44   -  id NUL, [expires_at_ms, cache_ttl_ms], [state NUL], content
+ *    44   4  L1's word: when this copy came there
+ *    48   -  id NUL, [expires_at_ms, cache_ttl_ms], [state NUL], content
  */
 #include "item/item.h"
 
@@ -42,12 +43,13 @@ struct se_item {
     int64_t updated_at_ms;
     uint8_t content_hash[SE_HASH_SIZE];
     uint32_t content_len;
+    _Atomic uint32_t since; /* relaxed: a number, ordered by whoever publishes the item */
     char bytes[];
 };
 
 #define ITEM_HEADER_SIZE offsetof(struct se_item, bytes)
 
-static_assert(ITEM_HEADER_SIZE == 44, "the header stays small: there may be hundreds of millions");
+static_assert(ITEM_HEADER_SIZE == 48, "the header stays small: there may be hundreds of millions");
 static_assert((ITEM_ROUTE_ALL & (FLAG_DELETED | FLAG_TIMES)) == 0, "route and flags share a byte");
 static_assert(SE_ID_MAX <= UINT8_MAX && SE_STATE_MAX <= UINT8_MAX, "lengths fit their bytes");
 
@@ -145,6 +147,7 @@ se_item *se__item_new(const struct item_spec *spec)
         return NULL;
     atomic_init(&item->refs, 1);
     atomic_init(&item->type, (uint8_t)s.content_type);
+    atomic_init(&item->since, 0);
     item->flags = (uint8_t)(s.route | (s.deleted ? FLAG_DELETED : 0) | (times ? FLAG_TIMES : 0));
     item->id_len = (uint8_t)s.id_len;
     item->state_len = (uint8_t)state_len;
@@ -208,6 +211,21 @@ void se_item_release(se_item *item)
 uint32_t se__item_refs(const se_item *item)
 {
     return atomic_load_explicit(&item->refs, memory_order_relaxed); /* relaxed: a hint */
+}
+
+bool se__item_has_id(const se_item *item, const char *id, size_t id_len)
+{
+    return item->id_len == id_len && memcmp(item->bytes, id, id_len) == 0;
+}
+
+uint32_t se__item_since(const se_item *item)
+{
+    return atomic_load_explicit(&item->since, memory_order_relaxed);
+}
+
+void se__item_set_since(se_item *item, uint32_t since)
+{
+    atomic_store_explicit(&item->since, since, memory_order_relaxed);
 }
 
 /* ---- what it says ---- */

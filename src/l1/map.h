@@ -157,6 +157,17 @@ void se__l1_lost(struct l1 *map, const se_item *item);
 /* The item of an id, tombstones and expired items included (the caller looks), or NULL. A clean
  * copy past its cache_ttl_ms, or past the clean life, is none. Counts nothing. */
 se_item *se__l1_get(struct l1 *map, uint64_t hash, const char *id, size_t id_len);
+/* se__l1_get of each of n keys at once: hashes are known, so the processor fetches all before any is
+ * compared. *items: a reference or NULL each. */
+struct l1_key {
+    uint64_t hash;
+    const char *id;
+    size_t id_len;
+};
+void se__l1_get_many(struct l1 *map, const struct l1_key *keys, size_t n, se_item **items);
+/* Has the processor fetch what the next call for this hash reads first. For a caller that has
+ * something else to do before that call. */
+void se__l1_prefetch(struct l1 *map, uint64_t hash);
 /* As se__l1_get, copying at most cap bytes instead of taking a reference. */
 struct l1_copy {
     size_t len;
