@@ -19,8 +19,6 @@
 
 /* A void or a heal chases a key that others keep changing at most so often. */
 #define CHASE_ROUNDS 8
-/* Bytes that hold a header and any state. */
-#define HEAD_SIZE (RECORD_HEADER_SIZE + SE_STATE_MAX)
 
 /* ---- lease ---- */
 
