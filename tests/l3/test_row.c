@@ -41,7 +41,7 @@ Test(row, what_is_written_decodes_to_the_same)
         se_item *item = se__item_new(&spec), *back = NULL;
         struct sql_row row;
         good_row(item, spec.deleted ? RECORD_TOMBSTONE : RECORD_ITEM, &row);
-        cr_assert_eq(se__row_decode(row.value, ROW_COLUMNS, true, &back), ROW_ITEM, "%d", i);
+        cr_assert_eq(se__row_decode(row.value, ROW_COLUMNS, true, NULL, &back), ROW_ITEM, "%d", i);
         cr_assert_eq(se__item_compare(item, back), 0);
         cr_assert_eq(se__item_deleted(back), spec.deleted);
         cr_assert_eq(se_item_updated_at_ms(back), se_item_updated_at_ms(item));
@@ -91,7 +91,7 @@ Test(row, garbage_is_corrupt)
         good_row(item, i % 2 ? RECORD_ITEM : RECORD_TOMBSTONE, &row);
         for (int n = 1 + rand() % 3; n > 0; n--)
             spoil(&row.value[rand() % ROW_COLUMNS]);
-        enum row_result r = se__row_decode(row.value, ROW_COLUMNS, true, &back);
+        enum row_result r = se__row_decode(row.value, ROW_COLUMNS, true, NULL, &back);
         cr_assert(r == ROW_CORRUPT || r == ROW_ITEM);
         if (r == ROW_ITEM)
             cr_assert(se__item_intact(back));
@@ -99,7 +99,7 @@ Test(row, garbage_is_corrupt)
         se_item_release(back);
     }
     cr_assert_gt(corrupt, 100000);
-    cr_assert_eq(se__row_decode(NULL, 0, true, NULL), ROW_CORRUPT);
+    cr_assert_eq(se__row_decode(NULL, 0, true, NULL, NULL), ROW_CORRUPT);
     se_item_release(item);
 }
 
