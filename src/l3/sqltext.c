@@ -248,20 +248,20 @@ static const char *no_bucket(enum sql_dialect dialect)
 static void survey(struct maker *m, enum sql_range range, unsigned depth, bool live_only)
 {
     bool by_bucket = range != SQL_BY_ID && range != SQL_BY_ID_UNTIL;
+    const char *id = range == SQL_NO_BUCKET && m->dialect == SQL_SQLITE ? "+id" : "id";
     if (depth == 0)
         se__buf_printf(&m->b, "SELECT id%s FROM %s", by_bucket ? ", bucket" : "", m->table);
     else
         select_columns(m, depth == 2);
     if (range == SQL_NO_BUCKET)
-        se__buf_printf(&m->b, "%s AND %sid >= ?", no_bucket(m->dialect),
-                       m->dialect == SQL_MYSQL ? "" : "+");
+        se__buf_printf(&m->b, "%s AND %s >= ?", no_bucket(m->dialect), id);
     else
         se__buf_text(&m->b, in_range[range]);
     /* a row whose `deleted` is neither 0 nor 1, or NULL, is no tombstone: it is a damaged row */
     if (live_only)
         se__buf_text(&m->b, m->dialect == SQL_MYSQL ? " AND NOT (deleted <=> 1)"
                                                     : " AND deleted IS NOT 1");
-    se__buf_printf(&m->b, " ORDER BY %s LIMIT ?", range == SQL_BUCKETS ? "bucket, id" : "id");
+    se__buf_printf(&m->b, " ORDER BY %s LIMIT ?", range == SQL_BUCKETS ? "bucket, id" : id);
     finish(m, se__sql_survey(range, depth, live_only));
 }
 

@@ -67,7 +67,7 @@ struct tier_reply se__store_call(struct store *s, struct pool *pool, uint64_t de
         void *connection;
         se_result taken = se__pool_take(pool, deadline_ms, &connection);
         if (taken != SE_OK)
-            return no_connection(s, taken);
+            return interrupts(s) == began ? no_connection(s, taken) : interrupted(s).reply;
         struct db_result r = run_armed(s, connection, deadline_ms, began, body, arg);
         se__pool_give(pool, connection, r.lost);
         bool again = se__db_failed(&r) && r.lost && !r.final && !r.reply.timed_out;
