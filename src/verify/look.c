@@ -158,8 +158,10 @@ static se_result read_batch(struct run *run, struct batch *b)
         r = read_tier(run, &run->o->l3, b->l3, b->n);
     for (size_t i = 0; r == SE_OK && i < b->n; i++) {
         struct look *look = &b->looks[i];
-        look->l2 = se__run_has_l2(run) ? se__copy_of_read(&b->l2[i]) : (struct copy){COPY_NONE};
-        look->l3 = se__run_has_l3(run) ? se__copy_of_read(&b->l3[i]) : (struct copy){COPY_NONE};
+        look->l2 =
+            se__run_has_l2(run) ? se__copy_of_read(&b->l2[i]) : (struct copy){.kind = COPY_NONE};
+        look->l3 =
+            se__run_has_l3(run) ? se__copy_of_read(&b->l3[i]) : (struct copy){.kind = COPY_NONE};
         know_tombstone(&look->of.l3, &look->l2, &look->l3);
         drop_expired(look, &b->l2[i]);
     }
