@@ -65,14 +65,20 @@ static void list_of(struct maker *m, unsigned n)
     se__buf_text(&m->b, ")");
 }
 
-static void select_columns(struct maker *m, bool with_content)
+/* id: the first column, as an expression */
+static void select_as(struct maker *m, const char *id, bool with_content)
 {
-    se__buf_text(&m->b, "SELECT ");
-    for (unsigned i = 0; i < COLUMNS; i++) {
+    se__buf_printf(&m->b, "SELECT %s", id);
+    for (unsigned i = 1; i < COLUMNS; i++) {
         bool skip = !with_content && (i == PAYLOAD || i == BLOB);
-        se__buf_printf(&m->b, "%s%s", i ? ", " : "", skip ? "NULL" : columns[i]);
+        se__buf_printf(&m->b, ", %s", skip ? "NULL" : columns[i]);
     }
     se__buf_printf(&m->b, " FROM %s", m->table);
+}
+
+static void select_columns(struct maker *m, bool with_content)
+{
+    select_as(m, columns[ID], with_content);
 }
 
 static void make_lists(struct maker *m)
@@ -198,7 +204,8 @@ static void make_touch(struct maker *m)
 
 /* ---- scans ---- */
 
-#define LIVE "deleted = 0 AND (expires_at = 0 OR expires_at > ?)"
+#define LIVE_AT(now) "deleted = 0 AND (expires_at = 0 OR expires_at > " now ")"
+#define LIVE LIVE_AT("?")
 #define ALIVE " AND " LIVE
 /* One lower bound, so that both servers start their range there; `after` is only
  * ever equal to it or below it. */
@@ -232,36 +239,46 @@ static void make_scans(struct maker *m)
 
 /* Ranges begin at a key that is there, mostly: `>=`, and the caller skips it. So one statement also
  * serves a start at the empty id, which nobody wrote and which may be there all the same. */
-static const char *const in_range[SQL_RANGES] = {" WHERE id >= ?", " WHERE id >= ? AND id <= ?",
-                                                 " WHERE bucket = ? AND id >= ?",
-                                                 " WHERE bucket >= ? AND bucket <= ?", NULL};
+static const char *const in_range[SQL_RANGES] = {
+    " WHERE id >= ?", " WHERE id >= ? AND id <= ?", " WHERE bucket = ? AND id >= ?",
+    " WHERE bucket >= ? AND bucket <= ?", " WHERE bucket IS NULL AND id >= ?"};
 
-/* In MySQL only a column that somebody made nullable can hold one; in SQLite a table made without
- * STRICT takes anything, and whatever is no number sorts above all numbers. `+` keeps the planner
- * from walking through all ids in order to find these few. */
-static const char *no_bucket(enum sql_dialect dialect)
-{
-    return dialect == SQL_MYSQL ? " WHERE bucket IS NULL"
-                                : " WHERE (bucket IS NULL OR bucket > 9223372036854775807)";
-}
+/* In MySQL only a column that somebody made nullable can be without a number; a SQLite table made
+ * without STRICT takes anything, and what is no number sorts above all that are. OR would read the
+ * whole index. `+` keeps the planner from walking through all ids to find these few in order. */
+#define NOT_A_NUMBER " WHERE bucket > 9223372036854775807"
 
-static void survey(struct maker *m, enum sql_range range, unsigned depth, bool live_only)
+static void survey_columns(struct maker *m, enum sql_range range, unsigned depth)
 {
     bool by_bucket = range != SQL_BY_ID && range != SQL_BY_ID_UNTIL;
     const char *id = range == SQL_NO_BUCKET && m->dialect == SQL_SQLITE ? "+id" : "id";
     if (depth == 0)
-        se__buf_printf(&m->b, "SELECT id%s FROM %s", by_bucket ? ", bucket" : "", m->table);
+        se__buf_printf(&m->b, "SELECT %s%s FROM %s", id, by_bucket ? ", bucket" : "", m->table);
     else
-        select_columns(m, depth == 2);
-    if (range == SQL_NO_BUCKET)
-        se__buf_printf(&m->b, "%s AND %s >= ?", no_bucket(m->dialect), id);
-    else
-        se__buf_text(&m->b, in_range[range]);
+        select_as(m, id, depth == 2);
+}
+
+static void survey_no_bucket(struct maker *m, unsigned depth, const char *live)
+{
+    survey_columns(m, SQL_NO_BUCKET, depth);
+    se__buf_printf(&m->b, " WHERE bucket IS NULL AND +id >= ?1%s UNION ALL ", live);
+    survey_columns(m, SQL_NO_BUCKET, depth);
+    se__buf_printf(&m->b, NOT_A_NUMBER " AND +id >= ?1%s ORDER BY 1 LIMIT ?2", live);
+}
+
+static void survey(struct maker *m, enum sql_range range, unsigned depth, bool live_only)
+{
     /* a row whose `deleted` is neither 0 nor 1, or NULL, is no tombstone: it is a damaged row */
-    if (live_only)
-        se__buf_text(&m->b, m->dialect == SQL_MYSQL ? " AND NOT (deleted <=> 1)"
-                                                    : " AND deleted IS NOT 1");
-    se__buf_printf(&m->b, " ORDER BY %s LIMIT ?", range == SQL_BUCKETS ? "bucket, id" : id);
+    const char *live = !live_only                ? ""
+                       : m->dialect == SQL_MYSQL ? " AND NOT (deleted <=> 1)"
+                                                 : " AND deleted IS NOT 1";
+    if (range == SQL_NO_BUCKET && m->dialect == SQL_SQLITE) {
+        survey_no_bucket(m, depth, live);
+    } else {
+        survey_columns(m, range, depth);
+        se__buf_printf(&m->b, "%s%s ORDER BY %s LIMIT ?", in_range[range], live,
+                       range == SQL_BUCKETS ? "bucket, id" : "id");
+    }
     finish(m, se__sql_survey(range, depth, live_only));
 }
 
@@ -285,26 +302,30 @@ static const char *node_of(enum sql_dialect dialect)
                  "65535), 0) >> ? END";
 }
 
-static void digest(struct maker *m, unsigned which, const char *node, const char *where)
+static void digest(struct maker *m, const char *node, const char *where)
 {
     const char *x = m->dialect == SQL_MYSQL ? "BIT_XOR" : "se_xor";
     se__buf_printf(&m->b, "SELECT %s AS node, %s(leaf_hi), %s(leaf_lo), COUNT(*) FROM %s%s", node,
                    x, x, m->table, where);
-    if (which == SQL_DIGEST_NODES || which == SQL_DIGEST_BUCKETS)
-        se__buf_text(&m->b, " GROUP BY node");
-    finish(m, which);
 }
 
 static void make_digests(struct maker *m)
 {
-    char where[160];
-    snprintf(where, sizeof where, "%s AND " LIVE, no_bucket(m->dialect));
-    digest(m, SQL_DIGEST_ALL, "0", " WHERE " LIVE);
-    digest(m, SQL_DIGEST_NODES, node_of(m->dialect), " WHERE " LIVE);
-    digest(m, SQL_DIGEST_BUCKETS, node_of(m->dialect),
-           " WHERE bucket >= ? AND bucket <= ? AND " LIVE);
-    digest(m, SQL_DIGEST_NO_BUCKET, "0", where);
-    digest(m, SQL_DIGEST_IDS, "0", " WHERE id >= ? AND id < ? AND " LIVE);
+    digest(m, "0", " WHERE " LIVE);
+    finish(m, SQL_DIGEST_ALL);
+    digest(m, node_of(m->dialect), " WHERE " LIVE " GROUP BY node");
+    finish(m, SQL_DIGEST_NODES);
+    digest(m, node_of(m->dialect), " WHERE bucket >= ? AND bucket <= ?" ALIVE " GROUP BY node");
+    finish(m, SQL_DIGEST_BUCKETS);
+    digest(m, "0", " WHERE id >= ? AND id < ?" ALIVE);
+    finish(m, SQL_DIGEST_IDS);
+    if (m->dialect == SQL_MYSQL) {
+        digest(m, "0", " WHERE bucket IS NULL" ALIVE);
+    } else {
+        digest(m, "0", " WHERE bucket IS NULL AND " LIVE_AT("?1") " UNION ALL ");
+        digest(m, "0", NOT_A_NUMBER " AND " LIVE_AT("?1"));
+    }
+    finish(m, SQL_DIGEST_NO_BUCKET);
 }
 
 static void make_lock(struct maker *m)
