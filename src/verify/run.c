@@ -15,7 +15,8 @@
 
 #define PAGE_RECORDS 1000u
 #define PAGE_BYTES (1u << 20)
-#define SLICE_NS UINT64_C(100000000)
+#define MS_NS UINT64_C(1000000)
+#define SLICE_NS (100 * MS_NS)
 
 se_result se__run_failed(const char *what, const struct tier *tier)
 {
@@ -36,7 +37,7 @@ void se__run_pause(struct run *run, uint64_t ns)
     uint64_t until = se__mono_ns() + ns;
     for (uint64_t now = se__mono_ns(); now < until && !run->stopped; now = se__mono_ns()) {
         uint64_t slice = until - now < SLICE_NS ? until - now : SLICE_NS;
-        se__pause_ms((uint32_t)((slice + 999999) / 1000000));
+        se__pause_ms((uint32_t)((slice + MS_NS - 1) / MS_NS));
         ask_to_go_on(run);
     }
 }
@@ -61,7 +62,8 @@ void se__run_tick(struct run *run, uint64_t records)
     show_progress(run);
     ask_to_go_on(run);
     uint64_t wait_ns = se__pace_take(&run->pace, records, se__mono_ns());
-    if (wait_ns > 0 && !run->stopped)
+    /* what is less adds up in the pace, and is waited for later */
+    if (wait_ns >= MS_NS && !run->stopped)
         se__run_pause(run, wait_ns);
 }
 
