@@ -32,6 +32,7 @@ struct verify {
     uint64_t done, total;
     uint64_t findings;
     int stop, signal; /* signal: the one that stopped it at a checkpoint, 0: none */
+    bool begun;       /* there was a checkpoint */
     char through[SE_ID_MAX + 1];
     struct buf line;
     se_verify_report report;
@@ -128,6 +129,7 @@ static void progress(void *arg, uint64_t done, uint64_t total)
 static bool checkpoint(void *arg, const char *through)
 {
     struct verify *v = arg;
+    v->begun = true;
     snprintf(v->through, sizeof v->through, "%s", through);
     if (v->signal == 0)
         v->signal = stop_check(v->stop, 0);
@@ -164,7 +166,16 @@ static void report_tiers(const struct verify *v)
                    "-");
 }
 
-static void report_rows(const struct verify *v)
+static const char *roots_text(const struct verify *v, bool complete)
+{
+    if (!v->both)
+        return "one tier";
+    if (!v->report.roots_equal)
+        return "differ";
+    return complete ? "equal" : "equal so far";
+}
+
+static void report_rows(const struct verify *v, bool complete)
 {
     char time[24];
     const se_verify_report *r = &v->report;
@@ -178,7 +189,7 @@ static void report_rows(const struct verify *v)
     out_printf("different     %" PRIu64 "\n", differences(r));
     out_printf("repaired      %" PRIu64 "\n", r->repaired);
     out_printf("unrepairable  %" PRIu64 "\n", r->unrepairable);
-    out_printf("roots         %s\n", !v->both ? "one tier" : r->roots_equal ? "equal" : "differ");
+    out_printf("roots         %s\n", roots_text(v, complete));
     out_printf("time          %s\n", time);
     out_printf("rate          %" PRIu64 " ids/s\n", rate(v));
 }
@@ -226,11 +237,11 @@ static void report_end(const struct verify *v, bool failed)
 static int report(struct verify *v, se_result r)
 {
     bool failed = r != SE_OK;
-    bool begun = !failed || v->report.checked > 0 || *v->through;
+    bool begun = !failed || v->begun, complete = !failed && v->signal == 0;
     if (begun && v->json)
-        report_json(v, !failed && v->signal == 0);
+        report_json(v, complete);
     else if (begun)
-        report_rows(v);
+        report_rows(v, complete);
     if (begun && !v->json)
         report_end(v, failed);
     if (failed) {
@@ -310,7 +321,7 @@ static int run_verify(struct call *call)
 
 static const struct flag verify_flags[] = {
     {"deep", NULL, "read and hash every content too"},
-    {"repair", NULL, "put the newest good copy in the place of stale and corrupt ones"},
+    {"repair", NULL, "put the newest good copy in the place of what is wrong"},
     {"rate", "NUMBER", "at most so many records a second, of both tiers together; 0: no limit"},
     {"after", "ID", "begin after this id: what a run that was stopped has printed"},
     {"list", NULL, "print every difference, not only the first 20"},
@@ -331,7 +342,9 @@ const struct command command_verify = {
         "Works beside a live service and its traffic: without --repair nothing is written, no lock "
         "is taken, and what is being written meanwhile is not reported. --rate spares the "
         "servers.\n\n"
-        "--repair writes, by the same guarded writes as any other: never over something newer. It "
+        "--repair writes the newest good copy over the others, by the same guarded writes as any "
+        "other: never over something newer. The row of an orphan goes back into the database. What "
+        "has no good copy is left alone. It "
         "opens a writing engine, which hands on what its WAL holds. Beside a live service it must "
         "not name the service's WAL; it is then another owner of the same database: while it runs, "
         "and shortly after, the service keeps copies in memory for a second only and checks its "
