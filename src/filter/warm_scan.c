@@ -44,17 +44,17 @@ enum outcome se__warm_survey(struct warm *w, uint32_t bucket_first, uint32_t buc
                                        .bucket_last = bucket_last,
                                        .items_max = w->o.page_ids,
                                        .bytes_max = SIZE_MAX};
-    se_result r = SE_OK;
-    bool over = false;
-    while (r == SE_OK && !over && !cursor.done) {
-        r = read_page(w, &survey, &cursor);
-        if (r == SE_OK)
-            r = take(arg, &w->page);
-        over = se__warm_is_over(w, asked); /* also why a page was interrupted */
+    enum outcome outcome = WENT_WELL;
+    while (outcome == WENT_WELL && !cursor.done) {
+        if (se__warm_is_over(w, asked))
+            outcome = WAS_LEFT;
+        else if (read_page(w, &survey, &cursor) != SE_OK)
+            outcome = se__warm_is_over(w, asked) ? WAS_LEFT : HAS_FAILED; /* interrupted, perhaps */
+        else if (take(arg, &w->page) != SE_OK)
+            outcome = HAS_FAILED;
     }
-    bool done = r == SE_OK && cursor.done;
     se__tier_cursor_done(&cursor);
-    return done ? WENT_WELL : over ? WAS_LEFT : HAS_FAILED;
+    return outcome;
 }
 
 struct tier_reply se__warm_digest(struct warm *w, unsigned shift, struct tier_node *nodes)

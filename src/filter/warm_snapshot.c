@@ -169,7 +169,7 @@ static void forget_restored(struct warm *w)
 }
 
 /* The filter has every row of L3 now. */
-static void accept(struct comparison *c)
+static void use_it(struct comparison *c)
 {
     struct warm *w = c->w;
     uint64_t live[FILTER_PARTS] = {0};
@@ -198,7 +198,7 @@ static enum outcome compare(struct comparison *c)
     }
     enum outcome outcome = read_runs(c);
     if (outcome == WENT_WELL)
-        accept(c);
+        use_it(c);
     return outcome;
 }
 
