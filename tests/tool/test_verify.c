@@ -41,7 +41,6 @@ static void fini(void)
 }
 
 TestSuite(tool_verify, .init = init, .fini = fini, .timeout = 120);
-TestSuite(tool_verify_sqlite, .init = run_init, .fini = run_done, .timeout = 60);
 
 /* ---- what the tiers hold ---- */
 
@@ -369,7 +368,7 @@ static void sqlite_do(const char *statement)
 
 #define DB "--sql-url sqlite:items.db"
 
-Test(tool_verify_sqlite, one_tier_is_checked_for_itself)
+Test(tool_verify, one_tier_is_checked_for_itself)
 {
     load(DB, N, "new");
     struct run r = run_expect(0, DB " verify --deep");
@@ -386,7 +385,7 @@ Test(tool_verify_sqlite, one_tier_is_checked_for_itself)
     cr_assert(says(r.out, "\"roots_equal\":null"), "%s", r.out);
 }
 
-Test(tool_verify_sqlite, progress_as_lines_and_as_a_bar)
+Test(tool_verify, progress_as_lines_and_as_a_bar)
 {
     load(DB, 20000, "new");
     struct run r = run_expect(0, DB " verify --deep --progress bar");
@@ -464,7 +463,7 @@ Test(tool_verify, going_down_finds_the_bucket)
     cr_assert_eq(strtoul(bucket, NULL, 10), index);
 }
 
-Test(tool_verify_sqlite, the_root_is_the_sum_of_its_children)
+Test(tool_verify, the_root_is_the_sum_of_its_children)
 {
     char sum[16] = {0}, root[33];
     long long items = 0;
