@@ -1,5 +1,6 @@
 /*
- * store - the SQL tier itself, written once over db.h: calls, reads, writes, scans, meta, purge.
+ * store - the SQL tier itself, written once over db.h: calls, reads, writes, scans, surveys, digests,
+ * mending, meta, purge.
  *
  * Place in the flow:  guarded -> tier_ops -> [store] -> db_ops (mysql or sqlite)
  *

@@ -44,6 +44,8 @@ static const struct l3_damage damages[] = {
     {"bucket = -9223372036854775808", TIER_HEADERS, false, true, false},
     {"bucket = 'text'", TIER_HEADERS, false, true, false},
     {"bucket = x'00'", TIER_HEADERS, false, true, false},
+    {"bucket = 3001", TIER_HEADERS, false, true, true},
+    {"bucket = 0", TIER_HEADERS, false, true, true},
     {"bucket = 3000.5", TIER_HEADERS, false, true, false},
     {"bucket = -0.5", TIER_HEADERS, false, true, false},
     {"bucket = 1e300", TIER_HEADERS, false, true, false},
@@ -123,7 +125,7 @@ void l3_damage_table(struct l3_fixture *f)
     }
     for (unsigned i = 0; i < L3_DAMAGE_ODD; i++)
         add_odd_row(f, odd_ids[i]);
-    cr_assert_eq(l3_number(f, "SELECT COUNT(*) FROM loose"), l3_damage_count(f));
+    cr_assert_eq((size_t)l3_number(f, "SELECT COUNT(*) FROM loose"), l3_damage_count(f));
 }
 
 const struct l3_damage *l3_damage_of(const struct l3_fixture *f, const char *id, size_t len,

@@ -153,7 +153,7 @@ static void live_only_keeps_damaged_rows(struct l3_fixture *f)
                                 .bytes_max = SIZE_MAX};
         t.n = 0;
         survey(f, &s, &t);
-        cr_assert_eq(t.n, live);
+        cr_assert_eq(t.n, (size_t)live);
     }
 }
 ON_BOTH_DIALECTS(live_only_keeps_damaged_rows)

@@ -3,7 +3,6 @@
  */
 #include "l3_model.h"
 
-#include "base/mem.h"
 #include "tier/sights.h"
 
 #include <stdio.h>
@@ -216,6 +215,38 @@ static void pages_of_contents_end_at_their_bytes(struct l3_fixture *f)
     }
 }
 ON_BOTH_DIALECTS(pages_of_contents_end_at_their_bytes)
+
+/* A page that faults gives nothing and takes nothing: the next one begins where it began. */
+static void a_fault_leaves_the_cursor(struct l3_fixture *f)
+{
+    static struct l3_model m;
+    l3_model_init(&m, 14);
+    l3_model_write(&m, f, 30);
+    for (unsigned order = 0; order < 2; order++) {
+        struct tier_survey s = all_of(TIER_HEADERS, order, 20);
+        struct tier_cursor cursor = {0};
+        struct tier_sights page = {0};
+        size_t at = 0;
+        l3_model_sort(&m, order);
+        for (unsigned i = 0; !cursor.done; i++) {
+            bool broken = i % 3 == 2 || i == 0;
+            if (broken)
+                cr_assert(l3_sql(f, "ALTER TABLE sync_items RENAME TO away"));
+            struct tier_reply r = f->tier.ops->survey(f->tier.self, &s, &cursor, &page, l3_soon());
+            cr_assert_eq(r.fault, broken ? TIER_UNWELL : TIER_FINE, "%s", se_errmsg());
+            cr_assert(!broken || page.n == 0);
+            for (size_t k = 0; k < page.n; k++)
+                check_sight(&page.sights[k], &m.of[at++], TIER_HEADERS);
+            if (broken)
+                cr_assert(l3_sql(f, "ALTER TABLE away RENAME TO sync_items"));
+        }
+        cr_assert_eq(at, m.n);
+        se__sights_done(&page);
+        se__tier_cursor_done(&cursor);
+    }
+    l3_model_done(&m);
+}
+ON_BOTH_DIALECTS(a_fault_leaves_the_cursor)
 
 /* Rows that come, go and change between the pages: what stays is seen once, in order. */
 static void a_moving_table_is_surveyed(struct l3_fixture *f)
