@@ -387,8 +387,42 @@ static void do_delete_prefix(struct run *r)
     }
 }
 
+static void shout(void *arg, const se_verify_finding *f)
+{
+    struct run *r = arg;
+    cr_assert(false, "seed %" PRIu64 " step %u: verify: %s: %s", r->seed, r->step, f->id,
+              f->detail);
+}
+
+/* Nobody damages anything here: whatever outages, restarts and new generations have left is none. */
+static void do_verify(struct run *r)
+{
+    se_verify_options o;
+    se_verify_report report;
+    se_verify_options_init(&o);
+    o.mode = pick(r, 2) ? SE_VERIFY_DEEP : SE_VERIFY_QUICK;
+    o.repair = pick(r, 2);
+    o.finding = shout;
+    o.finding_arg = r;
+    se_result result = se_verify(r->e, &o, &report);
+    cr_assert(result == SE_OK || result == SE_ERR_BACKEND || result == SE_ERR_TIMEOUT,
+              SAY(r, "verify"));
+}
+
+/* The filter never says a false "no", whatever is going on. */
+static void look_for_a_false_no(struct run *r)
+{
+    unsigned i = pick(r, IDS);
+    char id[32];
+    id_of(i, id);
+    cr_assert(!r->model[i].live || r->model[i].cache_entry || !se_definitely_missing(r->e, id),
+              "seed %" PRIu64 " step %u: the filter excludes id %u, which is there", r->seed,
+              r->step, i);
+}
+
 static void one_step(struct run *r)
 {
+    look_for_a_false_no(r);
     unsigned what = pick(r, 1000), i = pick(r, IDS);
     if (what < 330)
         do_submit(r, i);
@@ -420,6 +454,8 @@ static void one_step(struct run *r)
         toggle_sql(r);
     else if (what < 997 && !away(r))
         do_delete_prefix(r);
+    else if (what < 998 && r->redis_state != REDIS_PAUSED)
+        do_verify(r);
 }
 
 static uint64_t from_env(const char *name, uint64_t otherwise)
@@ -465,6 +501,7 @@ static void run_shape(const struct shape *shape, unsigned steps)
     for (unsigned i = 0; i < IDS; i++)
         do_get(&r, i);
     do_scan(&r);
+    do_verify(&r);
     bed_close(&r.bed, r.e);
     bed_remove(&r.bed);
     mariadb_close(r.mariadb);

@@ -101,9 +101,9 @@ static void print_head(const struct merkle *m)
 {
     out_printf("%-8s", "node");
     for (int s = 0; s < 2; s++) {
+        const char *name = s == 0 ? "L2" : "L3";
         if (m->sides[s].asked)
-            out_printf("  %10s items  %s %-29s", s == 0 ? "L2" : "L3", s == 0 ? "L2" : "L3",
-                       "digest");
+            out_printf("  %10s items  %s %-*s", name, name, s == 0 && both(m) ? 29 : 0, "digest");
     }
     out_text("\n");
 }

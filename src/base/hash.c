@@ -6,6 +6,7 @@
 #include "base/hash.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <string.h>
 #include <xxhash.h>
 
@@ -21,4 +22,10 @@ void se__hash128(uint64_t seed, const void *bytes, size_t len, uint8_t out[SE_HA
     XXH128_canonical_t canonical;
     XXH128_canonicalFromHash(&canonical, XXH3_128bits_withSeed(len ? bytes : "", len, seed));
     memcpy(out, canonical.digest, SE_HASH_SIZE);
+}
+
+void se__hash_hex(const uint8_t hash[SE_HASH_SIZE], char out[SE__HEX_SIZE])
+{
+    for (size_t i = 0; i < SE_HASH_SIZE; i++)
+        snprintf(out + 2 * i, 3, "%02x", hash[i]);
 }

@@ -14,4 +14,8 @@
 uint64_t se__hash64(uint64_t seed, const void *bytes, size_t len);
 void se__hash128(uint64_t seed, const void *bytes, size_t len, uint8_t out[SE_HASH_SIZE]);
 
+/* A 128-bit hash as 32 hex digits. */
+#define SE__HEX_SIZE (2 * SE_HASH_SIZE + 1)
+void se__hash_hex(const uint8_t hash[SE_HASH_SIZE], char out[SE__HEX_SIZE]);
+
 #endif

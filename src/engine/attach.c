@@ -12,6 +12,7 @@
  *   l2_generation    decimal; every record in Redis carries it, another one is a miss
  *   l2_identity      "runid/replid" of the Redis that generation was drawn for; "" : draw a new one
  *                    before L2 is believed again
+ *   cache_entries    "1" once an item was routed to L2 alone (existence.c)
  *
  * Threads: the home keeper, and se_open and se_shutdown while there is none; attach_lock guards
  * what they share with others.
@@ -120,8 +121,10 @@ static se_result check_incarnation(se_engine *e, uint64_t deadline_ms)
         r = SE_ERR_BACKEND; /* the text is the tier's */
     else if (value.failed)
         r = se__error_nomem();
-    else if (found)
+    else if (found) {
+        snprintf(e->incarnation, sizeof e->incarnation, "%s", value.data);
         r = match_wal(e, value.data);
+    }
     se__buf_done(&value);
     return r;
 }
@@ -131,6 +134,7 @@ static se_result check_incarnation(se_engine *e, uint64_t deadline_ms)
 struct census {
     se_engine *e;
     uint64_t now_ms, ceiling;  /* the greatest of all rows */
+    uint64_t newest;           /* the same, of live ones at every census too */
     char tag[PROCESS_TAG_MAX]; /* this process's */
     bool joining;              /* the first census of this engine */
     unsigned live, crashed, rows;
@@ -153,6 +157,8 @@ static void visit_owner(void *arg, const char *name, const char *value)
     /* Nor is known yet of one elsewhere (a container that was restarted): its
      * copies in L2 are not waited for. */
     c->doubt = c->doubt || (life == PROCESS_UNKNOWN && c->joining && verdict == OWNER_LIVE);
+    if (row.ceiling <= SE__VERSION_MAX && row.ceiling > c->newest)
+        c->newest = row.ceiling;
     /* Of those that live only once: clocks that follow each other's
      * ceilings would drive each other on. */
     if ((verdict != OWNER_LIVE || c->joining) && row.ceiling <= SE__VERSION_MAX &&
@@ -234,6 +240,7 @@ static bool take_census(se_engine *e, bool joining, uint64_t deadline_ms)
     if (ok) {
         se__hlc_observe(&e->hlc, c.ceiling, se__wall_ms(), UINT32_MAX);
         set_foreign(e, c.live);
+        se__existence_owners(e, c.live, c.newest, joining);
     }
     if (ok && !e->settings.c.read_only) {
         /* First the doubt, so that it outlives us, then the row that shows it. */
@@ -271,7 +278,7 @@ se_result se__attach_home(se_engine *e, uint64_t deadline_ms)
     }
     if (r == SE_OK)
         r = check_incarnation(e, deadline_ms);
-    if (r == SE_OK && !take_census(e, true, deadline_ms))
+    if (r == SE_OK && (!take_census(e, true, deadline_ms) || !se__existence_beat(e, deadline_ms)))
         r = SE_ERR_BACKEND;
     if (r != SE_OK)
         return r;
@@ -284,6 +291,7 @@ se_result se__attach_home(se_engine *e, uint64_t deadline_ms)
 void se__attach_beat(se_engine *e, uint64_t deadline_ms)
 {
     (void)take_census(e, false, deadline_ms); /* what fails is tried at the next beat */
+    (void)se__existence_beat(e, deadline_ms);
 }
 
 se_result se__cover(void *engine, uint64_t version)
@@ -371,6 +379,7 @@ void se__attach_leave(se_engine *e, uint64_t deadline_ms)
     if (e->settings.c.read_only || !e->home.ops ||
         !atomic_load_explicit(&e->attached, memory_order_acquire))
         return;
+    (void)se__existence_beat(e, deadline_ms);
     se__mutex_lock(&e->attach_lock);
     /* Not drawn yet, and what it is due to may be gone by the next start. */
     bool due = e->generation_due;

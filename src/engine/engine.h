@@ -6,6 +6,7 @@
  *   write, many         submit, delete, batches  read        lookups through the tiers
  *   aside               get_or_insert_with       scan        scans, counts, mass deletes
  *   health              pressure, health, gauges hold        no data calls before attach is done
+ *   existence           the filter's use         verify      digests, verify, repair
  *
  * Lock ranks (docs/architecture.md): L1 stripe 10, dirty queue 20, WAL 30, worker 40; everything
  * else is a leaf. None is held across I/O or a callback of the caller.
@@ -16,6 +17,7 @@
 #include "engine/flight.h"
 #include "engine/gate.h"
 #include "engine/settings.h"
+#include "filter/warm.h"
 #include "flush/worker.h"
 #include "l2/redis.h"
 #include "l3/l3.h"
@@ -45,6 +47,15 @@ struct se_engine {
     struct redis *redis;       /* of home or cache; NULL: none */
     struct suspects *suspects; /* with cache */
 
+    /* Existence (existence.c); NULL where L3 is not configured. */
+    struct warm *warm;
+    struct filter *filter;     /* the warm's */
+    atomic_bool cache_entries; /* some item was ever routed to L2 alone: its id may be in L2 and
+                                  in no filter */
+    bool cache_entries_stored; /* the home tier's meta table says so; home keeper's */
+    _Atomic uint64_t removals; /* deletes and purged rows so far; relaxed: a hint */
+    uint64_t foreign_newest;   /* the greatest ceiling of others seen so far; home keeper's */
+
     struct worker **workers; /* partitions of the dirty queue; none where home.ops is
                                 NULL or read_only */
     unsigned partitions;
@@ -53,6 +64,7 @@ struct se_engine {
     struct se__mutex attach_lock;
     atomic_bool attached; /* release after the checks of attach.c, acquire before
                              every use of the home tier */
+    char incarnation[64]; /* of the home tier; set before `attached` is */
     bool refused;         /* the home tier may not be used: another database, a newer
                              schema */
     char refusal[512];
@@ -111,11 +123,36 @@ void se__attach_done(se_engine *e);
 /* A ceiling above `version` is stored when it returns SE_OK (for worker_options.cover). */
 se_result se__cover(void *engine, uint64_t version);
 
+/* ---- existence.c ---- */
+SE_NODISCARD se_result se__existence_open(se_engine *e);
+/* Around the publishing of writes: before gives the epoch for after. */
+struct write;
+uint64_t se__existence_before(se_engine *e, const struct write *writes, size_t n);
+void se__existence_after(se_engine *e, const struct write *writes, size_t n, uint64_t epoch);
+/* True: L3 does not hold the id, and nothing that was accepted is on its way there. No I/O. */
+bool se__excludes(const se_engine *e, const char *id, size_t id_len);
+/* May L2 hold items that L3 does not? */
+bool se__cache_entries(const se_engine *e);
+/* L3 was changed by other means: this id, or ids with this prefix, may be new there. */
+void se__existence_outside(se_engine *e, const char *id, size_t id_len);
+void se__existence_outside_prefix(se_engine *e, const char *prefix);
+/* A census of owners: how many others live, and the greatest ceiling of any other. */
+void se__existence_owners(se_engine *e, unsigned live, uint64_t newest, bool joining);
+/* Reads and stores whether cache entries exist. False: the home tier did not answer. */
+bool se__existence_beat(se_engine *e, uint64_t deadline_ms);
+
+/* ---- verify.c ---- */
+/* Looks at an id of which no good copy was found, in every tier, and mends what can be. True: it is
+ * worth reading again. */
+bool se__mend(se_engine *e, const char *id);
+
 /* ---- keeper.c ---- */
 SE_NODISCARD se_result se__keeper_open(se_engine *e);
 /* Waits until every configured backend has been attached or has
  * failed its start, or the deadline. */
 void se__keeper_wait_started(se_engine *e, uint64_t deadline_ms);
+/* Waits until the filter's first scan is over, if the home tier is attached. */
+void se__keeper_wait_warmed(se_engine *e, uint64_t deadline_ms);
 /* The last errors of starting them; "" : none. */
 void se__keeper_errors(se_engine *e, char *home, char *cache, size_t cap);
 void se__keeper_stop(se_engine *e); /* joins the threads */
@@ -166,6 +203,7 @@ struct lookup {
     se_item *item;    /* out: a reference, with SE_OK */
     uint64_t epoch;   /* out: L1's epoch of the id from before the look; with SE_NOT_FOUND
                          a basis for L1_EXPECT_ABSENT */
+    bool sure;      /* in: L3 itself is asked for what is nowhere above it, whatever the filter says */
     /* the rest belongs to read.c */
     struct flight *flight;
     bool leads, settled, again;
@@ -173,6 +211,7 @@ struct lookup {
     struct tier_read read;
     struct redis_lease lease;
     bool wants_lease, corrupt_l2;
+    bool vouched; /* the trusted filter said that L3 may have it */
 };
 /* Looks all of them up, one round trip per tier. Counts hits and misses. SE_ERR_NOMEM: nothing
  * was looked up; else SE_OK and each result. */

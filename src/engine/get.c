@@ -34,20 +34,14 @@ se_result se_get(se_engine *e, const char *id, se_item **item)
 
 /* ---- verified ---- */
 
-static void hex(const uint8_t hash[SE_HASH_SIZE], char out[2 * SE_HASH_SIZE + 1])
-{
-    for (size_t i = 0; i < SE_HASH_SIZE; i++)
-        snprintf(out + 2 * i, 3, "%02x", hash[i]);
-}
-
 static se_result corrupt_in_l1(const se_item *item)
 {
     uint8_t expected[SE_HASH_SIZE], actual[SE_HASH_SIZE];
-    char expected_text[2 * SE_HASH_SIZE + 1], actual_text[2 * SE_HASH_SIZE + 1];
+    char expected_text[SE__HEX_SIZE], actual_text[SE__HEX_SIZE];
     se_item_hash(item, expected);
     se__hash128(0, se_item_content(item), se_item_content_len(item), actual);
-    hex(expected, expected_text);
-    hex(actual, actual_text);
+    se__hash_hex(expected, expected_text);
+    se__hash_hex(actual, actual_text);
     return se__error(
         SE_ERR_CORRUPT,
         "id '%s': the copy in memory has hash %s instead of %s, and no tier has a good one",
@@ -59,6 +53,8 @@ static se_result corrupt_in_l1(const se_item *item)
 se_result se_get_verified(se_engine *e, const char *id, se_item **item)
 {
     se_result r = se_get(e, id, item);
+    if (r == SE_ERR_CORRUPT && se__mend(e, id))
+        r = se_get(e, id, item);
     if (r != SE_OK || se__item_intact(*item))
         return r;
     se__metrics_inc(e->metrics, M_CORRUPT_L1);
@@ -190,16 +186,17 @@ se_result se_contains(se_engine *e, const char *id, bool *found)
     return SE_OK;
 }
 
-/* Until the filter is there only an engine without any tier below L1
- * can exclude an id without I/O. */
+/* Beside an L3 the filter knows, and cannot tell of what L2 alone may have. Where Redis is the home
+ * nobody knows without asking. */
 bool se_definitely_missing(const se_engine *e, const char *id)
 {
     size_t id_len;
     struct l1_view view;
     uint64_t version;
-    if (se__look_in(e) != SE_OK || e->home.ops ||
-        se__id_check("id", id, 1, SE_ID_MAX, &id_len) != SE_OK)
+    if (se__look_in(e) != SE_OK || se__id_check("id", id, 1, SE_ID_MAX, &id_len) != SE_OK)
         return false;
+    if (e->home.ops)
+        return !se__cache_entries(e) && se__excludes(e, id, id_len);
     if (e->wal && se__wal_look(e->wal, id, id_len, &version) != WAL_NOWHERE)
         return false;
     return !se__l1_look(e->l1, se__l1_hash(e->l1, id, id_len), id, id_len, &view) || view.deleted;

@@ -159,6 +159,36 @@ static struct guarded *sql_guard(const se_engine *e)
     return e->home_is_l3 ? e->home_guard : NULL;
 }
 
+static void filter_health(const se_engine *e, se_health *health)
+{
+    health->filter_trust = SE_TRUST_UNTRUSTED;
+    health->filter_doubt = "no L3 is configured";
+    if (!e->filter)
+        return;
+    struct filter_stats stats;
+    se__filter_stats(e->filter, &stats);
+    unsigned doubts = se__filter_doubts(e->filter);
+    health->filter_items = stats.ids;
+    health->filter_bytes = stats.bytes;
+    health->filter_trust = doubts ? SE_TRUST_UNTRUSTED : SE_TRUST_TRUSTED;
+    health->filter_doubt = doubts ? se__filter_doubt_name(doubts) : NULL;
+}
+
+static void filter_gauges(se_engine *e)
+{
+    if (!e->filter)
+        return;
+    struct filter_stats stats;
+    se__filter_stats(e->filter, &stats);
+    double excluded = (double)se__metrics_sum(e->metrics, M_FILTER_EXCLUDED);
+    double wrong = (double)se__metrics_sum(e->metrics, M_FILTER_FALSE);
+    double absent = excluded + wrong;
+    se__metrics_set(e->metrics, M_FILTER_TRUST, se__filter_doubts(e->filter) ? 0 : 1);
+    se__metrics_set(e->metrics, M_FILTER_ITEMS, (double)stats.ids);
+    se__metrics_set(e->metrics, M_FILTER_BYTES, (double)stats.bytes);
+    se__metrics_set(e->metrics, M_FILTER_FALSE_RATIO, absent > 0 ? wrong / absent : 0);
+}
+
 se_result se_health_check(se_engine *e, se_health *health)
 {
     if (!health)
@@ -183,7 +213,7 @@ se_result se_health_check(se_engine *e, se_health *health)
     health->sql_circuit = circuit_of(sql_guard(e));
     health->redis_up = redis_up(e);
     health->sql_up = sql_up(e);
-    health->filter_trust = SE_TRUST_UNTRUSTED;
+    filter_health(e, health);
     health->oldest_dirty_ms = s.oldest_dirty_ms;
     bool running = health->phase == SE_PHASE_RUNNING;
     health->ready = running;
@@ -224,6 +254,7 @@ void se__health_gauges(se_engine *e)
     };
     for (size_t i = 0; i < sizeof gauges / sizeof *gauges; i++)
         se__metrics_set(e->metrics, gauges[i].metric, gauges[i].value);
+    filter_gauges(e);
 }
 
 se_result se_metrics_text(se_engine *e, char **text, size_t *len)

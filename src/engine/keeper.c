@@ -5,6 +5,7 @@
  *   home    connects and attaches the home tier, probes it, beats the owner row, draws L2
  *           generations, purges
  *   cache   connects Redis beside an L3 and probes it
+ *   filter  scans L3 for the filter, rebuilds its parts, writes its snapshots (filter/warm.h)
  *
  * A backend that is down at start is tried with the startup policy; se_open waits for that
  * (se__keeper_wait_started) and goes on degraded. After that the probes go on, and the circuit
@@ -34,12 +35,14 @@ struct watch {
 
 struct keeper {
     se_engine *e;
-    struct se__mutex lock; /* guards stop, kicks and the watches' started and error */
+    struct se__mutex lock; /* guards stop, kicks, warmed and the watches' started and error */
     struct se__cond changed;
     bool stop;
     uint64_t kicks;
     struct se__thread upkeep;
     struct watch home, cache;
+    struct se__thread filter;
+    bool warmed; /* the filter's first scan is over */
     bool synced; /* the L2 generation was looked at after both had started */
 };
 
@@ -189,6 +192,7 @@ static void purge(se_engine *e, uint32_t timeout_ms)
                 .fault != TIER_FINE)
             return;
         se__metrics_add(e->metrics, M_PURGED, purged);
+        atomic_fetch_add_explicit(&e->removals, purged, memory_order_relaxed); /* a hint */
     }
 }
 
@@ -257,6 +261,30 @@ static void run_cache(void *arg)
         (void)e->cache.ops->probe(e->cache.self, se__deadline_in(e->settings.c.redis_timeout_ms));
 }
 
+/* ---- the filter ---- */
+
+static void note_warmed(struct keeper *k)
+{
+    if (k->warmed || !se__warm_started(k->e->warm))
+        return;
+    se__mutex_lock(&k->lock);
+    k->warmed = true;
+    se__cond_broadcast(&k->changed);
+    se__mutex_unlock(&k->lock);
+}
+
+static void run_filter(void *arg)
+{
+    struct keeper *k = arg;
+    se_engine *e = k->e;
+    uint64_t wait_ms;
+    do {
+        wait_ms = se__warm_run(e->warm, is_attached(e) ? e->incarnation : NULL);
+        note_warmed(k);
+    } while (rest(k, se__deadline_in(wait_ms)));
+    se__warm_leave(e->warm, is_attached(e) ? e->incarnation : NULL);
+}
+
 /* ---- life ---- */
 
 se_result se__keeper_open(se_engine *e)
@@ -273,6 +301,8 @@ se_result se__keeper_open(se_engine *e)
         r = se__thread_start(&k->cache.thread, "se-redis", run_cache, k);
     if (r == SE_OK && e->home.ops)
         r = se__thread_start(&k->home.thread, "se-home", run_home, k);
+    if (r == SE_OK && e->warm)
+        r = se__thread_start(&k->filter, "se-filter", run_filter, k);
     return r; /* what was started is stopped by se__keeper_stop */
 }
 
@@ -283,6 +313,16 @@ void se__keeper_wait_started(se_engine *e, uint64_t deadline_ms)
     bool in_time = true;
     while (in_time && ((e->home.ops && !k->home.started) || (e->cache.ops && !k->cache.started) ||
                        (e->cache.ops && is_attached(e) && !k->synced)))
+        in_time = se__cond_wait_until(&k->changed, &k->lock, deadline_ms);
+    se__mutex_unlock(&k->lock);
+}
+
+void se__keeper_wait_warmed(se_engine *e, uint64_t deadline_ms)
+{
+    struct keeper *k = e->keeper;
+    se__mutex_lock(&k->lock);
+    bool in_time = true;
+    while (in_time && e->warm && is_attached(e) && !k->warmed)
         in_time = se__cond_wait_until(&k->changed, &k->lock, deadline_ms);
     se__mutex_unlock(&k->lock);
 }
@@ -305,6 +345,9 @@ void se__keeper_stop(se_engine *e)
     k->stop = true;
     se__cond_broadcast(&k->changed);
     se__mutex_unlock(&k->lock);
+    if (e->home.ops && e->home.ops->interrupt)
+        e->home.ops->interrupt(e->home.self); /* a scan for the filter may take long */
+    se__thread_join(&k->filter);
     se__thread_join(&k->home.thread);
     se__thread_join(&k->cache.thread);
     se__thread_join(&k->upkeep);

@@ -249,6 +249,11 @@ static se_result open_l1(se_engine *e)
     return se__l1_open(&options, &e->l1);
 }
 
+static bool excludes(void *arg, const char *id, size_t id_len)
+{
+    return se__excludes(arg, id, id_len);
+}
+
 static se_result open_workers(se_engine *e)
 {
     const se_config *c = &e->settings.c;
@@ -280,6 +285,7 @@ static se_result open_workers(se_engine *e)
             .hlc = &e->hlc,
             .max_clock_skew_ms = c->max_clock_skew_ms,
             .cover = se__cover,
+            .excludes = excludes,
             .arg = e,
         };
         r = se__worker_open(&options, &e->workers[i]);
@@ -317,13 +323,15 @@ static se_result connect_all(se_engine *e)
     se_result r = se__keeper_open(e);
     if (r != SE_OK)
         return r;
-    se__keeper_wait_started(e, se__deadline_in(e->settings.c.startup_timeout_ms));
+    uint64_t deadline = se__deadline_in(e->settings.c.startup_timeout_ms);
+    se__keeper_wait_started(e, deadline);
     se__set_phase(e, SE_PHASE_DRAINING_WAL);
     r = judge_start(e);
     if (r != SE_OK)
         return r;
     se__set_phase(e, SE_PHASE_SYNCING_REDIS);
     se__set_phase(e, SE_PHASE_WARMING_UP);
+    se__keeper_wait_warmed(e, deadline); /* untrusted until then, and after the deadline */
     se__set_phase(e, SE_PHASE_READY);
     se__health_gauges(e);
     se__set_phase(e, SE_PHASE_RUNNING);
@@ -356,6 +364,8 @@ se_result se_open(const se_config *config, se_engine **engine)
         r = open_tiers(e);
     if (r == SE_OK)
         r = open_l1(e);
+    if (r == SE_OK)
+        r = se__existence_open(e);
     if (r == SE_OK)
         r = open_workers(e);
     if (r == SE_OK)
@@ -400,6 +410,7 @@ static void free_engine(se_engine *e)
         se__worker_close(e->workers[i]);
     se__free(e->workers);
     se__keeper_close(e);
+    se__warm_close(e->warm);
     se__l1_close(e->l1);
     if (e->cache.ops)
         e->cache.ops->close(e->cache.self);

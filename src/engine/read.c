@@ -2,7 +2,9 @@
  * read - lookups through the tiers: L1, overlay, L2, home tier.
  *
  *   L1 ──hit──> done
- *    │ miss: join the id's flight; followers wait for its leader
+ *    │ miss
+ *   filter ──excluded──> done, without a round trip (where cache entries exist: after L2)
+ *    │ join the id's flight; followers wait for its leader
  *   overlay (WAL, dead letters) ──pending──> done;  recovered: a candidate for the home tier
  *    │
  *   L2 ──item, tombstone──> done;  miss: lease;  garbage: counted, lease over it
@@ -20,10 +22,12 @@
  * Outages are never a "no": where the home tier cannot be asked and nothing above it has the item,
  * SE_ERR_BACKEND.
  */
+#include "base/hash.h"
 #include "base/mem.h"
 #include "base/utf8.h"
 #include "engine/engine.h"
 
+#include <stdio.h>
 #include <string.h>
 
 uint64_t se__read_deadline(const se_engine *e)
@@ -156,6 +160,32 @@ static bool wants_cache(se_engine *e, const struct lookup *l)
     return !l->candidate && !se__suspects_has(e->suspects, l->hash);
 }
 
+/* Does the filter spare the look into L3? Not while L3 is known to be down: then nobody can be asked,
+ * and law 7 wants that said. Who needs an answer from L3 itself (cache-aside) gets it. */
+static bool exclude(se_engine *e, struct lookup *l)
+{
+    l->vouched = false;
+    if (!e->filter || l->sure || l->candidate || se__filter_doubts(e->filter) ||
+        !se__guarded_up(e->home_guard))
+        return false;
+    l->vouched = !se__excludes(e, l->id, l->id_len);
+    if (l->vouched)
+        return false;
+    se__metrics_inc(e->metrics, M_FILTER_EXCLUDED);
+    settle(l, SE_NOT_FOUND, NULL);
+    return true;
+}
+
+/* Where L2 may hold what L3 does not, the filter is asked after it. Such an answer is not shared:
+ * who follows may want L3's own, and asking the filter is no work. */
+static void exclude_rest(se_engine *e, struct lookup **ask, size_t n)
+{
+    for (size_t i = 0; se__cache_entries(e) && i < n; i++) {
+        if (!ask[i]->settled && exclude(e, ask[i]))
+            ask[i]->again = true;
+    }
+}
+
 static bool wants_home(se_engine *e, const struct lookup *l)
 {
     (void)e;
@@ -249,24 +279,35 @@ static se_item *newest(struct lookup *l, se_item *item)
     return ours ? candidate : item;
 }
 
-static void settle_corrupt(se_engine *e, struct lookup *l)
+static void describe_flaw(const struct tier_flaw *flaw, char *out, size_t cap)
+{
+    char expected[SE__HEX_SIZE], actual[SE__HEX_SIZE];
+    se__hash_hex(flaw->expected, expected);
+    se__hash_hex(flaw->actual, actual);
+    snprintf(out, cap, "has content with hash %s instead of %s", actual, expected);
+}
+
+static void settle_corrupt(se_engine *e, struct lookup *l, const struct tier_flaw *flaw)
 {
     se__metrics_inc(e->metrics, e->home_is_l3 ? M_CORRUPT_L3 : M_CORRUPT_L2);
     if (l->candidate) {
         settle_item(l, newest(l, NULL));
         return;
     }
-    se__error(
-        SE_ERR_CORRUPT,
-        "id '%s': what the home tier holds does not fit its hash, and no tier has a good copy",
-        l->id);
+    char what[2 * 2 * SE_HASH_SIZE + 64] = "does not decode";
+    if (flaw->header_fits)
+        describe_flaw(flaw, what, sizeof what);
+    se__error(SE_ERR_CORRUPT, "id '%s': what the home tier holds %s, and no tier has a good copy",
+              l->id, what);
     settle(l, SE_ERR_CORRUPT, NULL);
 }
 
 static void take_home(se_engine *e, struct lookup *l, struct tier_read *read)
 {
+    if (l->vouched && e->home_is_l3)
+        se__metrics_inc(e->metrics, read->found == TIER_ABSENT ? M_FILTER_FALSE : M_FILTER_PRESENT);
     if (read->found == TIER_CORRUPT) {
-        settle_corrupt(e, l);
+        settle_corrupt(e, l, &read->flaw);
         return;
     }
     if (read->found == TIER_HIT)
@@ -337,6 +378,7 @@ static void ask_tiers(se_engine *e, struct lookup **ask, size_t n, struct room *
     }
     if (e->cache.ops) {
         ask_cache(e, ask, n, room, deadline_ms);
+        exclude_rest(e, ask, n);
         take_leases(e, ask, n, room, deadline_ms);
     }
     if (e->home.ops)
@@ -397,6 +439,8 @@ static void round_trip(se_engine *e, struct lookup *lookups, size_t n, struct lo
             continue;
         l->again = l->wants_lease = l->corrupt_l2 = false;
         l->lease.taken = false;
+        if (!se__cache_entries(e) && exclude(e, l))
+            continue;
         se_result r = se__flight_join(e->loads, l->hash, l->id, l->id_len, &l->flight, &l->leads);
         if (r != SE_OK)
             settle(l, r, NULL);

@@ -401,6 +401,7 @@ se_result se_invalidate(se_engine *e, const char *id)
     se_result r = check(e, "id", id, 1, SE_ID_MAX);
     if (r != SE_OK)
         return r;
+    se__existence_outside(e, id, strlen(id));
     r = void_in_l2(e, &id, 1); /* first L2, so that L1 is not filled from it again */
     se__l1_invalidate(e->l1, se__l1_hash(e->l1, id, strlen(id)), id, strlen(id));
     return r;
@@ -411,6 +412,7 @@ se_result se_invalidate_prefix(se_engine *e, const char *prefix)
     se_result r = check(e, "prefix", prefix, 0, SE_ID_MAX);
     if (r != SE_OK)
         return r;
+    se__existence_outside_prefix(e, prefix);
     struct tier_ids ids = {0};
     if (e->cache.ops && !e->settings.c.read_only &&
         e->cache.ops->list(e->cache.self, prefix, &ids, se__read_deadline(e)).fault != TIER_FINE)

@@ -417,6 +417,7 @@ se_result se__write_publish(se_engine *e, struct write *writes, size_t n, uint64
         if (writes[i].ack == SE_ACK_MEMORY && replaces_record(e, &writes[i]))
             writes[i].ack = SE_ACK_WAL;
     }
+    uint64_t epoch = se__existence_before(e, writes, n);
     if (writes[0].expect == L1_EXPECT_ANY)
         r = append_before(e, writes, n, deadline_ms);
     if (r != SE_OK)
@@ -427,6 +428,7 @@ se_result se__write_publish(se_engine *e, struct write *writes, size_t n, uint64
         else
             publish_expecting(e, &writes[i], deadline_ms);
     }
+    se__existence_after(e, writes, n, epoch);
     return SE_OK;
 }
 

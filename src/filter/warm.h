@@ -26,13 +26,13 @@
 struct warm;
 
 struct warm_options {
-    struct tier home;          /* the guarded L3 */
-    const char *snapshot_path; /* copied; NULL: no snapshots */
-    const char *table;         /* copied */
-    uint32_t page_ids;         /* filter_warmup_batch_size */
+    struct tier home;                                 /* the guarded L3 */
+    const char *snapshot_path;                        /* copied; NULL: no snapshots */
+    const char *table;                                /* copied */
+    uint32_t page_ids;                                /* filter_warmup_batch_size */
     uint32_t snapshot_interval_s, snapshot_threshold; /* both 0: never written (but read) */
-    uint32_t timeout_ms;       /* of one call of L3 */
-    bool read_only;            /* snapshots are read, never written or removed */
+    uint32_t timeout_ms;                              /* of one call of L3 */
+    bool read_only; /* snapshots are read, never written or removed */
     struct metrics *metrics;
     const struct se__log *log;
     /* Shows every id that is acknowledged and perhaps not in L3: dirty in L1, in the WAL, dead
@@ -40,7 +40,8 @@ struct warm_options {
     se_result (*pending)(void *arg, void (*see)(void *see_arg, const char *id, size_t id_len),
                          void *see_arg);
     uint64_t (*position)(void *arg); /* the last version issued */
-    uint64_t (*removals)(void *arg); /* deletes and purged rows so far: a hint that ids may be dead */
+    /* Deletes and purged rows so far: a hint that ids may be dead. */
+    uint64_t (*removals)(void *arg);
     bool (*stopping)(void *arg);
     void *arg;
 };
@@ -54,13 +55,15 @@ struct filter *se__warm_filter(struct warm *w);
 /* Does what is due. Returns how many ms to wait before the next call. incarnation: of the attached
  * database; NULL: L3 is not attached. */
 uint64_t se__warm_run(struct warm *w, const char *incarnation);
-/* The first scan is over: trusted, or it failed. */
+/* The first scan is over: trusted, or it failed, or it has to wait for another engine to go. False
+ * while L3 is not attached. */
 bool se__warm_started(struct warm *w);
 /* Everything is to be scanned again; `doubt` (COLD, FOREIGN or UNLISTED) holds until a scan that began after
  * this call is complete. FOREIGN holds until se__warm_alone, and then a scan. */
 void se__warm_rescan(struct warm *w, enum filter_doubt doubt);
 void se__warm_alone(struct warm *w);
-/* Writes a snapshot now if one is configured and the filter is trusted (close). */
+/* Writes a snapshot now if one is configured, the filter is trusted and something was written since
+ * the last one (close; on the thread of se__warm_run, after it). May take as long as a digest. */
 void se__warm_leave(struct warm *w, const char *incarnation);
 
 #endif

@@ -60,6 +60,49 @@ static void fill_writes(struct worker *w)
     }
 }
 
+/* A write routed past L3 leaves a tombstone there, unless the filter knows that L3 has nothing of the
+ * id to be voided. Its copy in L2 leaves the process all the same: I3. */
+static bool needs_home(struct worker *w, const struct tier_write *write)
+{
+    const se_item *item = write->item;
+    bool stand_in = write->kind == RECORD_TOMBSTONE && !se__item_deleted(item);
+    return !stand_in || !w->stage || !w->o.excludes ||
+           !w->o.excludes(w->o.arg, se_item_id(item), se__item_id_len(item)) ||
+           (w->o.cover && w->o.cover(w->o.arg, se_item_version(item)) != SE_OK);
+}
+
+/* Moves the writes that the home tier is asked for to the front; returns how many. open[] keeps
+ * where each stood. */
+static size_t pack(struct worker *w)
+{
+    struct batch *b = &w->batch;
+    size_t n = 0;
+    for (size_t i = 0; i < b->n; i++) {
+        if (!needs_home(w, &b->writes[i]))
+            continue;
+        b->open[n] = i;
+        b->writes[n++] = b->writes[i];
+    }
+    return n;
+}
+
+/* Puts the first n writes and fates back to where they stood; what was not asked for is done. */
+static void unpack(struct worker *w, size_t n)
+{
+    struct batch *b = &w->batch;
+    for (size_t i = b->n; i-- > 0;) {
+        if (n && b->open[n - 1] == i) {
+            n--;
+            b->writes[i] = b->writes[n];
+            b->fates[i] = b->fates[n];
+        } else {
+            b->writes[i] = (struct tier_write){
+                .item = b->slots[i].item, .kind = RECORD_TOMBSTONE, .state = TIER_STORED};
+            b->fates[i] = (struct split_item){.fate = SPLIT_DONE};
+        }
+    }
+}
+
 /* ---- the home tier ---- */
 
 static uint64_t home_deadline(struct worker *w)
@@ -394,16 +437,21 @@ static size_t bring_home(struct worker *w, bool ask_home, size_t *open)
     fill_writes(w);
     struct batch *b = &w->batch;
     struct tier_reply reply = {.fault = TIER_UNWELL, .rejected = true};
+    size_t asked = pack(w);
     for (size_t i = 0; i < b->n; i++)
         b->fates[i].fate = SPLIT_UNDECIDED;
-    if (ask_home)
-        reply = se__flush_home(w, b->n);
+    if (asked == 0)
+        reply = (struct tier_reply){.fault = TIER_FINE};
+    else if (ask_home)
+        reply = se__flush_home(w, asked);
+    if (asked < b->n)
+        unpack(w, asked);
     if (reply.fault != TIER_FINE && ask_home)
         log_unwell(w, b->n); /* before anything else speaks in se_errmsg() */
     *open = settle_decided(w);
-    if (reply.fault == TIER_FINE)
+    if (asked && reply.fault == TIER_FINE)
         note_well(w);
-    else
+    else if (asked)
         note_unwell(w, *open < b->n);
     return *open ? move_to_wal(w) : 0;
 }

@@ -7,7 +7,8 @@
  *   put, L2 only       TOMBSTONE   ITEM           ITEM
  *   delete             TOMBSTONE   TOMBSTONE      TOMBSTONE
  *
- * A tier that a write skips gets what voids an older copy there; where L2 is the only tier it is
+ * A tier that a write skips gets what voids an older copy there (L3 nothing at all where the filter
+ * excludes the id: batch.c); where L2 is the only tier it is
  * the home of everything.
  */
 #include "flush/worker.h"

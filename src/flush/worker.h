@@ -67,6 +67,8 @@ struct worker_options {
     uint32_t max_clock_skew_ms;
     /* Stores a ceiling that covers `version`. Called without locks. */
     se_result (*cover)(void *arg, uint64_t version);
+    /* L3 is sure to hold nothing of the id. NULL: never sure. */
+    bool (*excludes)(void *arg, const char *id, size_t id_len);
     void *arg;
 };
 

@@ -11,15 +11,13 @@
  * What the keys hold is not looked at: tombstones and floors are listed too, as are keys that
  * somebody else has put under our prefix if the rest is a valid id; reading them tells.
  */
-#include "l2/op.h"
-
-#include "base/utf8.h"
+#include "l2/keys.h"
 
 #include <hiredis/hiredis.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define PAGE_KEYS "1000"
+#define PAGE_KEYS 1000u
 
 struct list_job {
     struct redis *r;
@@ -33,26 +31,6 @@ struct list_job {
     size_t cap;
     bool nomem;
 };
-
-/* Every byte that means something in a glob gets a backslash. */
-static void append_escaped(struct buf *b, const char *text, size_t len)
-{
-    for (size_t i = 0; i < len; i++) {
-        if (text[i] && strchr("\\[]*?^-", text[i]))
-            se__buf_append(b, "\\", 1);
-        se__buf_append(b, &text[i], 1);
-    }
-}
-
-static bool is_id(const char *bytes, size_t len)
-{
-    if (len < 1 || len > SE_ID_MAX || se__utf8_check(bytes, len) != len)
-        return false;
-    for (size_t i = 0; i < len; i++)
-        if ((unsigned char)bytes[i] < 0x20 || bytes[i] == 0x7f)
-            return false;
-    return true;
-}
 
 /* Room for one id more. */
 static bool grow(struct list_job *j)
@@ -70,11 +48,11 @@ static bool grow(struct list_job *j)
 
 static void keep(struct list_job *j, const char *key, size_t len)
 {
-    size_t skip = j->r->prefix_len;
-    if (len < skip + j->prefix_len || memcmp(key, j->r->prefix, skip) != 0 ||
-        memcmp(key + skip, j->prefix, j->prefix_len) != 0 || !is_id(key + skip, len - skip))
+    size_t id_len;
+    const char *found = se__keys_id(j->r, key, len, &id_len);
+    if (!found || id_len < j->prefix_len || memcmp(found, j->prefix, j->prefix_len) != 0)
         return;
-    char *id = grow(j) ? se__strndup(key + skip, len - skip) : NULL;
+    char *id = grow(j) ? se__strndup(found, id_len) : NULL;
     if (id)
         j->ids.ids[j->ids.n++] = id;
     else
@@ -99,19 +77,6 @@ static void on_page(void *arg, size_t index, const redisReply *reply)
             keep(j, key, len);
 }
 
-static void send_page(struct list_job *j)
-{
-    struct resp *c = j->op->session->resp;
-    se__resp_begin(c, 6);
-    se__resp_text(c, "SCAN");
-    se__resp_text(c, j->cursor);
-    se__resp_text(c, "MATCH");
-    se__resp_arg(c, j->pattern.data, j->pattern.len);
-    se__resp_text(c, "COUNT");
-    se__resp_text(c, PAGE_KEYS);
-    se__op_exchange(j->op, on_page, j);
-}
-
 static bool same_server(struct list_job *j)
 {
     const char *identity = j->op->session->identity;
@@ -129,8 +94,10 @@ static struct tier_reply list_page(struct list_job *j, uint64_t deadline_ms)
             se__op_unaccepted(&op);
         else if (!same_server(j))
             se__op_fail(&op, TIER_UNWELL, "the server changed in the middle of a scan");
-        else
-            send_page(j);
+        else {
+            se__keys_scan(&op, j->cursor, &j->pattern, PAGE_KEYS);
+            se__op_exchange(&op, on_page, j);
+        }
     }
     if (j->nomem)
         se__op_fail(&op, TIER_UNWELL, "out of memory");
@@ -161,9 +128,7 @@ struct tier_reply se__redis_list(void *tier, const char *prefix, struct tier_ids
 {
     struct list_job j = {.r = tier, .prefix = prefix, .prefix_len = strlen(prefix), .cursor = "0"};
     struct tier_reply reply = se__tier_fine();
-    append_escaped(&j.pattern, j.r->prefix, j.r->prefix_len);
-    append_escaped(&j.pattern, prefix, j.prefix_len);
-    se__buf_append(&j.pattern, "*", 1);
+    se__keys_pattern(j.r, prefix, &j.pattern);
     j.nomem = j.pattern.failed;
     do
         reply = list_page(&j, deadline_ms);

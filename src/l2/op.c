@@ -86,11 +86,16 @@ static bool settle(struct op *op)
     return current;
 }
 
+void se__op_renew(struct op *op, uint64_t deadline_ms)
+{
+    uint64_t soonest_ms = se__deadline_in(op->r->timeout_ms);
+    op->deadline_ms = deadline_ms < soonest_ms ? deadline_ms : soonest_ms;
+}
+
 bool se__op_begin(struct op *op, struct redis *r, struct pool *pool, uint64_t deadline_ms)
 {
-    uint64_t soonest_ms = se__deadline_in(r->timeout_ms);
     *op = (struct op){.r = r, .pool = pool};
-    op->deadline_ms = deadline_ms < soonest_ms ? deadline_ms : soonest_ms;
+    se__op_renew(op, deadline_ms);
     for (;;) {
         void *connection = NULL;
         se_result got = se__pool_take(pool, op->deadline_ms, &connection);

@@ -71,6 +71,9 @@ void se__op_unaccepted(struct op *op);
 void se__op_garbage(struct op *op);
 /* Notes what a reply's class means; true if it was fine. */
 bool se__op_check(struct op *op, enum reply_class class, const struct redisReply *reply);
+/* The next round trip of a call that takes several gets a time of its own, as far as the caller's
+ * deadline allows. */
+void se__op_renew(struct op *op, uint64_t deadline_ms);
 /* Sends and reads all replies. */
 void se__op_exchange(struct op *op, resp_reply_fn on_reply, void *arg);
 /* One argument: the key of an id. */
@@ -92,9 +95,6 @@ struct script_batch {
 };
 void se__op_scripts(struct op *op, const struct script_batch *batch);
 
-/* lease.c: over what does not decode and yet outranks a write, as the guard sees it. */
-void se__heal_newer(struct op *op, struct tier_write *writes, size_t n);
-
 /* How a write is stored: kind (an item that has expired becomes a floor)
  * and life in ms, 0: no limit. */
 struct life {
@@ -114,10 +114,20 @@ void se__put_record(struct resp *c, const se_item *item, struct life life, uint6
  * its WAL much later. */
 #define MARK_PX_MS (2u * SCRIPT_AHEAD_MS_MAX)
 #define HOME_TOMBSTONE_PX_MS 86400000u
+/* Redis refuses a life that overflows its clock; a hundred years are no limit. */
+#define PX_MAX (UINT64_C(100) * 366 * 86400 * 1000)
+
+/* Bytes that hold a header and any state. */
+#define HEAD_SIZE (RECORD_HEADER_SIZE + SE_STATE_MAX)
 
 /* The other modules' tier operations. */
+struct tier_reply se__redis_write(void *tier, unsigned worker, struct tier_write *writes, size_t n,
+                                  uint64_t deadline_ms);
 struct tier_reply se__redis_list(void *tier, const char *prefix, struct tier_ids *ids,
                                  uint64_t deadline_ms);
+struct tier_reply se__redis_survey(void *tier, const struct tier_survey *survey,
+                                   struct tier_cursor *cursor, struct tier_sights *sights,
+                                   uint64_t deadline_ms);
 struct tier_reply se__redis_meta_get(void *tier, const char *name, struct buf *value, bool *found,
                                      uint64_t deadline_ms);
 struct tier_reply se__redis_meta_put(void *tier, const char *name, const char *value,

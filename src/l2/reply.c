@@ -4,6 +4,7 @@
 #include "l2/reply.h"
 
 #include "base/bytes.h"
+#include "base/hash.h"
 
 #include <hiredis/hiredis.h>
 #include <stdio.h>
@@ -86,6 +87,15 @@ bool se__reply_integer(const redisReply *reply, int64_t *n)
     if (!reply || reply->type != REDIS_REPLY_INTEGER)
         return false;
     *n = reply->integer;
+    return true;
+}
+
+bool se__reply_yes_or_no(const redisReply *reply, bool *yes)
+{
+    int64_t n;
+    if (!se__reply_integer(reply, &n) || (n != 0 && n != 1))
+        return false;
+    *yes = n == 1;
     return true;
 }
 
@@ -190,55 +200,70 @@ bool se__reply_scan(const redisReply *reply, char cursor[24], const redisReply *
 
 /* ---- records ---- */
 
-static void note_seen(struct tier_read *read, const void *bytes, size_t len)
+/* The header is whole, and what is behind it is not what it says. */
+static void misfit(struct value *v, const uint8_t *content, size_t len)
 {
-    read->seen_len = len < RECORD_HEADER_SIZE ? len : RECORD_HEADER_SIZE;
-    memcpy(read->seen, bytes, read->seen_len);
+    const struct record *rec = &v->record;
+    v->found = TIER_CORRUPT;
+    v->flaw = (struct tier_flaw){.header_fits = true, .version = rec->version};
+    memcpy(v->flaw.record_hash, rec->record_hash, SE_HASH_SIZE);
+    memcpy(v->flaw.expected, rec->content_hash, SE_HASH_SIZE);
+    if (content && len > 0)
+        se__hash128(0, content, len, v->flaw.actual);
 }
 
-/* What a record that decodes is to a reader of this generation. */
-static enum tier_found judge(const struct record *rec, uint64_t generation)
+/* All of an item's or a tombstone's value is here. */
+static void judge_whole(struct value *v, const uint8_t *content, size_t len, bool hashed)
 {
-    if (rec->generation != generation)
-        return TIER_VOID;
-    if (rec->kind == RECORD_ITEM)
-        return rec->content || rec->content_len == 0 ? TIER_HIT : TIER_CORRUPT;
-    return rec->kind == RECORD_TOMBSTONE ? TIER_HIT : TIER_VOID;
-}
-
-static void decode_record(const void *bytes, size_t len, uint64_t generation,
-                          struct tier_read *read, bool *nomem)
-{
-    struct record rec;
-    read->found = TIER_CORRUPT;
-    note_seen(read, bytes, len);
-    if (se__record_decode(read->id, read->id_len, bytes, len, &rec) != RECORD_OK)
+    uint8_t hash[SE_HASH_SIZE];
+    if (len != v->record.content_len) {
+        misfit(v, content, len);
         return;
-    read->found = judge(&rec, generation);
-    if (read->found != TIER_HIT)
-        return;
-    read->found = TIER_CORRUPT;
-    se_item *item = se__record_to_item(read->id, read->id_len, &rec);
-    if (!item) {
-        *nomem = true;
-    } else if (rec.kind == RECORD_ITEM && !se__item_intact(item)) {
-        se_item_release(item);
-    } else {
-        read->found = TIER_HIT;
-        read->item = item;
     }
+    v->record.content = content;
+    v->found = TIER_HIT;
+    if (!hashed || v->record.kind != RECORD_ITEM)
+        return;
+    se__hash128(0, content, len, hash);
+    if (memcmp(hash, v->record.content_hash, sizeof hash) != 0)
+        misfit(v, content, len);
 }
 
-enum reply_class se__reply_record(const redisReply *reply, uint64_t generation,
-                                  struct tier_read *read, bool *nomem)
+/* The value may go on behind what is here. */
+static void judge_cut(struct value *v, size_t head, size_t len, bool hashed)
+{
+    if (head + v->record.content_len < len) {
+        misfit(v, NULL, 0);
+        return;
+    }
+    v->found = TIER_HIT;
+    v->more = hashed;
+}
+
+void se__reply_judge(const struct value_ask *ask, const void *bytes, size_t len, struct value *v)
+{
+    *v = (struct value){.found = TIER_CORRUPT, .bytes = bytes, .len = len};
+    struct record *rec = &v->record;
+    if (!se__reply_header(bytes, len, ask->id, ask->id_len, rec))
+        return;
+    size_t head = RECORD_HEADER_SIZE + strlen(rec->state);
+    if (rec->generation != ask->generation || rec->kind == RECORD_FLOOR ||
+        rec->kind == RECORD_LEASE)
+        v->found = TIER_VOID;
+    else if (len < ask->bytes_max)
+        judge_whole(v, (const uint8_t *)bytes + head, len - head, ask->hashed);
+    else
+        judge_cut(v, head, len, ask->hashed);
+}
+
+enum reply_class se__reply_value(const redisReply *reply, const struct value_ask *ask,
+                                 struct value *v)
 {
     const char *bytes;
     size_t len;
-    read->found = TIER_ABSENT;
-    read->item = NULL;
-    read->seen_len = 0;
+    *v = (struct value){.found = TIER_ABSENT};
     if (is_error(reply) && begins(reply, "WRONGTYPE")) {
-        read->found = TIER_CORRUPT;
+        v->found = TIER_CORRUPT;
         return REPLY_FINE;
     }
     enum reply_class class = se__reply_class(reply);
@@ -246,8 +271,39 @@ enum reply_class se__reply_record(const redisReply *reply, uint64_t generation,
         return class;
     if (!se__reply_bytes(reply, &bytes, &len))
         return REPLY_GARBAGE;
-    decode_record(bytes, len, generation, read, nomem);
+    se__reply_judge(ask, bytes, len, v);
     return REPLY_FINE;
+}
+
+static void note_seen(struct tier_read *read, const struct value *v)
+{
+    read->seen_len = v->len < RECORD_HEADER_SIZE ? v->len : RECORD_HEADER_SIZE;
+    if (read->seen_len > 0)
+        memcpy(read->seen, v->bytes, read->seen_len);
+}
+
+enum reply_class se__reply_record(const redisReply *reply, uint64_t generation,
+                                  struct tier_read *read, bool *nomem)
+{
+    struct value_ask ask = {.id = read->id,
+                            .id_len = read->id_len,
+                            .generation = generation,
+                            .bytes_max = SIZE_MAX,
+                            .hashed = true};
+    struct value v;
+    enum reply_class class = se__reply_value(reply, &ask, &v);
+    note_seen(read, &v);
+    read->found = v.found;
+    read->flaw = v.flaw;
+    read->item = NULL;
+    if (v.found != TIER_HIT)
+        return class;
+    read->item = se__record_to_item(read->id, read->id_len, &v.record);
+    if (!read->item) {
+        read->found = TIER_CORRUPT;
+        *nomem = true;
+    }
+    return class;
 }
 
 bool se__reply_guard(const redisReply *result, struct tier_write *write)
@@ -255,10 +311,10 @@ bool se__reply_guard(const redisReply *result, struct tier_write *write)
     int64_t n;
     const char *bytes;
     size_t len;
-    if (se__reply_integer(result, &n) && n == 1) {
-        write->state = TIER_STORED;
-        write->newer = 0;
-        return true;
+    write->newer = 0;
+    if (se__reply_integer(result, &n)) {
+        write->state = n == 1 ? TIER_STORED : TIER_NOT_TRIED;
+        return n == 1 || n == 2;
     }
     if (!se__reply_bytes(result, &bytes, &len) || len != sizeof(uint64_t))
         return false;

@@ -17,6 +17,8 @@
 #include "base/buf.h"
 #include "base/mem.h"
 
+#include <stdio.h>
+
 const unsigned SE__SQL_LIST[SQL_LISTS] = {1, 10, 100, SQL_LIST_MAX};
 const unsigned SE__SQL_ROWS[SQL_ROWS] = {1, 10, 100};
 
@@ -63,14 +65,20 @@ static void list_of(struct maker *m, unsigned n)
     se__buf_text(&m->b, ")");
 }
 
-static void select_columns(struct maker *m, bool with_content)
+/* id: the first column, as an expression */
+static void select_as(struct maker *m, const char *id, bool with_content)
 {
-    se__buf_text(&m->b, "SELECT ");
-    for (unsigned i = 0; i < COLUMNS; i++) {
+    se__buf_printf(&m->b, "SELECT %s", id);
+    for (unsigned i = 1; i < COLUMNS; i++) {
         bool skip = !with_content && (i == PAYLOAD || i == BLOB);
-        se__buf_printf(&m->b, "%s%s", i ? ", " : "", skip ? "NULL" : columns[i]);
+        se__buf_printf(&m->b, ", %s", skip ? "NULL" : columns[i]);
     }
     se__buf_printf(&m->b, " FROM %s", m->table);
+}
+
+static void select_columns(struct maker *m, bool with_content)
+{
+    select_as(m, columns[ID], with_content);
 }
 
 static void make_lists(struct maker *m)
@@ -155,16 +163,24 @@ static void make_upserts(struct maker *m)
     }
 }
 
-/* For rows at or below the purge floor: they may replace a row, not create one. */
-static void make_update(struct maker *m)
+static void update(struct maker *m)
 {
     se__buf_printf(&m->b, "UPDATE %s SET ", m->table);
     for (unsigned i = VERSION; i < COLUMNS; i++)
         se__buf_printf(&m->b, "%s = ?, ", columns[i]);
     se__buf_text(&m->b, "purge_at = ");
     purge_at(m);
-    se__buf_text(&m->b, " WHERE id = ? AND (version < ? OR (version = ? AND record_hash <= ?))");
+    se__buf_text(&m->b, " WHERE id = ?");
+}
+
+static void make_update(struct maker *m)
+{
+    update(m);
+    /* For rows at or below the purge floor: they may replace a row, not create one. */
+    se__buf_text(&m->b, " AND (version < ? OR (version = ? AND record_hash <= ?))");
     finish(m, SQL_UPDATE);
+    update(m);
+    finish(m, SQL_REPLACE);
 }
 
 /* SQLite updates every index whose column is named in SET, changed or not: for a row that keeps its
@@ -188,7 +204,9 @@ static void make_touch(struct maker *m)
 
 /* ---- scans ---- */
 
-#define ALIVE " AND deleted = 0 AND (expires_at = 0 OR expires_at > ?)"
+#define LIVE_AT(now) "deleted = 0 AND (expires_at = 0 OR expires_at > " now ")"
+#define LIVE LIVE_AT("?")
+#define ALIVE " AND " LIVE
 /* One lower bound, so that both servers start their range there; `after` is only
  * ever equal to it or below it. */
 #define IN_PREFIX " WHERE id >= ? AND id <> ? AND id < ?" ALIVE
@@ -215,6 +233,106 @@ static void make_scans(struct maker *m)
     scan(m, SQL_SCAN_STATE_IDS, false, IN_STATE);
     count(m, SQL_COUNT_PREFIX, IN_PREFIX);
     count(m, SQL_COUNT_STATE, IN_STATE);
+}
+
+/* ---- surveys ---- */
+
+/* Ranges begin at a key that is there, mostly: `>=`, and the caller skips it. So one statement also
+ * serves a start at the empty id, which nobody wrote and which may be there all the same. */
+static const char *const in_range[SQL_RANGES] = {
+    " WHERE id >= ?", " WHERE id >= ? AND id <= ?", " WHERE bucket = ? AND id >= ?",
+    " WHERE bucket >= ? AND bucket <= ?", " WHERE bucket IS NULL AND id >= ?"};
+
+/* In MySQL only a column that somebody made nullable can be without a number; a SQLite table made
+ * without STRICT takes anything, and what is no number sorts above all that are. OR would read the
+ * whole index. `+` keeps the planner from walking through all ids to find these few in order. */
+#define NOT_A_NUMBER " WHERE bucket > 9223372036854775807"
+
+static void survey_columns(struct maker *m, enum sql_range range, unsigned depth)
+{
+    bool by_bucket = range != SQL_BY_ID && range != SQL_BY_ID_UNTIL;
+    const char *id = range == SQL_NO_BUCKET && m->dialect == SQL_SQLITE ? "+id" : "id";
+    if (depth == 0)
+        se__buf_printf(&m->b, "SELECT %s%s FROM %s", id, by_bucket ? ", bucket" : "", m->table);
+    else
+        select_as(m, id, depth == 2);
+}
+
+static void survey_no_bucket(struct maker *m, unsigned depth, const char *live)
+{
+    survey_columns(m, SQL_NO_BUCKET, depth);
+    se__buf_printf(&m->b, " WHERE bucket IS NULL AND +id >= ?1%s UNION ALL ", live);
+    survey_columns(m, SQL_NO_BUCKET, depth);
+    se__buf_printf(&m->b, NOT_A_NUMBER " AND +id >= ?1%s ORDER BY 1 LIMIT ?2", live);
+}
+
+static void survey(struct maker *m, enum sql_range range, unsigned depth, bool live_only)
+{
+    /* a row whose `deleted` is neither 0 nor 1, or NULL, is no tombstone: it is a damaged row */
+    const char *live = !live_only                ? ""
+                       : m->dialect == SQL_MYSQL ? " AND NOT (deleted <=> 1)"
+                                                 : " AND deleted IS NOT 1";
+    if (range == SQL_NO_BUCKET && m->dialect == SQL_SQLITE) {
+        survey_no_bucket(m, depth, live);
+    } else {
+        survey_columns(m, range, depth);
+        se__buf_printf(&m->b, "%s%s ORDER BY %s LIMIT ?", in_range[range], live,
+                       range == SQL_BUCKETS ? "bucket, id" : "id");
+    }
+    finish(m, se__sql_survey(range, depth, live_only));
+}
+
+static void make_surveys(struct maker *m)
+{
+    for (unsigned range = 0; range < SQL_RANGES; range++)
+        for (unsigned depth = 0; depth < SQL_DEPTHS; depth++)
+            for (unsigned live = 0; live < 2; live++)
+                survey(m, (enum sql_range)range, depth, live);
+}
+
+/* ---- digests ---- */
+
+/* A bucket that is none counts as the nearest, and as the first if it is no number: as surveys
+ * have it. */
+static const char *node_of(enum sql_dialect dialect)
+{
+    return dialect == SQL_MYSQL
+               ? "GREATEST(LEAST(bucket, 65535), 0) >> ?"
+               : "CASE WHEN bucket <= 9223372036854775807 THEN MAX(MIN(CAST(bucket AS INTEGER), "
+                 "65535), 0) >> ? END";
+}
+
+static void digest(struct maker *m, const char *node, const char *where)
+{
+    const char *x = m->dialect == SQL_MYSQL ? "BIT_XOR" : "se_xor";
+    se__buf_printf(&m->b, "SELECT %s AS node, %s(leaf_hi), %s(leaf_lo), COUNT(*) FROM %s%s", node,
+                   x, x, m->table, where);
+}
+
+static void make_digests(struct maker *m)
+{
+    digest(m, "0", " WHERE " LIVE);
+    finish(m, SQL_DIGEST_ALL);
+    digest(m, node_of(m->dialect), " WHERE " LIVE " GROUP BY node");
+    finish(m, SQL_DIGEST_NODES);
+    digest(m, node_of(m->dialect), " WHERE bucket >= ? AND bucket <= ?" ALIVE " GROUP BY node");
+    finish(m, SQL_DIGEST_BUCKETS);
+    digest(m, "0", " WHERE id >= ? AND id < ?" ALIVE);
+    finish(m, SQL_DIGEST_IDS);
+    if (m->dialect == SQL_MYSQL) {
+        digest(m, "0", " WHERE bucket IS NULL" ALIVE);
+    } else {
+        digest(m, "0", " WHERE bucket IS NULL AND " LIVE_AT("?1") " UNION ALL ");
+        digest(m, "0", NOT_A_NUMBER " AND " LIVE_AT("?1"));
+    }
+    finish(m, SQL_DIGEST_NO_BUCKET);
+}
+
+static void make_lock(struct maker *m)
+{
+    select_columns(m, true);
+    se__buf_printf(&m->b, " WHERE id = ?%s", m->dialect == SQL_MYSQL ? " FOR UPDATE" : "");
+    finish(m, SQL_LOCK_ROW);
 }
 
 /* ---- meta and purge ---- */
@@ -270,6 +388,9 @@ se_result se__sqltext_init(enum sql_dialect dialect, const char *table, uint32_t
     make_scans(&m);
     make_meta(&m);
     make_purge(&m);
+    make_surveys(&m);
+    make_digests(&m);
+    make_lock(&m);
     se__buf_done(&m.b);
     for (unsigned i = 0; i < SQL_STATEMENTS; i++)
         if (!t->text[i]) {

@@ -246,6 +246,32 @@ void body_aside(const struct shape *shape, struct bed *b)
     bed_close(b, e);
 }
 
+static void body_bad_verify(const struct shape *shape, se_engine *e)
+{
+    se_merkle_node node, children[16];
+    se_verify_options o;
+    se_verify_report report;
+    bool tiers = shape->sql != NO_SQL || shape->redis;
+    cr_assert_eq(se_merkle_root(e, SE_TIER_L3, &node),
+                 shape->sql == NO_SQL ? SE_ERR_UNSUPPORTED : SE_OK);
+    cr_assert_eq(se_merkle_root(e, SE_TIER_L2, &node), shape->redis ? SE_OK : SE_ERR_UNSUPPORTED);
+    cr_assert_eq(se_merkle_root(e, SE_TIER_L3, NULL), SE_ERR_INVALID);
+    cr_assert_eq(se_merkle_children(e, SE_TIER_L3, 4, 0, children), SE_ERR_INVALID);
+    cr_assert_eq(se_merkle_prefix(e, SE_TIER_L3, "a\n", &node), SE_ERR_INVALID);
+    cr_assert_eq(se_verify(e, NULL, NULL), SE_ERR_INVALID);
+    cr_assert_eq(se_verify(e, NULL, &report), tiers ? SE_OK : SE_ERR_UNSUPPORTED);
+    if (!tiers)
+        return;
+    se_verify_options_init(&o);
+    o.mode = (se_verify_mode)7;
+    cr_assert_eq(se_verify(e, &o, &report), SE_ERR_INVALID);
+    se_verify_options_init(&o);
+    o.after = "\x01";
+    cr_assert_eq(se_verify(e, &o, &report), SE_ERR_INVALID);
+    o.struct_size = 0;
+    cr_assert_eq(se_verify(e, &o, &report), SE_ERR_INVALID);
+}
+
 void body_bad_input(const struct shape *shape, struct bed *b)
 {
     b->config.max_payload_bytes = 100;
@@ -300,8 +326,7 @@ void body_bad_input(const struct shape *shape, struct bed *b)
     o.struct_size = 0;
     cr_assert_eq(se_submit(e, "a", "x", 1, &o), SE_ERR_INVALID);
     bed_expect(e, "a", "{}");
-    se_merkle_node node;
-    cr_assert_eq(se_merkle_root(e, SE_TIER_L3, &node), SE_ERR_UNSUPPORTED);
+    body_bad_verify(shape, e);
     uint16_t port = 0;
     cr_assert_eq(se_http_start(e, NULL, &port), SE_ERR_UNSUPPORTED);
     bed_close(b, e);

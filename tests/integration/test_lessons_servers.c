@@ -2,6 +2,7 @@
  * How others lost data, on real servers: see the table in test_lessons.c. And what ends by time, in every tier.
  */
 #include "base/os.h"
+#include "integration/stand.h"
 #include "integration/truth.h"
 #include "item/record.h"
 #include "support/test.h"
@@ -17,44 +18,9 @@ static const struct shape cached = {"redis+sqlite", SQLITE, true, false};
 static const struct shape cached_wal = {"redis+sqlite+wal", SQLITE, true, true};
 static const struct shape redis_only = {"redis", NO_SQL, true, false};
 
-struct stand {
-    struct redis_server redis;
-    struct mariadb_server *mariadb;
-    struct bed bed;
-    se_engine *e;
-};
-
-static void stand_make(struct stand *s, const struct shape *shape)
-{
-    *s = (struct stand){0};
-    if (shape->redis)
-        redis_server_start(&s->redis, NULL);
-    if (shape->sql == MYSQL) {
-        s->mariadb = mariadb_start(false, NULL);
-        cr_assert(s->mariadb);
-    }
-    bed_make(&s->bed, shape, &s->redis, s->mariadb);
-    s->bed.config.batch_flush_ms = 5;
-    s->bed.config.circuit_failures = 2;
-    s->bed.config.circuit_open_ms = 200;
-}
-
-static void stand_remove(struct stand *s)
-{
-    bed_remove(&s->bed);
-    mariadb_close(s->mariadb);
-    redis_server_stop(&s->redis);
-}
-
 static void flush(se_engine *e)
 {
     cr_assert_eq(se_flush(e, 20000), SE_OK, "%s", se_errmsg());
-}
-
-static void reopen(struct stand *s)
-{
-    bed_close(&s->bed, s->e);
-    s->e = bed_open(&s->bed);
 }
 
 static double hits(se_engine *e, const char *tier)
@@ -88,7 +54,7 @@ Test(lessons_servers, deletes_of_an_outage_arrive)
     bed_wait(truth_all_home, s.e, "everything is home");
     cr_assert_eq(mariadb_number(s.mariadb, "SELECT deleted FROM sync_items WHERE id = 'gone'"), 1);
     cr_assert_eq(mariadb_number(s.mariadb, "SELECT COUNT(*) FROM sync_items WHERE deleted = 0"), 2);
-    reopen(&s);
+    stand_reopen(&s);
     bed_expect(s.e, "gone", NULL);
     bed_expect(s.e, "kept", "x");
     bed_expect(s.e, "again", "newer than its delete");
@@ -119,7 +85,7 @@ Test(lessons_servers, in_an_outage_no_factory_runs)
     bed_put(s.e, "row", "precious");
     cr_assert_eq(se_delete(s.e, "known to be gone", NULL), SE_OK);
     flush(s.e);
-    reopen(&s);
+    stand_reopen(&s);
     char reply[64];
     redis_server_ask(&s.redis, reply, sizeof reply, "FLUSHALL");
     cr_assert(mariadb_kill(s.mariadb));
@@ -202,7 +168,7 @@ Test(lessons_servers, a_late_reply_answers_nobody)
         bed_put(s.e, id, id);
     }
     flush(s.e);
-    reopen(&s);
+    stand_reopen(&s);
     redis_server_pause(&s.redis);
     for (int i = 0; i < 20; i++) {
         char id[32];
@@ -268,7 +234,7 @@ static void overtake_a_load(struct stand *s, const char *id, const char *newer)
     snprintf(key, sizeof key, "sync:%s", id);
     redis_server_ask(&s->redis, reply, sizeof reply, "GETRANGE %s 88 -1", key);
     cr_assert(!strstr(reply, "overtaken"), "Redis shows what was overtaken: %s", reply);
-    reopen(s);
+    stand_reopen(s);
     bed_expect(s->e, id, newer);
 }
 
@@ -285,7 +251,7 @@ Test(lessons_servers, a_load_from_before_a_delete_does_not_win)
         snprintf(id, sizeof id, "x%d", i);
         bed_put(s.e, id, "to be overtaken");
         flush(s.e);
-        reopen(&s);
+        stand_reopen(&s);
         redis_server_ask(&s.redis, reply, sizeof reply, "DEL sync:%s",
                          id); /* so that the load goes to the database */
         overtake_a_load(&s, id, i % 2 ? "newer" : NULL);
@@ -343,7 +309,7 @@ static void bytes_in(const struct shape *shape)
         for (size_t i = 1; place == 1 && i < TWINS; i += 2)
             cr_assert_eq(se_delete(s.e, twins[i], NULL), SE_OK);
         flush(s.e);
-        reopen(&s);
+        stand_reopen(&s);
     }
     if (shape->sql == MYSQL)
         cr_assert_eq(mariadb_number(s.mariadb, "SELECT COUNT(*) FROM sync_items"), TWINS);
@@ -377,7 +343,7 @@ static void own_names(const struct shape *shape)
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         bed_put(s.e, names[i], names[i]);
     flush(s.e);
-    reopen(&s);
+    stand_reopen(&s);
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         bed_expect(s.e, names[i], names[i]);
     cr_assert_eq(se_scan_prefix(s.e, "", 0, note_ids, text), SE_OK, "%s", se_errmsg());
@@ -386,7 +352,7 @@ static void own_names(const struct shape *shape)
                      "only what was put is an item");
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         cr_assert_eq(se_delete(s.e, names[i], NULL), SE_OK);
-    reopen(&s); /* the engine's own are all there still */
+    stand_reopen(&s); /* the engine's own are all there still */
     bed_expect(s.e, "incarnation", NULL);
     bed_put(s.e, "x", "1");
     bed_close(&s.bed, s.e);
@@ -437,7 +403,7 @@ Test(lessons_servers, expiry_and_ttl_in_redis)
     cr_assert_eq(pttl(&s, "y"), -1);
     char reply[64];
     redis_server_ask(&s.redis, reply, sizeof reply, "DEL sync:x sync:y");
-    reopen(&s);
+    stand_reopen(&s);
     bed_expect(s.e, "x", "1"); /* read from the database, and put back into Redis */
     bed_expect(s.e, "y", "1");
     cr_assert_eq(hits(s.e, "l3"), 2);
@@ -500,7 +466,7 @@ Test(lessons_servers, an_expired_item_ends_in_every_tier)
     cr_assert_geq(se__wall_ms(), o.expires_at_ms, "it ended too early");
     expect_nothing(&s);
     bed_wait(key_has_no_content, &x, "it has ended in Redis");
-    reopen(&s);
+    stand_reopen(&s);
     expect_nothing(&s);
     bed_expect(s.e, "y", "for ever");
     bed_wait(no_row, &x, "its row is swept");

@@ -2,7 +2,7 @@
  * Real servers that stop, die and come back while the engine works: fallback, recovery, pressure, circuits, poison rows.
  */
 #include "base/os.h"
-#include "integration/bed.h"
+#include "integration/stand.h"
 #include "integration/truth.h"
 #include "support/test.h"
 
@@ -16,37 +16,13 @@ static const struct shape both = {"redis+mysql", MYSQL, true, false};
 static const struct shape both_wal = {"redis+mysql+wal", MYSQL, true, true};
 static const struct shape redis_only = {"redis", NO_SQL, true, false};
 
-struct stand {
-    struct redis_server redis;
-    struct mariadb_server *mariadb;
-    struct bed bed;
-    se_engine *e;
-};
-
-/* Short timeouts, so that outages are noticed in test time. */
-static void stand_make(struct stand *s, const struct shape *shape)
+/* Shorter than a stand's, so that outages are noticed in test time. */
+static void short_make(struct stand *s, const struct shape *shape)
 {
-    *s = (struct stand){0};
-    if (shape->redis)
-        redis_server_start(&s->redis, NULL);
-    if (shape->sql == MYSQL) {
-        s->mariadb = mariadb_start(false, NULL);
-        cr_assert(s->mariadb);
-    }
-    bed_make(&s->bed, shape, &s->redis, s->mariadb);
+    stand_make(s, shape);
     s->bed.config.sql_timeout_ms = 500;
     s->bed.config.redis_timeout_ms = 100;
     s->bed.config.read_timeout_ms = 1000;
-    s->bed.config.circuit_failures = 2;
-    s->bed.config.circuit_open_ms = 300;
-    s->bed.config.batch_flush_ms = 10;
-}
-
-static void stand_remove(struct stand *s)
-{
-    bed_remove(&s->bed);
-    mariadb_close(s->mariadb);
-    redis_server_stop(&s->redis);
 }
 
 static void put_numbered(se_engine *e, int from, int to, const char *word)
@@ -96,7 +72,7 @@ static bool all_flushed(void *arg)
 Test(outages, mysql_dies_the_wal_takes_over_and_is_drained)
 {
     struct stand s;
-    stand_make(&s, &mysql_wal);
+    short_make(&s, &mysql_wal);
     s.e = bed_open(&s.bed);
     put_numbered(s.e, 0, 300, "before");
     cr_assert_eq(se_flush(s.e, 10000), SE_OK);
@@ -129,7 +105,7 @@ Test(outages, mysql_dies_the_wal_takes_over_and_is_drained)
 Test(outages, a_restart_while_mysql_is_down_shows_the_wal_at_once)
 {
     struct stand s;
-    stand_make(&s, &mysql_wal);
+    short_make(&s, &mysql_wal);
     s.e = bed_open(&s.bed);
     put_numbered(s.e, 0, 50, "old");
     cr_assert_eq(se_flush(s.e, 10000), SE_OK);
@@ -159,7 +135,7 @@ Test(outages, a_restart_while_mysql_is_down_shows_the_wal_at_once)
 Test(outages, require_backends_refuses_to_open_degraded)
 {
     struct stand s;
-    stand_make(&s, &mysql_only);
+    short_make(&s, &mysql_only);
     cr_assert(mariadb_kill(s.mariadb));
     s.bed.config.require_backends = true;
     s.bed.config.startup_timeout_ms = 500;
@@ -173,7 +149,7 @@ Test(outages, require_backends_refuses_to_open_degraded)
 Test(outages, without_a_wal_nothing_is_dropped_and_pressure_refuses)
 {
     struct stand s;
-    stand_make(&s, &mysql_only);
+    short_make(&s, &mysql_only);
     s.bed.config.queue_max_bytes = 256 << 10;
     s.bed.config.throttle_max_ms = 1;
     s.e = bed_open(&s.bed);
@@ -215,19 +191,21 @@ Test(outages, without_a_wal_nothing_is_dropped_and_pressure_refuses)
 Test(outages, a_hung_mysql_costs_a_hit_nothing_and_a_miss_its_timeout)
 {
     struct stand s;
-    stand_make(&s, &mysql_wal);
+    short_make(&s, &mysql_wal);
     s.e = bed_open(&s.bed);
     put_numbered(s.e, 0, 10, "here");
+    bed_put(s.e, "below", "only in the database");
     cr_assert_eq(se_flush(s.e, 10000), SE_OK);
+    cr_assert_eq(se_invalidate(s.e, "below"), SE_OK);
     cr_assert(mariadb_pause(s.mariadb));
     uint64_t began = se__mono_ms();
     se_item *item;
-    cr_assert_eq(se_get(s.e, "absent", &item), SE_ERR_BACKEND);
+    cr_assert_eq(se_get(s.e, "below", &item), SE_ERR_BACKEND);
     uint64_t took = se__mono_ms() - began;
     cr_assert(took < 1000 + 100, "%llu ms", (unsigned long long)took);
     expect_numbered(s.e, 0, 10, "here");
     while (!sql_circuit_open(s.e)) {
-        cr_assert_eq(se_get(s.e, "absent", &item), SE_ERR_BACKEND);
+        cr_assert_eq(se_get(s.e, "below", &item), SE_ERR_BACKEND);
         cr_assert(se__mono_ms() - began < 20000);
     }
     put_numbered(s.e, 0, 10, "newer");
@@ -252,7 +230,7 @@ static bool redis_is_up(void *arg)
 Test(outages, a_redis_that_missed_writes_is_not_believed)
 {
     struct stand s;
-    stand_make(&s, &both);
+    short_make(&s, &both);
     s.e = bed_open(&s.bed);
     put_numbered(s.e, 0, 100, "old");
     cr_assert_eq(se_flush(s.e, 10000), SE_OK);
@@ -275,7 +253,7 @@ Test(outages, a_redis_that_missed_writes_is_not_believed)
 Test(outages, redis_dies_and_comes_back_empty)
 {
     struct stand s;
-    stand_make(&s, &both_wal);
+    short_make(&s, &both_wal);
     s.e = bed_open(&s.bed);
     put_numbered(s.e, 0, 100, "old");
     cr_assert_eq(se_flush(s.e, 10000), SE_OK);
@@ -297,7 +275,7 @@ Test(outages, redis_dies_and_comes_back_empty)
 Test(outages, redis_alone_as_home_goes_and_comes)
 {
     struct stand s;
-    stand_make(&s, &redis_only);
+    short_make(&s, &redis_only);
     s.redis.options.append_only = true;
     redis_server_restart(&s.redis, false);
     s.e = bed_open(&s.bed);
@@ -322,7 +300,7 @@ Test(outages, redis_alone_as_home_goes_and_comes)
 Test(outages, a_poison_row_stops_itself_only)
 {
     struct stand s;
-    stand_make(&s, &mysql_wal);
+    short_make(&s, &mysql_wal);
     s.e = bed_open(&s.bed);
     cr_assert_eq(se_submit(s.e, "first", "x", 1, NULL), SE_OK);
     cr_assert_eq(se_flush(s.e, 10000), SE_OK);
@@ -354,7 +332,7 @@ Test(outages, a_poison_row_stops_itself_only)
 Test(outages, acks_say_what_is_true)
 {
     struct stand s;
-    stand_make(&s, &mysql_wal);
+    short_make(&s, &mysql_wal);
     s.bed.config.ack_timeout_ms = 3000;
     s.e = bed_open(&s.bed);
     se_submit_options o;
@@ -386,7 +364,7 @@ Test(outages, acks_say_what_is_true)
 Test(outages, routes_never_show_an_older_copy)
 {
     struct stand s;
-    stand_make(&s, &both);
+    short_make(&s, &both);
     s.e = bed_open(&s.bed);
     se_submit_options l2, l3;
     se_submit_options_init(&l2);
@@ -421,7 +399,7 @@ Test(outages, routes_never_show_an_older_copy)
 Test(outages, garbage_in_redis_is_a_counted_miss_and_is_healed)
 {
     struct stand s;
-    stand_make(&s, &both);
+    short_make(&s, &both);
     s.e = bed_open(&s.bed);
     bed_put(s.e, "g", "good");
     cr_assert_eq(se_flush(s.e, 10000), SE_OK);
@@ -445,7 +423,7 @@ Test(outages, garbage_in_redis_is_a_counted_miss_and_is_healed)
 Test(outages, a_blind_write_wins_against_a_version_of_a_wrong_clock)
 {
     struct stand s;
-    stand_make(&s, &mysql_wal);
+    short_make(&s, &mysql_wal);
     s.e = bed_open(&s.bed);
     bed_put(s.e, "w", "old");
     bed_put(s.e, "v", "old");

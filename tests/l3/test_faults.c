@@ -4,6 +4,7 @@
 #include "base/hlc.h"
 #include "base/mem.h"
 #include "l3_fixture.h"
+#include "tier/sights.h"
 
 #include <mysql.h>
 #include <stdio.h>
@@ -426,6 +427,42 @@ static bool scan_material(struct tier *t)
     return fine;
 }
 
+/* Two pages of a survey: a page is whole, or it is not there and the cursor stays. */
+static bool survey_material(struct tier *t, enum tier_depth depth, enum tier_order order)
+{
+    struct tier_survey survey = {.depth = depth,
+                                 .order = order,
+                                 .bucket_last = UINT16_MAX,
+                                 .items_max = 6,
+                                 .bytes_max = 100000};
+    struct tier_cursor cursor = {0};
+    struct tier_sights page = {0};
+    bool fine = true;
+    for (int i = 0; i < 2 && fine; i++) {
+        fine = t->ops->survey(t->self, &survey, &cursor, &page, l3_soon()).fault == TIER_FINE;
+        cr_assert_eq(page.n, fine ? 6 : 0);
+        cr_assert_eq(cursor.begun, fine || i > 0);
+    }
+    se__sights_done(&page);
+    se__tier_cursor_done(&cursor);
+    return fine;
+}
+
+static bool look_at_material(struct tier *t, struct material *m)
+{
+    struct tier_node node;
+    struct tier_digest digest = {.bucket_last = UINT16_MAX, .shift = 16};
+    struct tier_read seen = {.id = m->ids[0], .id_len = 3, .seen_len = SE_HASH_SIZE};
+    struct tier_write write = m->writes[0];
+    bool fine = survey_material(t, TIER_IDS, TIER_BY_BUCKET) &&
+                survey_material(t, TIER_HEADERS, TIER_BY_ID) &&
+                survey_material(t, TIER_CONTENTS, TIER_BY_BUCKET) &&
+                t->ops->digest(t->self, &digest, &node, l3_soon()).fault == TIER_FINE &&
+                t->ops->mend(t->self, &seen, &write, l3_soon()).fault == TIER_FINE;
+    cr_assert(!fine || (node.count == 12 && write.state == TIER_NEWER));
+    return fine;
+}
+
 static void ignore_pair(void *arg, const char *name, const char *value)
 {
     (void)arg;
@@ -449,7 +486,7 @@ static bool do_everything(struct l3_fixture *f, struct tier *t, struct material 
     se__url_done(&url);
     fine = fine && t->ops->prepare(t->self, l3_soon()) == SE_OK;
     fine = fine && t->ops->write(t->self, 0, m->writes, 12, l3_soon()).fault == TIER_FINE;
-    fine = fine && read_material(t, m) && scan_material(t);
+    fine = fine && read_material(t, m) && scan_material(t) && look_at_material(t, m);
     fine = fine && t->ops->meta_put(t->self, "k", "v", l3_soon()).fault == TIER_FINE;
     fine = fine && t->ops->meta_get(t->self, "k", &value, &found, l3_soon()).fault == TIER_FINE;
     fine = fine && t->ops->meta_list(t->self, "k", ignore_pair, NULL, l3_soon()).fault == TIER_FINE;

@@ -1,0 +1,215 @@
+/*
+ * existence - what the engine does with the filter: feeds it, asks it, and keeps it honest.
+ *
+ *   write  an id enters the filter before it is published anywhere; when the filter has begun to
+ *          build a part anew meanwhile, it enters again after publishing (filter/filter.h)
+ *   read   a miss that the trusted filter excludes asks no L3; and no L2 either, unless cache
+ *          entries (routed to L2 beside an L3) exist: the filter speaks of L3 only
+ *   others another live engine on the same table, or one that has come and gone, makes the filter
+ *          untrusted until L3 was scanned again
+ *
+ * That cache entries exist is remembered in the home tier's meta table ("cache_entries"), so that
+ * they are found again after a restart. Between the first of them and that row lies a heartbeat:
+ * a crash in it may forget them, as cache entries may be.
+ */
+#include "base/mem.h"
+#include "engine/engine.h"
+#include "engine/pending.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define CACHE_ENTRIES "cache_entries"
+
+/* ---- what the filter's keeper asks ---- */
+
+struct pending_ids {
+    void (*see)(void *see_arg, const char *id, size_t id_len);
+    void *see_arg;
+};
+
+static se_result show_pending(void *arg, void (*see)(void *see_arg, const char *id, size_t id_len),
+                              void *see_arg)
+{
+    se_engine *e = arg;
+    struct pending p;
+    se_result r = se__pending_take(e, "", "", false, &p);
+    if (r != SE_OK)
+        return r;
+    for (size_t i = 0; i < p.n; i++)
+        see(see_arg, se_item_id(p.items[i]), se__item_id_len(p.items[i]));
+    se__pending_done(&p);
+    return SE_OK;
+}
+
+static uint64_t position(void *arg)
+{
+    se_engine *e = arg;
+    return se__hlc_last(&e->hlc);
+}
+
+static uint64_t removals(void *arg)
+{
+    se_engine *e = arg;
+    return atomic_load_explicit(&e->removals, memory_order_relaxed); /* a hint */
+}
+
+static bool stopping(void *arg)
+{
+    se_engine *e = arg;
+    return !se__gate_open(&e->gate);
+}
+
+se_result se__existence_open(se_engine *e)
+{
+    const se_config *c = &e->settings.c;
+    char path[4096];
+    if (!e->home_is_l3)
+        return SE_OK;
+    if (c->wal_path)
+        snprintf(path, sizeof path, "%s.filter", c->wal_path);
+    struct warm_options options = {
+        .home = e->home,
+        .snapshot_path = c->wal_path ? path : NULL,
+        .table = c->sql_table,
+        .page_ids = c->filter_warmup_batch_size,
+        .snapshot_interval_s = c->filter_snapshot_interval_s,
+        .snapshot_threshold = c->filter_snapshot_insert_threshold,
+        .timeout_ms = c->sql_timeout_ms,
+        .read_only = c->read_only,
+        .metrics = e->metrics,
+        .log = &e->settings.log,
+        .pending = show_pending,
+        .position = position,
+        .removals = removals,
+        .stopping = stopping,
+        .arg = e,
+    };
+    se_result r = se__warm_open(&options, &e->warm);
+    if (r == SE_OK)
+        e->filter = se__warm_filter(e->warm);
+    return r;
+}
+
+/* ---- writes ---- */
+
+static bool enters(const se_item *item)
+{
+    return !se__item_deleted(item) && (se__item_route(item) & SE_ROUTE_L3);
+}
+
+static void add_all(se_engine *e, const struct write *writes, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (enters(writes[i].item))
+            (void)se__filter_add(e->filter, se_item_id(writes[i].item),
+                                 se__item_id_len(writes[i].item));
+    }
+}
+
+uint64_t se__existence_before(se_engine *e, const struct write *writes, size_t n)
+{
+    if (!e->filter)
+        return 0;
+    for (size_t i = 0; i < n; i++) {
+        if (se__item_deleted(writes[i].item))
+            atomic_fetch_add_explicit(&e->removals, 1, memory_order_relaxed); /* a hint */
+        else if (!enters(writes[i].item))
+            /* release: before the item is published; pairs with the acquire in se__cache_entries */
+            atomic_store_explicit(&e->cache_entries, true, memory_order_release);
+    }
+    uint64_t epoch = se__filter_epoch(e->filter);
+    add_all(e, writes, n);
+    return epoch;
+}
+
+void se__existence_after(se_engine *e, const struct write *writes, size_t n, uint64_t epoch)
+{
+    if (e->filter && se__filter_epoch(e->filter) != epoch)
+        add_all(e, writes, n);
+}
+
+/* ---- reads ---- */
+
+bool se__cache_entries(const se_engine *e)
+{
+    return e->cache.ops && atomic_load_explicit(&e->cache_entries, memory_order_acquire);
+}
+
+bool se__excludes(const se_engine *e, const char *id, size_t id_len)
+{
+    return e->filter && se__filter_excludes(e->filter, id, id_len);
+}
+
+/* ---- changes by others ---- */
+
+void se__existence_outside(se_engine *e, const char *id, size_t id_len)
+{
+    if (e->filter)
+        (void)se__filter_add(e->filter, id, id_len);
+}
+
+void se__existence_outside_prefix(se_engine *e, const char *prefix)
+{
+    char after[SE_ID_MAX + 1] = "";
+    bool more = e->filter != NULL;
+    while (more) {
+        struct tier_scan scan = {.prefix = prefix,
+                                 .after = after,
+                                 .items_max = e->settings.c.filter_warmup_batch_size,
+                                 .bytes_max = SIZE_MAX,
+                                 .ids_only = true};
+        struct tier_page page;
+        if (e->home.ops
+                ->scan(e->home.self, &scan, &page, se__deadline_in(e->settings.c.sql_timeout_ms))
+                .fault != TIER_FINE) {
+            se__warm_rescan(e->warm, FILTER_UNLISTED);
+            return;
+        }
+        for (size_t i = 0; i < page.n; i++)
+            se__existence_outside(e, se_item_id(page.items[i]), se__item_id_len(page.items[i]));
+        if (page.n)
+            snprintf(after, sizeof after, "%s", se_item_id(page.items[page.n - 1]));
+        more = page.more;
+        se__tier_page_done(&page);
+    }
+}
+
+void se__existence_owners(se_engine *e, unsigned live, uint64_t newest, bool joining)
+{
+    if (!e->filter)
+        return;
+    bool came_and_went = !joining && newest > e->foreign_newest;
+    bool was_foreign = (se__filter_doubts(e->filter) & FILTER_FOREIGN) != 0;
+    e->foreign_newest = newest > e->foreign_newest ? newest : e->foreign_newest;
+    if (live && !was_foreign)
+        se__warm_rescan(e->warm, FILTER_FOREIGN);
+    else if (!live && was_foreign)
+        se__warm_alone(e->warm);
+    else if (!live && came_and_went)
+        se__warm_rescan(e->warm, FILTER_COLD);
+}
+
+/* ---- that cache entries exist ---- */
+
+bool se__existence_beat(se_engine *e, uint64_t deadline_ms)
+{
+    if (!e->filter || !e->cache.ops)
+        return true;
+    struct buf value = {0};
+    bool found = false, ok = true;
+    bool ours = se__cache_entries(e);
+    if (!ours || !e->cache_entries_stored)
+        ok =
+            e->home.ops->meta_get(e->home.self, CACHE_ENTRIES, &value, &found, deadline_ms).fault ==
+            TIER_FINE;
+    se__buf_done(&value);
+    if (ok && found)
+        /* release: as in se__existence_before */
+        atomic_store_explicit(&e->cache_entries, true, memory_order_release);
+    else if (ok && ours && !e->cache_entries_stored && !e->settings.c.read_only)
+        ok = found =
+            e->home.ops->meta_put(e->home.self, CACHE_ENTRIES, "1", deadline_ms).fault == TIER_FINE;
+    e->cache_entries_stored = e->cache_entries_stored || found;
+    return ok;
+}
