@@ -7,6 +7,8 @@ Stages:
   clang   clang with warnings as errors: build only
   asan    AddressSanitizer, LeakSanitizer, UndefinedBehaviorSanitizer: any report fails the program
   tsan    ThreadSanitizer over tests/support/one_process.h, without the programs marked 'forks'
+  fuzz    clang; every decoder under libFuzzer, AddressSanitizer and UndefinedBehaviorSanitizer: a fixed number of runs from
+          the committed corpus, with a fixed seed; a program counts as one test
 
 Every test counts once a stage. A program that ends badly, reports nothing or runs no test counts as one failed test: an
 empty run is no success. What a failing program printed is shown; everything is kept in build/logs.
@@ -41,7 +43,12 @@ STAGES = {
                          f'-Dc_args={SANITIZE_C_ARGS}'], 'seconds': 900},
     'tsan': {'options': ['-Db_sanitize=thread', '-Db_lundef=false', '-Doptimization=1', '-Done_process=true'],
              'seconds': 900},
+    'fuzz': {'options': ['-Dfuzz=enabled'], 'env': {'CC': 'clang'}, 'targets': ['fuzzers'], 'seconds': 300},
 }
+# About 10 s each on a machine with nothing else to do.
+FUZZ_RUNS = {'fuzz_record': 600_000, 'fuzz_reply': 250_000, 'fuzz_snapshot': 60_000, 'fuzz_url': 600_000}
+CORPUS = ROOT / 'tests' / 'fuzz' / 'corpus'
+CORPUS_LEAST = 10
 
 
 running = set()  # sessions of test programs, ended with this one
@@ -93,7 +100,8 @@ def build(stage):
         shutil.rmtree(folder, ignore_errors=True)  # moved, half made, or made by another version of meson
         if not build_step(stage, setup, env):
             return show_log(stage, 'meson')
-    return build_step(stage, ['ninja', '-k', '0', '-C', folder], env) or show_log(stage, 'ninja')
+    ninja = ['ninja', '-k', '0', '-C', folder, *about.get('targets', [])]
+    return build_step(stage, ninja, env) or show_log(stage, 'ninja')
 
 
 def build_step(stage, command, env):
@@ -235,6 +243,59 @@ def run_checks(names):
     return total
 
 
+def run_fuzzer(name):
+    """Fuzzes one decoder. Returns its count, its report's lines and the seconds it took, as run_program does."""
+    folder = LOGS / 'fuzz' / name
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / 'new').mkdir(parents=True)  # libFuzzer adds what it finds to the first folder
+    runs, out = FUZZ_RUNS[name], folder / 'output'
+    command = [BUILD / 'fuzz' / 'tests' / 'fuzz' / name, f'-runs={runs}', '-seed=1', '-max_len=4096', '-timeout=10',
+               '-rss_limit_mb=1024', f'-artifact_prefix={folder}/', folder / 'new', CORPUS / name]
+    started = time.monotonic()
+    status = run_bounded(command, clean_environment(), STAGES['fuzz']['seconds'], out)
+    took = time.monotonic() - started
+    text = out.read_text(errors='replace')
+    done = re.search(r'^Done (\d+) runs', text, re.M)
+    problems = []
+    if status != 0:
+        problems.append(f'{name}: exit status {status}; the input, if one was found, is in {folder}')
+    elif not done or int(done[1]) < runs:
+        problems.append(f'{name}: not {runs} runs')
+    if len(list((CORPUS / name).glob('*'))) < CORPUS_LEAST:
+        problems.append(f'{name}: its corpus has fewer than {CORPUS_LEAST} files')
+    return Count(failed=1) if problems else Count(passed=1), [text, *problems] if problems else [], took
+
+
+def seeds_are_committed():
+    """The names of what tests/fuzz/seeds.c writes and the corpus lacks."""
+    folder = LOGS / 'fuzz' / 'seeds'
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    status = run_bounded([BUILD / 'fuzz' / 'tests' / 'fuzz' / 'seeds', folder], clean_environment(), 60, LOGS / 'fuzz-seeds.log')
+    seeds = {str(path.relative_to(folder)) for path in folder.glob('*/*')}
+    missing = sorted(name for name in seeds if not (CORPUS / name).is_file())
+    if status != 0 or not seeds:
+        missing.append(f'seeds: exit status {status}, {len(seeds)} files')
+    return missing
+
+
+def run_fuzzers(names, jobs):
+    chosen = [name for name in FUZZ_RUNS if not names or any(n in name for n in names)]
+    total = Count()
+    if missing := seeds_are_committed():
+        say(tail('not in tests/fuzz/corpus, see CONTRIBUTING.md:\n' + '\n'.join(missing)))
+    total.add(Count(failed=1) if missing else Count(passed=1))
+    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+        jobs_of = {pool.submit(run_fuzzer, name): name for name in chosen}
+        for done in concurrent.futures.as_completed(jobs_of):
+            count, trouble, took = done.result()
+            total.add(count)
+            say(f'  fuzz   {jobs_of[done]:<28} {count}  ({took:.1f} s)')
+            for text in trouble:
+                say(tail(text))
+    return total
+
+
 def run_stage(stage, names, jobs):
     """Builds and runs one stage; a build that fails is one failed test, one that only has to build is one passed."""
     started = time.monotonic()
@@ -244,6 +305,8 @@ def run_stage(stage, names, jobs):
     say(f'{stage}: built in {time.monotonic() - started:.0f} s')
     if stage == 'checks':
         count = run_checks(names)
+    elif stage == 'fuzz':
+        count = run_fuzzers(names, jobs)
     elif STAGES[stage].get('programs', True):
         count = run_programs(stage, names, jobs)
     else:
