@@ -47,7 +47,7 @@ struct se_engine {
     struct redis *redis;       /* of home or cache; NULL: none */
     struct suspects *suspects; /* with cache */
 
-    /* Existence (existence.c); NULL where L3 is not configured. */
+    /* Existence (existence.c); NULL where L3 is not configured, or read_only. */
     struct warm *warm;
     struct filter *filter;     /* the warm's */
     atomic_bool cache_entries; /* some item was ever routed to L2 alone: its id may be in L2 and

@@ -64,7 +64,9 @@ se_result se__existence_open(se_engine *e)
 {
     const se_config *c = &e->settings.c;
     char path[4096];
-    if (!e->home_is_l3)
+    /* A read_only engine looks beside a live one, whose new ids it would not learn of: it would scan
+     * L3 for nothing, and a tool that reads one id would wait for that. */
+    if (!e->home_is_l3 || c->read_only)
         return SE_OK;
     if (c->wal_path)
         snprintf(path, sizeof path, "%s.filter", c->wal_path);
@@ -76,7 +78,6 @@ se_result se__existence_open(se_engine *e)
         .snapshot_interval_s = c->filter_snapshot_interval_s,
         .snapshot_threshold = c->filter_snapshot_insert_threshold,
         .timeout_ms = c->sql_timeout_ms,
-        .read_only = c->read_only,
         .metrics = e->metrics,
         .log = &e->settings.log,
         .pending = show_pending,

@@ -162,7 +162,7 @@ static struct guarded *sql_guard(const se_engine *e)
 static void filter_health(const se_engine *e, se_health *health)
 {
     health->filter_trust = SE_TRUST_UNTRUSTED;
-    health->filter_doubt = "no L3 is configured";
+    health->filter_doubt = e->home_is_l3 ? "a read_only engine has none" : "no L3 is configured";
     if (!e->filter)
         return;
     struct filter_stats stats;

@@ -94,6 +94,10 @@ static void describe_corrupt(const struct tier_read *read, char *out, size_t cap
     hex(read->flaw.actual, actual);
     if (read->found != TIER_CORRUPT)
         snprintf(out, cap, "one tier says that this write is a delete, the other that it is not");
+    else if (read->flaw.header_fits && strcmp(expected, actual) == 0)
+        snprintf(out, cap,
+                 "version %llu: the content is whole, and does not belong to such a record",
+                 (unsigned long long)read->flaw.version);
     else if (read->flaw.header_fits)
         snprintf(out, cap, "version %llu: the content hash should be %s and is %s",
                  (unsigned long long)read->flaw.version, expected, actual);

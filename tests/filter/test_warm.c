@@ -309,12 +309,14 @@ Test(warm, it_stops_between_pages)
 /* ---- doubts ---- */
 
 /* A row by someone else in a part that is in place, and the one who saw it says so. */
-static void foreign_row_at_40(void *arg, enum fake_call call, unsigned number)
+static unsigned foreign_row_at;
+
+static void put_foreign_row(void *arg, enum fake_call call, unsigned number)
 {
     char id[RIG_ID_MAX];
     (void)arg;
     (void)call;
-    if (number != 40)
+    if (number != foreign_row_at)
         return;
     rig_id_in_part(0, 1, id);
     rig_behind(&r, id);
@@ -323,14 +325,21 @@ static void foreign_row_at_40(void *arg, enum fake_call call, unsigned number)
 
 Test(warm, a_request_during_a_scan_needs_another_one)
 {
+    static const unsigned pages[] = {1, 40, FILTER_PARTS}; /* the first, any, the last */
     fill(0, ROWS);
-    rig_start(&r);
-    fake_l3_hook(r.l3, foreign_row_at_40, NULL);
-    cr_assert_eq(rig_run(&r, 1), 0); /* left, and at once again */
-    cr_assert_eq(rig_doubts(&r), FILTER_COLD | FILTER_UNLISTED);
-    rig_run(&r, 10);
-    cr_assert_eq(rig_doubts(&r), 0);
-    rig_check(&r);
+    for (unsigned i = 0; i < 3; i++) {
+        rig_start(&r);
+        foreign_row_at = pages[i];
+        fake_l3_hook(r.l3, put_foreign_row, NULL);
+        cr_assert_eq(rig_run(&r, 1), 0); /* left, and at once again */
+        cr_assert_eq(rig_doubts(&r), FILTER_COLD | FILTER_UNLISTED);
+        cr_assert_eq(fake_l3_seen(r.l3).surveys, pages[i]);
+        rig_run(&r, 10);
+        cr_assert_eq(rig_doubts(&r), 0);
+        rig_check(&r);
+        fake_l3_seen(r.l3);
+        rig_stop(&r);
+    }
 }
 
 Test(warm, a_rescan_is_complete_and_finds_what_is_new)

@@ -363,8 +363,16 @@ static unsigned choose(struct world *w, const struct trial *t)
     return (unsigned)world_random(w, world_random(w, 3) ? 10 : SCENARIOS);
 }
 
-/* Returns how often L2 was surveyed. */
+/* Returns how often L2 was surveyed; *settles: how often suspicions were looked at. */
+static unsigned run_trial_counted(const struct trial *t, unsigned *settles);
+
 static unsigned run_trial(const struct trial *t)
+{
+    unsigned settles;
+    return run_trial_counted(t, &settles);
+}
+
+static unsigned run_trial_counted(const struct trial *t, unsigned *settles)
 {
     struct world *w = world_open(t->n, t->seed);
     struct expected *e = calloc(t->n, sizeof *e);
@@ -390,6 +398,7 @@ static unsigned run_trial(const struct trial *t)
             expect_truth(w, i, e[i].truth);
     }
     unsigned surveys = w->surveys_begun_l2;
+    *settles = w->settles;
     if (!t->repair)
         cr_assert_eq(w->writes, 0, "a run that does not repair writes nothing");
     cr_assert_eq(se__verify_run(&o, &again), SE_OK);
@@ -435,9 +444,29 @@ Test(damage, many_passes_find_the_same)
 /* More suspicions than are kept, more than a batch holds. */
 Test(damage, everything_is_damaged)
 {
-    run_trial(&(struct trial){.seed = 1, .n = 45000, .repair = true, .only = 10});
+    unsigned settles;
+    run_trial_counted(&(struct trial){.seed = 1, .n = 45000, .repair = true, .only = 10}, &settles);
+    cr_assert_eq(settles, 3, "20,000 are open at most");
     run_trial(&(struct trial){.seed = 2, .n = 45000, .repair = true, .only = 32});
     run_trial(&(struct trial){.seed = 3, .n = 2600, .repair = true, .deep = true, .only = 27});
+}
+
+/* What a tier is not routed to gets what voids the older copy there. */
+Test(damage, a_skipped_tier_gets_a_mark_and_not_the_item)
+{
+    struct world *w = world_open(2, 1);
+    struct verify_options o = world_options(w);
+    se_verify_report r;
+    world_set(w, &w->l2[0], ITEM, world_item(w, 0, 8, 0));
+    world_set(w, &w->l3[0], ITEM, world_item(w, 0, 9, SE_ROUTE_L3));
+    world_set(w, &w->l2[1], ITEM, world_item(w, 1, 9, SE_ROUTE_L2));
+    world_set(w, &w->l3[1], ITEM, world_item(w, 1, 8, 0));
+    o.repair = true;
+    cr_assert_eq(se__verify_run(&o, &r), SE_OK);
+    cr_assert(r.stale_l2 == 1 && r.stale_l3 == 1 && r.repaired == 2);
+    cr_assert_eq(w->l2[0].what, MARK, "a floor, beside an item that is L3's alone");
+    cr_assert_eq(w->l3[1].what, TOMBSTONE, "a tombstone, below a cache entry");
+    world_close(w);
 }
 
 /* ---- what repairs may not do ---- */

@@ -141,6 +141,7 @@ Test(run, an_outage_in_a_repair_does_no_harm)
             *(which ? &w->down_l2_after : &w->down_l3_after) = calls;
             se_result result = se__verify_run(&o, &r);
             cr_assert(result == SE_OK || result == SE_ERR_BACKEND);
+            cr_assert_eq(r.unrepairable, 0, "what an outage kept from being repaired can be");
             w->down_l2_after = UINT_MAX;
             w->down_l3_after = UINT_MAX;
             cr_assert_eq(se__verify_run(&o, &r), SE_OK);
