@@ -4,17 +4,20 @@
  * In memory:
  *
  *   off size
- *     0   4  references
- *     4   1  content type, AUTO until somebody asks
- *     5   1  flags: route, deleted, has times
- *     6   1  length of the id
- *     7   1  length of the state tag, 0: "default" (then the tag and its NUL are not there)
- *     8   8  version
- *    16   8  updated_at_ms
- *    24  16  content hash
+ *     0   8  version
+ *     8   8  updated_at_ms
+ *    16  16  content hash
+ *    32   4  references
+ *    36   1  content type, AUTO until somebody asks
+ *    37   1  flags: route, deleted, has times
+ *    38   1  length of the id
+ *    39   1  length of the state tag, 0: "default" (then the tag and its NUL are not there)
  *    40   4  content length
  *    44   4  L1's word: when this copy came there
  *    48   -  id NUL, [expires_at_ms, cache_ttl_ms], [state NUL], content
+ *
+ * What a lookup needs lies together, up to the id: one cache line for every second item with an id
+ * of 32 bytes, never three.
  */
 #include "item/item.h"
 
@@ -34,14 +37,14 @@
 #define DEFAULT_STATE "default"
 
 struct se_item {
+    uint64_t version;
+    int64_t updated_at_ms;
+    uint8_t content_hash[SE_HASH_SIZE];
     _Atomic uint32_t refs;
     _Atomic uint8_t type; /* se_content_type; the cache of I2 */
     uint8_t flags;
     uint8_t id_len;
     uint8_t state_len;
-    uint64_t version;
-    int64_t updated_at_ms;
-    uint8_t content_hash[SE_HASH_SIZE];
     uint32_t content_len;
     _Atomic uint32_t since; /* relaxed: a number, ordered by whoever publishes the item */
     char bytes[];

@@ -109,14 +109,21 @@ static void collect(struct l1 *map, struct stripe *s, struct harvest *h)
     reap(s, REAP_PER_LOOK, h);
 }
 
+void se__retired_free(uintptr_t what)
+{
+    void *at = (void *)(what & WORD_POINTER);
+    if (what & RETIRED_TABLE)
+        se__free(((struct table *)at)->memory);
+    else if (what & RETIRED_FLUSH)
+        se__free(at);
+    else
+        se_item_release(at);
+}
+
 static void free_harvest(const struct harvest *h)
 {
-    for (unsigned i = 0; i < h->n; i++) {
-        if (h->what[i] & (RETIRED_FLUSH | RETIRED_TABLE))
-            se__free((void *)(h->what[i] & WORD_POINTER));
-        else
-            se_item_release((se_item *)h->what[i]);
-    }
+    for (unsigned i = 0; i < h->n; i++)
+        se__retired_free(h->what[i]);
 }
 
 /* With a reader inside that does not get the processor, the limbo can fill up. */

@@ -161,7 +161,7 @@ static void sweep_bucket(struct l1 *map, struct stripe *s, uint32_t bucket, stru
 
 static void sweep_loose(struct l1 *map, struct stripe *s, struct sweep *now)
 {
-    for (struct flush_state *f = atomic_load(&s->loose), *next; f; f = next) {
+    for (struct flush_state *f = se__stripe_loose(s), *next; f; f = next) {
         struct entry e;
         next = atomic_load(&f->loose);
         se__stripe_find_flush(s, f, &e);
@@ -263,7 +263,7 @@ static size_t forget_prefixed(struct l1 *map, struct stripe *s, const char *pref
     for (uint32_t slot = 0; slot < se__table_slots(se__stripe_table(s)); slot++)
         if (se__stripe_at(s, slot, &e) && strncmp(se_item_id(e.item), prefix, len) == 0)
             left += forget(map, s, &e);
-    for (struct flush_state *f = atomic_load(&s->loose), *next; f; f = next) {
+    for (struct flush_state *f = se__stripe_loose(s), *next; f; f = next) {
         next = atomic_load(&f->loose);
         se__stripe_find_flush(s, f, &e);
         if (strncmp(se_item_id(e.item), prefix, len) == 0)

@@ -57,16 +57,17 @@ static se_result open_parts(struct l1 *map)
     size_t stripes = (size_t)1 << map->stripe_bits;
     unsigned slots = slots_for(map->bytes_max), accounts = accounts_for(map->bytes_max);
     char *block =
-        open_block(map, stripes * sizeof(struct stripe) + accounts * sizeof(struct account) +
-                            slots * sizeof(struct epoch_slot));
+        open_block(map, stripes * (sizeof(struct stripe) + sizeof(struct front)) +
+                            accounts * sizeof(struct account) + slots * sizeof(struct epoch_slot));
     if (!block)
         return se__error_nomem();
     map->accounts = (struct account *)block;
     map->account_mask = accounts - 1;
     se__epochs_init(&map->epochs, (struct epoch_slot *)(map->accounts + accounts), slots);
     map->stripes = (struct stripe *)(map->epochs.slots + slots);
+    map->fronts = (struct front *)(map->stripes + stripes);
     for (size_t i = 0; i < stripes; i++) {
-        se_result r = se__stripe_open(&map->stripes[i], &map->fixed_bytes);
+        se_result r = se__stripe_open(&map->stripes[i], &map->fronts[i], &map->fixed_bytes);
         if (r != SE_OK)
             return r;
     }

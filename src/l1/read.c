@@ -36,20 +36,21 @@ static inline bool shows(uintptr_t word, const char *id, size_t id_len, struct f
     return f->item && se__item_has_id(f->item, id, id_len);
 }
 
-static bool find_in_table(const struct table *t, uint64_t hash, const char *id, size_t id_len,
-                          struct found *f)
+static inline bool find_in_table(const struct view *v, uint64_t hash, const char *id, size_t id_len,
+                                 struct found *f)
 {
-    uint32_t bucket = se__table_home(t, hash);
+    uint32_t bucket = se__bucket_of(v->buckets, hash);
     uint8_t tag = se__table_tag(hash);
-    for (uint32_t n = 0; n < t->buckets; n++, bucket = bucket + 1 == t->buckets ? 0 : bucket + 1) {
-        struct bucket_head *h = &t->heads[bucket];
+    __builtin_prefetch(&v->words[bucket]); /* at the same time as its head */
+    for (uint32_t n = 0; n < v->buckets; n++, bucket = bucket + 1 == v->buckets ? 0 : bucket + 1) {
+        struct bucket_head *h = &v->heads[bucket];
         /* acquire: with the tag its word and the `passed` before it are seen */
         uint64_t match = se__table_match(atomic_load_explicit(&h->tags, memory_order_acquire), tag);
         for (; match; match &= match - 1) {
             f->slot = se__table_first(match);
             f->head = h;
             /* seq_cst: base/epoch.h */
-            if (shows(atomic_load(&t->words[bucket].slots[f->slot]), id, id_len, f))
+            if (shows(atomic_load(&v->words[bucket].slots[f->slot]), id, id_len, f))
                 return true;
         }
         if (atomic_load_explicit(&h->passed, memory_order_acquire) == 0)
@@ -58,7 +59,7 @@ static bool find_in_table(const struct table *t, uint64_t hash, const char *id, 
     return false;
 }
 
-static bool find_loose(struct stripe *s, uint64_t hash, const char *id, size_t id_len,
+static bool find_loose(const struct front *s, uint64_t hash, const char *id, size_t id_len,
                        struct found *f)
 {
     f->head = NULL;
@@ -68,16 +69,19 @@ static bool find_loose(struct stripe *s, uint64_t hash, const char *id, size_t i
     return false;
 }
 
-static bool find(struct stripe *s, uint64_t hash, const char *id, size_t id_len, struct found *f)
+static bool find(const struct l1 *map, uint64_t hash, const char *id, size_t id_len,
+                 struct found *f)
 {
+    const struct front *s = se__l1_front(map, hash);
     for (;;) {
-        struct table *t = atomic_load(&s->table);
-        if (find_in_table(t, hash, id, id_len, f))
+        uintptr_t table = atomic_load(&s->table);
+        struct view v = se__table_view(table);
+        if (find_in_table(&v, hash, id, id_len, f))
             return true;
         if (__builtin_expect(atomic_load(&s->loose) != NULL, 0) &&
             find_loose(s, hash, id, id_len, f))
             return true;
-        if (atomic_load(&s->table) == t)
+        if (atomic_load(&s->table) == table)
             return false;
     }
 }
@@ -121,7 +125,7 @@ se_item *se__l1_get(struct l1 *map, uint64_t hash, const char *id, size_t id_len
     struct found f;
     se_item *item = NULL;
     struct epoch_slot *inside = se__epoch_enter(&map->epochs);
-    bool there = find(s, hash, id, id_len, &f);
+    bool there = find(map, hash, id, id_len, &f);
     bool ended = there && may_have_ended(map, &f);
     if (there && !ended) {
         note_hit(&f);
@@ -148,7 +152,7 @@ bool se__l1_get_copy(struct l1 *map, uint64_t hash, const char *id, size_t id_le
     struct found f;
     se_item *large = NULL;
     struct epoch_slot *inside = se__epoch_enter(&map->epochs);
-    bool there = find(se__l1_stripe(map, hash), hash, id, id_len, &f) && !may_have_ended(map, &f);
+    bool there = find(map, hash, id, id_len, &f) && !may_have_ended(map, &f);
     if (there) {
         note_hit(&f);
         if (cap > COPY_INSIDE_MAX && se_item_content_len(f.item) > COPY_INSIDE_MAX)
@@ -169,7 +173,7 @@ static bool look_inside(struct l1 *map, uint64_t hash, const char *id, size_t id
 {
     struct found f;
     struct epoch_slot *inside = se__epoch_enter(&map->epochs);
-    *there = find(se__l1_stripe(map, hash), hash, id, id_len, &f);
+    *there = find(map, hash, id, id_len, &f);
     bool simple = !*there || (!f.flush && !may_have_ended(map, &f));
     if (simple && *there)
         *view = (struct l1_view){.version = se_item_version(f.item),
@@ -201,13 +205,18 @@ bool se__l1_look(struct l1 *map, uint64_t hash, const char *id, size_t id_len, s
 
 /* ---- many at once ---- */
 
+static struct view view_of(const struct l1 *map, uint64_t hash)
+{
+    return se__table_view(atomic_load(&se__l1_front(map, hash)->table));
+}
+
 void se__l1_prefetch(struct l1 *map, uint64_t hash)
 {
     struct epoch_slot *inside = se__epoch_enter(&map->epochs);
-    const struct table *t = atomic_load(&se__l1_stripe(map, hash)->table);
-    uint32_t bucket = se__table_home(t, hash);
-    __builtin_prefetch(&t->heads[bucket]);
-    __builtin_prefetch(&t->words[bucket]);
+    struct view v = view_of(map, hash);
+    uint32_t bucket = se__bucket_of(v.buckets, hash);
+    __builtin_prefetch(&v.heads[bucket]);
+    __builtin_prefetch(&v.words[bucket]);
     se__epoch_leave(inside);
 }
 
@@ -216,26 +225,26 @@ void se__l1_prefetch(struct l1 *map, uint64_t hash)
 static void prefetch_buckets(struct l1 *map, const struct l1_key *keys, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
-        const struct table *t = atomic_load(&se__l1_stripe(map, keys[i].hash)->table);
-        uint32_t bucket = se__table_home(t, keys[i].hash);
-        __builtin_prefetch(&t->heads[bucket]);
-        __builtin_prefetch(&t->words[bucket]);
+        struct view v = view_of(map, keys[i].hash);
+        uint32_t bucket = se__bucket_of(v.buckets, keys[i].hash);
+        __builtin_prefetch(&v.heads[bucket]);
+        __builtin_prefetch(&v.words[bucket]);
     }
 }
 
 static void prefetch_items(struct l1 *map, const struct l1_key *keys, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
-        const struct table *t = atomic_load(&se__l1_stripe(map, keys[i].hash)->table);
-        uint32_t bucket = se__table_home(t, keys[i].hash);
-        uint64_t tags = atomic_load_explicit(&t->heads[bucket].tags, memory_order_acquire);
+        struct view v = view_of(map, keys[i].hash);
+        uint32_t bucket = se__bucket_of(v.buckets, keys[i].hash);
+        uint64_t tags = atomic_load_explicit(&v.heads[bucket].tags, memory_order_acquire);
         uint64_t match = se__table_match(tags, se__table_tag(keys[i].hash));
         if (!match)
             continue;
-        uintptr_t word = atomic_load(&t->words[bucket].slots[se__table_first(match)]);
+        uintptr_t word = atomic_load(&v.words[bucket].slots[se__table_first(match)]);
         const char *at = (const char *)(word & WORD_POINTER);
-        __builtin_prefetch(at, 1); /* the reference count will be written */
-        __builtin_prefetch(at + 64);
+        __builtin_prefetch(at + 32, 1); /* the reference count will be written */
+        __builtin_prefetch(at + 80);
     }
 }
 
@@ -248,7 +257,7 @@ static void get_batch(struct l1 *map, const struct l1_key *keys, size_t n, se_it
     for (size_t i = 0; i < n; i++) {
         struct found f;
         const struct l1_key *k = &keys[i];
-        bool there = find(se__l1_stripe(map, k->hash), k->hash, k->id, k->id_len, &f);
+        bool there = find(map, k->hash, k->id, k->id_len, &f);
         ended[i] = there && may_have_ended(map, &f);
         items[i] = NULL;
         if (there && !ended[i]) {
@@ -407,8 +416,7 @@ static void collect_stripe(const struct l1 *map, const struct stripe *s, const s
     for (uint32_t slot = 0; slot < slots && !c->failed; slot++)
         if (se__stripe_at(s, slot, &e))
             consider(map, &e, w, c);
-    for (struct flush_state *f = atomic_load(&((struct stripe *)(uintptr_t)s)->loose);
-         f && !c->failed; f = atomic_load(&f->loose)) {
+    for (struct flush_state *f = se__stripe_loose(s); f && !c->failed; f = atomic_load(&f->loose)) {
         se__stripe_find_flush(s, f, &e);
         consider(map, &e, w, c);
     }

@@ -19,12 +19,13 @@
 
 /* ---- life ---- */
 
-se_result se__stripe_open(struct stripe *s, size_t *bytes)
+se_result se__stripe_open(struct stripe *s, struct front *front, size_t *bytes)
 {
     struct table *t = se__table_new(BUCKETS_MIN);
     if (!t)
         return se__error_nomem();
-    atomic_init(&s->table, t);
+    atomic_init(&front->table, se__table_pack(t));
+    s->front = front;
     se__mutex_init(&s->lock);
     *bytes += t->cost;
     return SE_OK;
@@ -37,27 +38,19 @@ static void free_entry(uintptr_t word)
     se__free(f);
 }
 
-static void free_retired(uintptr_t what)
-{
-    if (what & (RETIRED_FLUSH | RETIRED_TABLE))
-        se__free((void *)(what & WORD_POINTER));
-    else
-        se_item_release((se_item *)what);
-}
-
 void se__stripe_close(struct stripe *s)
 {
-    struct table *t = se__stripe_table(s);
-    if (!t)
+    if (!s->front)
         return; /* never opened */
+    struct table *t = se__stripe_table(s);
     for (uint32_t slot = 0; slot < se__table_slots(t); slot++)
         free_entry(atomic_load(se__table_word(t, slot)));
-    for (struct flush_state *f = atomic_load(&s->loose), *next; f; f = next) {
+    for (struct flush_state *f = se__stripe_loose(s), *next; f; f = next) {
         next = atomic_load(&f->loose);
         free_entry((uintptr_t)f | WORD_FLUSH);
     }
     for (unsigned i = 0; i < s->limbo_n; i++)
-        free_retired(s->limbo[i].what);
+        se__retired_free(s->limbo[i].what);
     for (size_t i = 0; i < s->detached_n; i++)
         se_item_release(s->detached[i]);
     se__free(s->detached);
@@ -107,7 +100,7 @@ static bool find(const struct stripe *s, uint64_t hash, struct entry *e,
         if (atomic_load_explicit(&h->passed, memory_order_relaxed) == 0)
             break;
     }
-    for (struct flush_state *f = atomic_load(&s->loose); f; f = atomic_load(&f->loose)) {
+    for (struct flush_state *f = se__stripe_loose(s); f; f = atomic_load(&f->loose)) {
         uintptr_t word = (uintptr_t)f | WORD_FLUSH;
         if (f->node.hash == hash && fits(word, arg)) {
             unpack(e, word, NO_SLOT, hash);
@@ -249,14 +242,14 @@ se_item *se__stripe_replace(struct l1 *map, struct stripe *s, struct entry *e, s
 
 static void link_loose(struct stripe *s, struct flush_state *f)
 {
-    atomic_store(&f->loose, atomic_load(&s->loose));
-    atomic_store(&s->loose, f);
+    atomic_store(&f->loose, se__stripe_loose(s));
+    atomic_store(&s->front->loose, f);
     s->loose_entries++;
 }
 
 static void unlink_loose(struct stripe *s, struct flush_state *f)
 {
-    _Atomic(struct flush_state *) *at = &s->loose;
+    _Atomic(struct flush_state *) *at = &s->front->loose;
     while (atomic_load(at) != f)
         at = &atomic_load(at)->loose;
     atomic_store(at, atomic_load(&f->loose));
@@ -392,10 +385,10 @@ static uint64_t hash_of_word(const void *arg, uintptr_t word)
 /* Stored after the table that has it: readers that miss it here look there again. */
 static void take_in_loose(struct stripe *s, struct table *t)
 {
-    for (struct flush_state *f = atomic_load(&s->loose); f; f = atomic_load(&f->loose))
+    for (struct flush_state *f = se__stripe_loose(s); f; f = atomic_load(&f->loose))
         se__table_insert(t, f->node.hash, (uintptr_t)f | WORD_FLUSH);
-    atomic_store(&s->table, t);
-    atomic_store(&s->loose, NULL);
+    atomic_store(&s->front->table, se__table_pack(t));
+    atomic_store(&s->front->loose, NULL);
     s->loose_entries = 0;
 }
 
@@ -419,7 +412,7 @@ static bool replace_table(struct l1 *map, struct stripe *s, struct table *t)
     if (!se__stripe_misfits(s) || wanted_buckets(s) > t->buckets ||
         wanted_buckets(s) < t->buckets / 2)
         return false; /* another was faster */
-    struct flush_state *loose = atomic_load(&s->loose);
+    struct flush_state *loose = se__stripe_loose(s);
     se__table_move(old, t, hash_of_word, map);
     take_in_loose(s, t);
     recount_loose(map, s, loose);

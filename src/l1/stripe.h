@@ -73,13 +73,17 @@ struct retired {
 #define RETIRED_FLUSH ((uintptr_t)1)
 #define RETIRED_TABLE ((uintptr_t)2)
 
-struct stripe {
-    /* What every reader loads; seldom stored. seq_cst: base/epoch.h. */
-    _Alignas(64) _Atomic(struct table *) table;
+/* What readers load of a stripe; seldom stored, so that all of them stay in the processor's
+ * nearest cache. seq_cst: base/epoch.h. */
+struct front {
+    _Atomic uintptr_t table; /* se__table_pack */
     /* Entries that found no slot because a bigger table could not be had. */
     _Atomic(struct flush_state *) loose;
+};
 
+struct stripe {
     _Alignas(64) struct se__mutex lock;
+    struct front *front;
     _Atomic uint64_t epoch; /* release after what it tells of, acquire before a tier is asked */
     uint64_t floor;         /* no version put here that has left is above it */
     uint64_t based_floor;   /* no item with a based_on that has left is above it */
@@ -106,6 +110,7 @@ struct account {
 };
 
 struct l1 {
+    struct front *fronts;
     struct stripe *stripes;
     unsigned stripe_bits;
     uint64_t seed;
@@ -190,11 +195,20 @@ static inline struct stripe *se__l1_stripe(const struct l1 *map, uint64_t hash)
 {
     return &map->stripes[map->stripe_bits ? hash >> (64 - map->stripe_bits) : 0];
 }
+static inline struct front *se__l1_front(const struct l1 *map, uint64_t hash)
+{
+    return &map->fronts[map->stripe_bits ? hash >> (64 - map->stripe_bits) : 0];
+}
+/* relaxed: whoever has the lock sees what was stored under it. */
 static inline struct table *se__stripe_table(const struct stripe *s)
 {
-    return atomic_load(&((struct stripe *)(uintptr_t)s)->table);
+    return se__table_unpack(atomic_load_explicit(&s->front->table, memory_order_relaxed));
 }
-SE_NODISCARD se_result se__stripe_open(struct stripe *s, size_t *bytes);
+static inline struct flush_state *se__stripe_loose(const struct stripe *s)
+{
+    return atomic_load_explicit(&s->front->loose, memory_order_relaxed);
+}
+SE_NODISCARD se_result se__stripe_open(struct stripe *s, struct front *front, size_t *bytes);
 void se__stripe_close(struct stripe *s);
 bool se__stripe_find(const struct stripe *s, uint64_t hash, const char *id, size_t id_len,
                      struct entry *e);
@@ -221,6 +235,7 @@ static inline void se__stripe_touch(const struct stripe *s, const struct entry *
 /* What readers cannot find any more is freed as soon as none can be looking at it: an item, or with
  * RETIRED_* other memory. Its bytes stay used until then. */
 void se__stripe_retire(struct l1 *map, struct stripe *s, uintptr_t what);
+void se__retired_free(uintptr_t what); /* now */
 /* Takes e, which is in the account, out of table and account and retires it; advances the epoch as
  * I5 of map.h says. Its bytes stay used until it is freed. */
 void se__stripe_remove(struct l1 *map, struct stripe *s, struct entry *e);

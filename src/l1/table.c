@@ -7,41 +7,38 @@
 
 #include <assert.h>
 
-#define LINE 64u
 #define MANY UINT8_MAX
 
 static size_t block_bytes(uint32_t buckets)
 {
-    /* one line for the header, one to align by */
-    return 2 * LINE + buckets * (sizeof(struct bucket_words) + sizeof(struct bucket_head) +
-                                 sizeof(struct bucket_rest));
+    size_t heads =
+        (buckets * sizeof(struct bucket_head) + TABLE_LINE - 1) & ~(size_t)(TABLE_LINE - 1);
+    return sizeof(struct table) + heads +
+           buckets * (sizeof(struct bucket_words) + sizeof(struct bucket_rest));
 }
 
-static_assert(sizeof(struct table) <= 2 * LINE, "the header is small");
-
+/* Aligned by hand: so the size of what malloc takes is known beforehand. */
 size_t se__table_cost(uint32_t buckets)
 {
-    return se__l1_cost(sizeof(struct table) + block_bytes(buckets));
+    return se__l1_cost(block_bytes(buckets) + TABLE_LINE);
 }
 
 struct table *se__table_new(uint32_t buckets)
 {
-    size_t bytes = sizeof(struct table) + block_bytes(buckets);
     /* all zero: every slot free, no ghost, nothing due */
-    char *memory = se__alloc_zeroed(1, bytes);
+    char *memory = se__alloc_zeroed(1, block_bytes(buckets) + TABLE_LINE);
     if (!memory)
         return NULL;
-    char *words = memory + sizeof(struct table);
-    words += -(uintptr_t)words % LINE;
-    struct table *t = (struct table *)memory;
+    struct table *t = (struct table *)(memory + (-(uintptr_t)memory % TABLE_LINE));
     *t = (struct table){.buckets = buckets,
-                        .words = (struct bucket_words *)words,
                         .small = {NO_NEXT, NO_NEXT, 0},
                         .main = {NO_NEXT, NO_NEXT, 0},
                         .cost = se__table_cost(buckets),
                         .memory = memory};
-    t->heads = (struct bucket_head *)(t->words + buckets);
-    t->rests = (struct bucket_rest *)(t->heads + buckets);
+    struct view v = se__table_view(se__table_pack(t));
+    t->heads = v.heads;
+    t->words = v.words;
+    t->rests = (struct bucket_rest *)(v.words + buckets);
     return t;
 }
 

@@ -9,7 +9,7 @@
  *   rests   28 bytes: the queues of eviction, and fingerprints of what has left
  *
  * A lookup reads heads, a row so small that it stays in the processor's cache, and the one word
- * whose tag fits. An entry lies in the bucket of its hash or, when that is full, in one of the next
+ * whose tag fits. Both rows are found from one word (struct view): the header is for writers. An entry lies in the bucket of its hash or, when that is full, in one of the next
  * (`passed` counts how many went past a bucket: only then does a lookup go on). Within a table an
  * entry never moves; a table that gets too full or too empty is replaced as a whole, and readers
  * that are in the old one finish there (base/epoch.h).
@@ -65,8 +65,11 @@ struct queue { /* of slots, linked by `next` */
     uint16_t first, last;
     uint32_t n;
 };
+#define TABLE_LINE 64u
+/* The header of a block; the rows lie behind it, in the order heads, words, rests, and words begin
+ * with a cache line. */
 struct table {
-    uint32_t buckets;
+    _Alignas(TABLE_LINE) uint32_t buckets;
     uint32_t used; /* slots; the rest are free */
     struct bucket_head *heads;
     struct bucket_words *words;
@@ -75,6 +78,34 @@ struct table {
     size_t cost;              /* se__l1_cost of the block */
     void *memory;
 };
+
+/* What a reader needs of a table, packed into one word so that it is loaded at once: the address of
+ * the header, a multiple of 64 below 2^57 on every processor so far, and the number of buckets. */
+struct view {
+    struct bucket_head *heads;
+    struct bucket_words *words;
+    uint32_t buckets;
+};
+static_assert(TABLE_BUCKETS_MAX < 1 << 13, "13 bits of the packed word");
+static_assert(sizeof(uintptr_t) == 8, "the packed word");
+static inline uintptr_t se__table_pack(const struct table *t)
+{
+    return (uintptr_t)t / TABLE_LINE << 13 | t->buckets;
+}
+static inline struct table *se__table_unpack(uintptr_t packed)
+{
+    return (struct table *)((packed >> 13) * TABLE_LINE);
+}
+static inline struct view se__table_view(uintptr_t packed)
+{
+    uint32_t buckets = packed & TABLE_BUCKETS_MAX;
+    char *heads = (char *)se__table_unpack(packed) + sizeof(struct table);
+    size_t bytes = buckets * sizeof(struct bucket_head);
+    return (struct view){.heads = (struct bucket_head *)heads,
+                         .words = (struct bucket_words *)(heads + ((bytes + TABLE_LINE - 1) &
+                                                                   ~(size_t)(TABLE_LINE - 1))),
+                         .buckets = buckets};
+}
 
 /* What an allocation of `bytes` takes from the system, at most: a chunk of glibc's malloc, or whole
  * pages from its mmap threshold on. Known before allocating, so that it can be reserved. */
@@ -91,9 +122,13 @@ SE_NODISCARD struct table *se__table_new(uint32_t buckets);
 
 /* Bits of a hash: the stripe takes the highest, the bucket those from 31 down, the tag 32 to 39,
  * the ghost's fingerprint 0 to 15. */
+static inline uint32_t se__bucket_of(uint32_t buckets, uint64_t hash)
+{
+    return (uint32_t)((hash & UINT32_MAX) * buckets >> 32);
+}
 static inline uint32_t se__table_home(const struct table *t, uint64_t hash)
 {
-    return (uint32_t)((hash & UINT32_MAX) * t->buckets >> 32);
+    return se__bucket_of(t->buckets, hash);
 }
 static inline uint8_t se__table_tag(uint64_t hash)
 {

@@ -200,7 +200,7 @@ static void recount_table(const struct l1 *map, const struct stripe *s, struct r
 static void recount_loose(const struct l1 *map, struct stripe *s, struct recount *r)
 {
     uint32_t n = 0;
-    for (struct flush_state *f = atomic_load(&s->loose); f; f = atomic_load(&f->loose), n++) {
+    for (struct flush_state *f = se__stripe_loose(s); f; f = atomic_load(&f->loose), n++) {
         struct entry e;
         se__stripe_find_flush(s, f, &e);
         recount_entry(map, &e, r);
