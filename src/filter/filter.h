@@ -8,8 +8,8 @@
  * that is full, or holds too many ids that L3 no longer has, gets a new table from a scan of just its
  * buckets; so growing never needs a second whole filter. The tables' sizes are on a grid,
  *   slots = ids / CUCKOO_LOAD_MAX rounded up to  1024 * step^(k + part / 64),  step = FILTER_STEP,
- * whose phase differs from part to part: at any number of ids the loads are spread evenly between 0.79
- * and 0.95, 18.5 bits an id together, where a filter that doubles as a whole needs up to 34.
+ * whose phase differs from part to part: at any number of ids the loads are spread evenly between 0.80
+ * and 0.95, 18.3 bits an id together, where a filter that doubles as a whole needs up to 34.
  *
  * Rebuilding a part (one caller at a time, filter/warm.c):
  *   begin    from now on what is added goes into the old table and into a list for the new one
@@ -38,7 +38,7 @@
 #include "filter/cuckoo.h"
 
 #define FILTER_PARTS 64u
-#define FILTER_STEP 1.2
+#define FILTER_STEP 1.18
 #define FILTER_PART_BUCKETS (65536u / FILTER_PARTS)
 
 struct filter;

@@ -12,6 +12,9 @@ static_assert(FILTER_PARTS == 64, "a set of parts is a 64-bit word");
 #define REMOVED_SHARE 10u /* removals that make it worth counting: a tenth of the ids */
 #define LIVE_PERCENT 90u
 #define ALL_PARTS UINT64_MAX
+#define BUCKETS 65536u
+#define BUCKETS_FIRST 64u     /* before anything is known */
+#define PAGE_FILL_PERCENT 90u /* buckets are not all equal */
 
 static struct plan rest(uint64_t wait_ms)
 {
@@ -80,6 +83,36 @@ void se__plan_saved(struct plan_past *past, uint64_t now_ms, bool ok)
 {
     past->saved_at_ms = now_ms;
     past->save_again_ms = ok ? 0 : now_ms + PLAN_SAVE_AGAIN_MS;
+}
+
+/* All parts that have some of the `n` buckets, which do not cross the end of one half way. */
+static bool are_among(uint64_t parts, uint32_t bucket, uint32_t n)
+{
+    uint32_t part = bucket / FILTER_PART_BUCKETS, count = n / FILTER_PART_BUCKETS;
+    uint64_t wanted = count >= FILTER_PARTS ? ALL_PARTS
+                      : count > 0           ? ((UINT64_C(1) << count) - 1) << part
+                                            : UINT64_C(1) << part;
+    return (parts & wanted) == wanted;
+}
+
+static uint64_t buckets_of_a_page(uint64_t ids_read, uint32_t buckets_read, uint32_t page_ids)
+{
+    if (buckets_read == 0)
+        return BUCKETS_FIRST;
+    if (ids_read == 0)
+        return BUCKETS;
+    return (uint64_t)page_ids * PAGE_FILL_PERCENT / 100 * buckets_read / ids_read;
+}
+
+uint32_t se__plan_buckets(uint64_t parts, uint32_t bucket, uint64_t ids_read, uint32_t buckets_read,
+                          uint32_t page_ids)
+{
+    uint64_t wanted = buckets_of_a_page(ids_read, buckets_read, page_ids);
+    uint32_t n = 1;
+    /* Aligned, so that a range ends with a part or within one. */
+    while (2 * (uint64_t)n <= wanted && bucket % (2 * n) == 0 && are_among(parts, bucket, 2 * n))
+        n *= 2;
+    return n;
 }
 
 uint64_t se__plan_dead(const uint64_t used[FILTER_PARTS], const uint64_t live[FILTER_PARTS])

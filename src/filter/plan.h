@@ -65,6 +65,11 @@ void se__plan_failed(struct plan_past *past, uint64_t now_ms, uint64_t random);
 void se__plan_done(struct plan_past *past);
 /* A snapshot was written, or could not be: the next try is an interval away. */
 void se__plan_saved(struct plan_past *past, uint64_t now_ms, bool ok);
+/* How many buckets, from this one on, are read next: a power of two, so many that they have about a
+ * page of ids if they are like those read before, and none outside of the parts. A range that fits
+ * into a page costs one statement; one that goes on costs two a page. */
+uint32_t se__plan_buckets(uint64_t parts, uint32_t bucket, uint64_t ids_read, uint32_t buckets_read,
+                          uint32_t page_ids);
 /* The parts that hold many more ids than the live rows L3 counts there. */
 uint64_t se__plan_dead(const uint64_t used[FILTER_PARTS], const uint64_t live[FILTER_PARTS]);
 

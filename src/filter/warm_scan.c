@@ -1,9 +1,9 @@
 /*
  * warm_scan - parts of the filter rebuilt from L3, and which ones hold too many dead ids.
  *
- * A round begins all its parts, then collects what is pending, then scans part after part and puts
- * each in place as soon as it is complete. If it ends early the parts that are in place stay, and
- * count: the next round has only the others.
+ * A round begins all its parts, then collects what is pending, then reads their buckets, about a page
+ * at a time (plan.h), and puts each part in place as soon as it is complete. If it ends early the
+ * parts that are in place stay, and count: the next round has only the others.
  *
  * A row whose bucket column is not its id's (damage; `verify` finds it) is a stray: its id goes where
  * it belongs when it is met, but a rebuild of just that part would not meet it. So while there are
@@ -68,17 +68,24 @@ struct tier_reply se__warm_digest(struct warm *w, unsigned shift, struct tier_no
 
 struct round {
     struct warm *w;
+    enum warm_task task;
     uint64_t parts; /* begun and not yet in place */
     uint64_t asked;
-    unsigned part;    /* that is being scanned */
-    uint64_t ids;     /* of it */
-    bool strays;      /* one was met */
-    se_result result; /* of what callbacks did */
+    uint64_t ids;               /* read so far, */
+    uint32_t buckets;           /* from so many buckets */
+    uint32_t first, last, seen; /* buckets that are being read; that of the id before */
+    bool strays;                /* one was met */
+    se_result result;           /* of what callbacks did */
 };
 
 static bool has(uint64_t parts, unsigned part)
 {
     return parts >> part & 1;
+}
+
+static uint32_t next_part(uint32_t bucket)
+{
+    return (bucket / FILTER_PART_BUCKETS + 1) * FILTER_PART_BUCKETS;
 }
 
 static se_result begin_all(struct round *round, uint64_t parts)
@@ -101,27 +108,34 @@ static void cancel_rest(struct round *round)
             se__filter_cancel(round->w->filter, part);
 }
 
+/* For a part that is not begun, or in place already, it has to be added. */
+static se_result note(struct round *round, unsigned part, const char *id, size_t id_len)
+{
+    if (has(round->parts, part))
+        return se__filter_note(round->w->filter, part, id, id_len);
+    se__filter_add(round->w->filter, id, id_len);
+    return SE_OK;
+}
+
 static void note_pending(void *arg, const char *id, size_t id_len)
 {
     struct round *round = arg;
-    unsigned part = se__filter_part(id, id_len);
-    if (round->result == SE_OK && has(round->parts, part))
-        round->result = se__filter_note(round->w->filter, part, id, id_len);
+    if (round->result == SE_OK)
+        round->result = note(round, se__filter_part(id, id_len), id, id_len);
 }
 
 static se_result note_page(void *arg, const struct tier_sights *page)
 {
     struct round *round = arg;
-    struct filter *f = round->w->filter;
-    round->ids += page->n;
-    for (size_t i = 0; i < page->n; i++) {
+    se_result r = SE_OK;
+    for (size_t i = 0; r == SE_OK && i < page->n; i++) {
         const struct tier_sight *sight = &page->sights[i];
-        round->strays |= sight->bucket / FILTER_PART_BUCKETS != round->part;
-        se_result r = se__filter_note(f, round->part, sight->id, sight->id_len);
-        if (r != SE_OK)
-            return r;
+        round->strays |= sight->bucket < round->seen || sight->bucket > round->last;
+        round->seen = sight->bucket;
+        r = note(round, sight->bucket / FILTER_PART_BUCKETS, sight->id, sight->id_len);
     }
-    return SE_OK;
+    round->ids += page->n;
+    return r;
 }
 
 static enum metric metric_of(enum warm_task task)
@@ -131,37 +145,59 @@ static enum metric metric_of(enum warm_task task)
                                : M_FILTER_REBUILT_DEAD;
 }
 
-static enum outcome scan_part(struct round *round, enum warm_task task)
+static se_result put_in_place(struct round *round, unsigned part)
 {
     struct warm *w = round->w;
-    uint32_t first = round->part * FILTER_PART_BUCKETS;
-    round->ids = 0;
-    enum outcome outcome = se__warm_survey(w, first, first + FILTER_PART_BUCKETS - 1,
-                                           task == WARM_BURY, round->asked, note_page, round);
+    round->parts &= ~(UINT64_C(1) << part); /* in place, or cancelled by the commit */
+    se_result r = se__filter_commit(w->filter, part);
+    if (r != SE_OK)
+        return r;
+    w->scanned[part] = round->asked;
+    w->dead &= ~(UINT64_C(1) << part);
+    se__metrics_inc(w->o.metrics, metric_of(round->task));
+    return SE_OK;
+}
+
+/* Reads first .. last, and puts the parts in place that end there. */
+static enum outcome read_buckets(struct round *round)
+{
+    se_result r = SE_OK;
+    round->seen = round->first;
+    enum outcome outcome =
+        se__warm_survey(round->w, round->first, round->last, round->task == WARM_BURY, round->asked,
+                        note_page, round);
     if (outcome != WENT_WELL)
         return outcome;
-    round->parts &= ~(UINT64_C(1) << round->part); /* in place, or cancelled by the commit */
-    if (se__filter_commit(w->filter, round->part) != SE_OK)
-        return HAS_FAILED;
-    w->scanned[round->part] = round->asked;
-    w->dead &= ~(UINT64_C(1) << round->part);
-    w->noted += task == WARM_SCAN ? round->ids : 0;
-    se__metrics_inc(w->o.metrics, metric_of(task));
-    return WENT_WELL;
+    round->buckets += round->last - round->first + 1;
+    for (uint32_t b = round->first; r == SE_OK && b <= round->last; b = next_part(b))
+        if (next_part(b) - 1 <= round->last)
+            r = put_in_place(round, b / FILTER_PART_BUCKETS);
+    return r == SE_OK ? WENT_WELL : HAS_FAILED;
+}
+
+static enum outcome read_parts(struct round *round)
+{
+    const uint64_t parts = round->parts;
+    enum outcome outcome = WENT_WELL;
+    for (uint32_t b = 0; outcome == WENT_WELL && b < SNAPSHOT_BUCKETS; b = round->last + 1) {
+        round->first = b;
+        round->last = next_part(b) - 1;
+        if (!has(parts, b / FILTER_PART_BUCKETS))
+            continue;
+        round->last =
+            b - 1 + se__plan_buckets(parts, b, round->ids, round->buckets, round->w->o.page_ids);
+        outcome = read_buckets(round);
+    }
+    return outcome;
 }
 
 /* The order is what makes it right: warming.h. */
-static enum outcome go_round(struct round *round, enum warm_task task, uint64_t parts)
+static enum outcome go_round(struct round *round, uint64_t parts)
 {
     if (begin_all(round, parts) != SE_OK ||
         se__warm_pending(round->w, note_pending, round) != SE_OK || round->result != SE_OK)
         return HAS_FAILED;
-    for (; round->part < FILTER_PARTS; round->part++) {
-        enum outcome outcome = has(parts, round->part) ? scan_part(round, task) : WENT_WELL;
-        if (outcome != WENT_WELL)
-            return outcome;
-    }
-    return WENT_WELL;
+    return read_parts(round);
 }
 
 static void note_strays(struct warm *w, bool met, bool of_all)
@@ -174,11 +210,12 @@ static void note_strays(struct warm *w, bool met, bool of_all)
 
 enum outcome se__warm_rebuild(struct warm *w, enum warm_task task, uint64_t parts)
 {
-    struct round round = {.w = w, .asked = se__warm_asked(w)};
-    enum outcome outcome = go_round(&round, task, parts);
+    struct round round = {.w = w, .task = task, .asked = se__warm_asked(w)};
+    enum outcome outcome = go_round(&round, parts);
     bool of_all = outcome == WENT_WELL && parts == ALL_PARTS;
     cancel_rest(&round);
     note_strays(w, round.strays, of_all);
+    w->noted += task == WARM_SCAN ? round.ids : 0;
     if (outcome == WENT_WELL)
         se__warm_believe(w, round.asked);
     return outcome;

@@ -182,3 +182,47 @@ Test(plan, dead_parts_have_less_than_nine_tenths_alive)
     used[63] = UINT64_MAX, live[63] = UINT64_MAX / 2;
     cr_assert_eq(se__plan_dead(used, live), UINT64_C(1) << 63 | 2);
 }
+
+/* All ranges of a scan: they cover the parts, and nothing else, without a gap. */
+static unsigned ranges(uint64_t parts, uint64_t ids_per_1024, uint32_t page_ids)
+{
+    uint64_t ids = 0;
+    uint32_t read = 0;
+    unsigned n = 0;
+    for (uint32_t b = 0; b < 65536;) {
+        if (!(parts >> b / FILTER_PART_BUCKETS & 1)) {
+            b += FILTER_PART_BUCKETS;
+            continue;
+        }
+        uint32_t size = se__plan_buckets(parts, b, ids, read, page_ids);
+        uint32_t end = b + size;
+        cr_assert(size > 0 && end <= 65536);
+        for (uint32_t at = b; at < end; at++)
+            cr_assert(parts >> at / FILTER_PART_BUCKETS & 1);
+        /* ends with a part, or within the one it begins in */
+        cr_assert(end % FILTER_PART_BUCKETS == 0 ||
+                  b / FILTER_PART_BUCKETS == end / FILTER_PART_BUCKETS);
+        ids += size * ids_per_1024 / 1024;
+        read += size;
+        b = end;
+        n++;
+    }
+    return n;
+}
+
+Test(plan, a_range_has_about_a_page)
+{
+    /* a million ids, 10,000 a page */
+    cr_assert_leq(ranges(ALL, 15625, 10000), 140);
+    cr_assert_geq(ranges(ALL, 15625, 10000), 100);
+    /* few: some calls and not one a part; none at all likewise */
+    cr_assert_leq(ranges(ALL, 20, 10000), 12);
+    cr_assert_leq(ranges(ALL, 0, 10000), 12);
+    /* many: a bucket is the least */
+    cr_assert_geq(ranges(ALL, 1u << 30, 10000), 60000);
+    cr_assert_geq(ranges(ALL, 100000, 1), 60000);
+    /* only some parts */
+    for (unsigned i = 0; i < 64; i++)
+        ranges(UINT64_C(0x9e3779b97f4a7c15) << i | 1, 100 * i, 1000);
+    cr_assert_eq(ranges(0, 100, 100), 0);
+}
