@@ -8,6 +8,7 @@
 #include <assert.h>
 
 #define MANY UINT8_MAX
+#define AHEAD 8u /* entries that are fetched while others are moved */
 
 static size_t block_bytes(uint32_t buckets)
 {
@@ -169,13 +170,29 @@ struct move {
     const void *arg;
 };
 
+/* What hash_of will read. */
+static void fetch(const struct table *t, uint32_t slot)
+{
+    uintptr_t word = atomic_load_explicit(se__table_word(t, slot), memory_order_relaxed);
+    const char *at = (const char *)(word & ~(uintptr_t)15);
+    __builtin_prefetch(at + 32);
+    __builtin_prefetch(at + 80);
+}
+
 static void move_queue(const struct move *m, const struct queue *q, struct queue *to)
 {
-    uint32_t slot = q->first;
-    for (uint32_t n = q->n; n > 0; n--, slot = *next_of(m->from, slot)) {
-        uintptr_t word = atomic_load(se__table_word(m->from, slot));
+    uint16_t ahead[AHEAD] = {0};
+    uint32_t reading = q->first;
+    for (uint32_t i = 0; i < q->n + AHEAD; i++) {
+        uint32_t slot = ahead[i % AHEAD]; /* fetched AHEAD rounds ago */
+        uintptr_t word = i < AHEAD ? 0 : atomic_load(se__table_word(m->from, slot));
         if (word)
             se__table_push(m->to, to, move_slot(m->from, m->to, slot, m->hash_of(m->arg, word)));
+        if (i >= q->n)
+            continue;
+        fetch(m->from, reading);
+        ahead[i % AHEAD] = (uint16_t)reading;
+        reading = *next_of(m->from, reading);
     }
 }
 
@@ -186,6 +203,8 @@ void se__table_move(struct table *from, struct table *to,
     move_queue(&m, &from->small, &to->small);
     move_queue(&m, &from->main, &to->main);
     for (uint32_t slot = 0; slot < se__table_slots(from); slot++) {
+        if (slot + AHEAD < se__table_slots(from))
+            fetch(from, slot + AHEAD);
         uintptr_t word = atomic_load(se__table_word(from, slot));
         if (word && !se__table_listed(from, slot))
             move_slot(from, to, slot, hash_of(arg, word));
