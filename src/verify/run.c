@@ -190,13 +190,14 @@ static se_result check_options(const struct verify_options *o)
     return SE_OK;
 }
 
-/* An estimate: a database that does not answer now is noticed by the survey. */
+/* An estimate, which costs the database a look at every row: only for who wants to see it. One that
+ * does not answer now is noticed by the survey. */
 static void estimate_total(struct run *run)
 {
     const struct tier *l3 = &run->o->l3;
     struct tier_scan all = {.prefix = "", .after = "", .items_max = 1, .bytes_max = 1};
     uint64_t count = 0;
-    if (!se__run_has_l3(run) || !l3->ops->count)
+    if (!se__run_has_l3(run) || !l3->ops->count || !run->o->progress)
         return;
     struct tier_reply reply =
         l3->ops->count(l3->self, &all, &count, se__deadline_in(run->o->timeout_ms));
