@@ -31,8 +31,7 @@ struct verify {
     uint64_t started_ms, shown_ms, ended_ms;
     uint64_t done, total;
     uint64_t findings;
-    int stop, signal;
-    bool stopped; /* at a checkpoint, because of the signal */
+    int stop, signal; /* signal: the one that stopped it at a checkpoint, 0: none */
     char through[SE_ID_MAX + 1];
     struct buf line;
     se_verify_report report;
@@ -114,28 +113,12 @@ static void show_progress(struct verify *v)
     }
 }
 
-/* A reader owes nothing: from the first signal on a second one ends the process. A writer has to
- * close in order. */
-static void watch_signals(struct verify *v)
-{
-    if (v->signal || (v->signal = stop_check(v->stop, 0)) == 0)
-        return;
-    out_finish(EXIT_FINE);
-    term_say("verify: stopping at the next checkpoint%s",
-             v->reads ? "; a second signal ends it at once" : "");
-    if (v->reads) {
-        stop_close(v->stop);
-        v->stop = -1;
-    }
-}
-
 static void progress(void *arg, uint64_t done, uint64_t total)
 {
     struct verify *v = arg;
     uint64_t now = se__mono_ms();
     v->done = done;
     v->total = total;
-    watch_signals(v);
     if (now - v->shown_ms < (v->bar ? BAR_MS : LINE_MS))
         return;
     v->shown_ms = now;
@@ -146,9 +129,9 @@ static bool checkpoint(void *arg, const char *through)
 {
     struct verify *v = arg;
     snprintf(v->through, sizeof v->through, "%s", through);
-    watch_signals(v);
-    v->stopped = v->signal != 0;
-    return !v->stopped;
+    if (v->signal == 0)
+        v->signal = stop_check(v->stop, 0);
+    return v->signal == 0;
 }
 
 /* ---- the report ---- */
@@ -228,18 +211,16 @@ static void report_json(struct verify *v, bool complete)
 /* Where a run that ended early goes on. */
 static void report_end(const struct verify *v, bool failed)
 {
-    char id[4 * SE_ID_MAX + 8], how[48] = "";
-    text_shell(v->through, id, sizeof id);
-    if (v->stopped)
+    char id[4 * SE_ID_MAX + 8], how[48] = "broken off";
+    if (v->signal)
         snprintf(how, sizeof how, "stopped by signal %d", v->signal);
-    else
-        snprintf(how, sizeof how, "broken off");
-    if (!v->stopped && !failed)
+    else if (!failed)
         return;
+    text_shell(v->through, id, sizeof id);
     if (*v->through)
         out_printf("%s; go on with --after %s\n", how, id);
     else
-        out_printf("%s before the first checkpoint; begin again\n", how);
+        out_printf("%s before any id was done; begin again\n", how);
 }
 
 static int report(struct verify *v, se_result r)
@@ -247,7 +228,7 @@ static int report(struct verify *v, se_result r)
     bool failed = r != SE_OK;
     bool begun = !failed || v->report.checked > 0 || *v->through;
     if (begun && v->json)
-        report_json(v, !failed && !v->stopped);
+        report_json(v, !failed && v->signal == 0);
     else if (begun)
         report_rows(v);
     if (begun && !v->json)
@@ -256,12 +237,20 @@ static int report(struct verify *v, se_result r)
         term_failed("verify", r);
         return EXIT_TROUBLE;
     }
-    if (v->stopped)
+    if (v->signal)
         return EXIT_SIGNAL + v->signal;
     return differences(&v->report) > v->report.repaired ? EXIT_NO : EXIT_FINE;
 }
 
 /* ---- running it ---- */
+
+/* What the library warns of a finding stands on stdout already. */
+static void log_others(void *arg, se_log_level level, const char *message)
+{
+    const bool *everything = arg;
+    if (*everything || strncmp(message, "verify: ", 8) != 0)
+        term_log(arg, level, message);
+}
 
 static int verify_all(struct verify *v, se_verify_options *o)
 {
@@ -277,8 +266,7 @@ static int verify_all(struct verify *v, se_verify_options *o)
         term_bar(NULL);
     }
     int status = report(v, r);
-    if (v->stop >= 0)
-        stop_close(v->stop);
+    stop_close(v->stop);
     return status;
 }
 
@@ -306,6 +294,7 @@ static int run_verify(struct call *call)
     se_verify_options o;
     if (!flags_fit(&v, &o))
         return EXIT_TROUBLE;
+    call->config.log_fn = log_others;
     int status = session_open(call, true, &v.engine);
     if (status != EXIT_FINE)
         return status;

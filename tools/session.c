@@ -33,7 +33,8 @@ int session_open(struct call *call, bool needs_tier, se_engine **engine)
     }
     if (call_reads(call))
         c->read_only = true;
-    c->log_fn = term_log;
+    if (!c->log_fn) /* a command may have one of its own */
+        c->log_fn = term_log;
     c->log_arg = &call->verbose;
     se_result r = se_open(c, engine);
     if (r == SE_OK)

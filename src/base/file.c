@@ -79,7 +79,7 @@ static se_result read_all(int fd, const char *path, const struct stat *st, size_
 
 se_result se__file_read(const char *path, size_t bytes_max, struct buf *out)
 {
-    int fd;
+    int fd = -1;
     struct stat st;
     size_t before = out->len;
     se_result r = open_regular(path, &fd, &st);

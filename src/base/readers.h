@@ -24,7 +24,8 @@ void se__readers_close(struct readers *r); /* nobody is inside; NULL is allowed 
 /* The ticket is for the leave, on the same thread. */
 unsigned se__readers_enter(struct readers *r);
 void se__readers_leave(struct readers *r, unsigned ticket);
-/* Returns when everyone who was inside at the call has left. */
+/* Returns when everyone who was inside at the call has left. Not by one who is inside. */
 void se__readers_wait(struct readers *r);
+uint64_t se__readers_bytes(const struct readers *r); /* what malloc set aside */
 
 #endif

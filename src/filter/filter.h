@@ -7,9 +7,9 @@
  * mixed with the filter's secret seed is the key in the part's table. Nothing is ever removed. A part
  * that is full, or holds too many ids that L3 no longer has, gets a new table from a scan of just its
  * buckets; so growing never needs a second whole filter. The tables' sizes are on a grid,
- *   slots = ids / CUCKOO_LOAD_MAX rounded up to  2^k * step^(part / 64),  step = FILTER_STEP,
- * whose phase differs from part to part: at any number of ids the loads are spread evenly between 0.70
- * and 0.95, 19.6 bits an id together, where a filter that doubles as a whole needs up to 34.
+ *   slots = ids / CUCKOO_LOAD_MAX rounded up to  1024 * step^(k + part / 64),  step = FILTER_STEP,
+ * whose phase differs from part to part: at any number of ids the loads are spread evenly between 0.79
+ * and 0.95, 18.5 bits an id together, where a filter that doubles as a whole needs up to 34.
  *
  * Rebuilding a part (one caller at a time, filter/warm.c):
  *   begin    from now on what is added goes into the old table and into a list for the new one
@@ -24,10 +24,12 @@
  * Invariants
  *   I1  an id that was added since its part's last `begin`, or that the last committed scan has noted,
  *       is never excluded
- *   I2  without room for an id its part excludes nothing until it is rebuilt
+ *   I2  a full part gets a small second table until it is rebuilt (twice the false positives); if
+ *       that is full as well, or there is no memory for it, the part excludes nothing until then
  *   I3  doubts are set at once; COLD goes only with a complete scan, or a snapshot whose root agrees
  *
- * Locks: one mutex a part (leaf), not held while a table is built.  Threads: any.
+ * Locks: one mutex a part (leaf), not held while a table is built.
+ * Threads: any; begin, note, commit, cancel: one thread at a time.
  * Memory: se__filter_open returns, se__filter_close frees.
  */
 #ifndef SE_FILTER_FILTER_H
@@ -36,16 +38,16 @@
 #include "filter/cuckoo.h"
 
 #define FILTER_PARTS 64u
-#define FILTER_STEP 1.35
+#define FILTER_STEP 1.2
 #define FILTER_PART_BUCKETS (65536u / FILTER_PARTS)
 
 struct filter;
 
 /* Why an absent id cannot be excluded; a set of bits. */
 enum filter_doubt {
-    FILTER_COLD = 1,      /* L3 has not been scanned (again) yet */
-    FILTER_FOREIGN = 2,   /* another engine writes the same table */
-    FILTER_UNLISTED = 4   /* ids of an outside change could not be listed: scan again */
+    FILTER_COLD = 1,    /* L3 has not been scanned (again) yet */
+    FILTER_FOREIGN = 2, /* another engine writes the same table */
+    FILTER_UNLISTED = 4 /* ids of an outside change could not be listed: scan again */
 };
 
 /* Empty and COLD. seed: secret. */
@@ -70,7 +72,9 @@ unsigned se__filter_doubts(const struct filter *f);
 const char *se__filter_doubt_name(unsigned doubts); /* the gravest, for messages: never NULL */
 
 /* ---- rebuilding ---- */
-SE_NODISCARD se_result se__filter_begin(struct filter *f, unsigned part); /* advances the epoch */
+/* Advances the epoch. What a rebuild of the part has noted before is forgotten. Several parts may be
+ * rebuilt at once, at 6 bytes an id until they are committed. */
+SE_NODISCARD se_result se__filter_begin(struct filter *f, unsigned part);
 /* An id of the scan; ids of other parts are added as se__filter_add does. */
 SE_NODISCARD se_result se__filter_note(struct filter *f, unsigned part, const char *id,
                                        size_t id_len);
@@ -80,8 +84,8 @@ void se__filter_cancel(struct filter *f, unsigned part);
 
 struct filter_part_stats {
     uint64_t used, slots, bytes;
-    bool full;  /* an id found no room: nothing is excluded here */
-    bool due;   /* full, or so loaded that it should be rebuilt now */
+    bool full; /* an id found no room: nothing is excluded here */
+    bool due;  /* full, or so loaded that it should be rebuilt now */
 };
 void se__filter_part_stats(const struct filter *f, unsigned part, struct filter_part_stats *stats);
 struct filter_stats {
@@ -91,11 +95,12 @@ struct filter_stats {
 };
 void se__filter_stats(const struct filter *f, struct filter_stats *stats);
 
-/* ---- snapshots (filter/snapshot.c) ---- */
-/* The part's table for a snapshot, appended to *out (struct buf); 0 bytes for an empty part. */
+/* ---- snapshots ---- */
+/* The part for a snapshot, appended to *out (struct buf); 0 bytes for an empty part. */
 struct buf;
 SE_NODISCARD se_result se__filter_copy_part(const struct filter *f, unsigned part, struct buf *out);
-/* Puts a table in place; only right after open, before anything is added. */
+/* Puts it in place again; only right after open, before anything is added, with the same seed.
+ * SE_ERR_CORRUPT: the bytes are no part; SE_ERR_NOMEM. The part is empty then. */
 SE_NODISCARD se_result se__filter_restore_part(struct filter *f, unsigned part,
                                                const uint8_t *bytes, uint64_t len);
 

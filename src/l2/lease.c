@@ -1,24 +1,17 @@
 /*
- * lease - see redis.h: read-through (lease, fill), voiding, and healing of what the guard cannot
- * judge.
+ * lease - see redis.h: read-through (lease, fill) and voiding.
  *
  * The life of a read-through:  read says absent -> lease: LEASE(token) under the key -> the home
  * tier is asked -> fill replaces exactly that LEASE. Whatever happens to the key in between (a
  * write, a void, its end) removes the token, and the fill does nothing; so a slow reader cannot put
  * back what a writer has replaced.
- *
- * Scripts cannot compute the record's check (XXH3), so a record is always built here, from the
- * header as it was seen, and swapped in only if that header is still there.
  */
-#include "l2/op.h"
+#include "l2/swap.h"
 
 #include "base/bytes.h"
 
 #include <hiredis/hiredis.h>
 #include <string.h>
-
-/* A void or a heal chases a key that others keep changing at most so often. */
-#define CHASE_ROUNDS 8
 
 /* ---- lease ---- */
 
@@ -63,20 +56,10 @@ static void lease_put(void *arg, size_t i, struct resp *c)
     se__resp_number(c, LEASE_PX_MS);
 }
 
-/* 0 or 1; anything else is not what our scripts say. */
-static bool yes_or_no(const redisReply *result, bool *yes)
-{
-    int64_t n;
-    if (!se__reply_integer(result, &n) || (n != 0 && n != 1))
-        return false;
-    *yes = n == 1;
-    return true;
-}
-
 static bool lease_take(void *arg, size_t i, const redisReply *result)
 {
     struct lease_job *j = arg;
-    return yes_or_no(result, &j->leases[j->picked[i]].taken);
+    return se__reply_yes_or_no(result, &j->leases[j->picked[i]].taken);
 }
 
 static size_t pick_leases(struct lease_job *j, size_t n)
@@ -126,63 +109,6 @@ struct tier_reply se__redis_lease(struct redis *r, const struct tier_read *reads
     return reply;
 }
 
-/* ---- swap: fill, void and heal ---- */
-
-struct swap {
-    const char *id;
-    size_t id_len;
-    uint8_t header[RECORD_HEADER_SIZE]; /* what must be there still */
-    size_t header_len;
-    se_item *item; /* what comes in its place: borrowed */
-    struct life life;
-    bool done; /* out */
-};
-
-struct swap_job {
-    struct op *op;
-    struct swap *swaps;
-};
-
-static const char *swap_id(void *arg, size_t i, size_t *len)
-{
-    struct swap_job *j = arg;
-    *len = j->swaps[i].id_len;
-    return j->swaps[i].id;
-}
-
-static size_t swap_bytes(void *arg, size_t i)
-{
-    struct swap_job *j = arg;
-    return RECORD_HEADER_SIZE + se__record_size(j->swaps[i].item, j->swaps[i].life.kind);
-}
-
-static void swap_put(void *arg, size_t i, struct resp *c)
-{
-    struct swap_job *j = arg;
-    const struct swap *s = &j->swaps[i];
-    se__resp_arg(c, s->header, s->header_len);
-    se__put_record(c, s->item, s->life, j->op->generation);
-}
-
-static bool swap_take(void *arg, size_t i, const redisReply *result)
-{
-    struct swap_job *j = arg;
-    return yes_or_no(result, &j->swaps[i].done);
-}
-
-static void swap_all(struct op *op, struct swap *swaps, size_t n)
-{
-    struct swap_job job = {.op = op, .swaps = swaps};
-    struct script_batch batch = {.script = SCRIPT_SWAP,
-                                 .n = n,
-                                 .arg = &job,
-                                 .id = swap_id,
-                                 .bytes = swap_bytes,
-                                 .put = swap_put,
-                                 .take = swap_take};
-    se__op_scripts(op, &batch);
-}
-
 /* ---- fill ---- */
 
 static bool fill_one(const struct op *op, se_item *item, const struct redis_lease *lease,
@@ -212,7 +138,7 @@ static void fill_all(struct op *op, se_item *const *items, const struct redis_le
     }
     for (size_t i = 0; i < n; i++)
         count += fill_one(op, items[i], &leases[i], now_wall_ms, &swaps[count]);
-    swap_all(op, swaps, count);
+    se__swap_all(op, swaps, count);
     se__free(swaps);
 }
 
@@ -228,63 +154,6 @@ struct tier_reply se__redis_fill(struct redis *r, se_item *const *items,
     if (se__op_begin(&op, r, r->readers, deadline_ms) && op.accepted)
         fill_all(&op, items, leases, n);
     return se__op_end(&op);
-}
-
-/* ---- what is there: the first bytes of many keys ---- */
-
-struct peek {
-    const char *id;
-    size_t id_len;
-    uint8_t bytes[HEAD_SIZE];
-    size_t len; /* 0: nothing, or no string */
-};
-
-struct peek_job {
-    struct op *op;
-    struct peek *peeks;
-};
-
-static void on_peek(void *arg, size_t index, const redisReply *reply)
-{
-    struct peek_job *j = arg;
-    struct peek *p = &j->peeks[index];
-    struct tier_read probe = {.id = p->id, .id_len = p->id_len};
-    const char *bytes;
-    size_t len;
-    bool nomem;
-    p->len = 0;
-    if (se__reply_class(reply) != REPLY_FINE) {
-        /* Only for its way with errors: a key of another type is none. */
-        se__op_check(j->op, se__reply_record(reply, 0, &probe, &nomem), reply);
-    } else if (!se__reply_bytes(reply, &bytes, &len) || len > sizeof p->bytes) {
-        se__op_garbage(j->op);
-    } else {
-        memcpy(p->bytes, bytes, len);
-        p->len = len;
-    }
-}
-
-static void peek_all(struct op *op, struct peek *peeks, size_t n)
-{
-    struct peek_job job = {.op = op, .peeks = peeks};
-    struct resp *c = op->session->resp;
-    for (size_t i = 0; i < n; i++) {
-        se__resp_begin(c, 4);
-        se__resp_text(c, "GETRANGE");
-        se__op_key(op, peeks[i].id, peeks[i].id_len);
-        se__resp_number(c, 0);
-        se__resp_number(c, HEAD_SIZE - 1);
-        se__resp_push(c, op->deadline_ms);
-    }
-    se__op_exchange(op, on_peek, &job);
-}
-
-static void expect(struct swap *swap, const struct peek *peek)
-{
-    swap->id = peek->id;
-    swap->id_len = peek->id_len;
-    swap->header_len = peek->len < RECORD_HEADER_SIZE ? peek->len : RECORD_HEADER_SIZE;
-    memcpy(swap->header, peek->bytes, swap->header_len);
 }
 
 /* ---- void ---- */
@@ -308,34 +177,41 @@ static se_item *floor_item(const struct peek *peek, const struct record *rec)
     return se__item_new(&spec);
 }
 
-/* True if there is something to void under this key. */
+/* A miss in place of what does not decode: of no version, so it outranks nothing. */
+static se_item *empty_item(const struct peek *peek)
+{
+    return se__item_new(&(struct item_spec){.id = peek->id, .id_len = peek->id_len});
+}
+
+/* True if there is, or may be, something to void under this key. */
 static bool void_one(struct op *op, const struct peek *peek, struct swap *swap)
 {
     struct record rec;
-    if (!se__reply_header(peek->bytes, peek->len, peek->id, peek->id_len, &rec) ||
-        rec.generation != op->generation || (rec.kind != RECORD_ITEM && rec.kind != RECORD_LEASE))
+    bool decodes = se__reply_header(peek->bytes, peek->len, peek->id, peek->id_len, &rec);
+    if (decodes &&
+        (rec.generation != op->generation || (rec.kind != RECORD_ITEM && rec.kind != RECORD_LEASE)))
         return false;
-    *swap = (struct swap){.item = floor_item(peek, &rec),
+    *swap = (struct swap){.item = decodes ? floor_item(peek, &rec) : empty_item(peek),
                           .life = {.kind = RECORD_FLOOR, .px = MARK_PX_MS}};
     if (!swap->item) {
         se__op_fail(op, TIER_UNWELL, "out of memory");
         return false;
     }
-    expect(swap, peek);
+    se__swap_expect(swap, peek);
     return true;
 }
 
-/* Voids what is there now; keeps in peeks those that had changed
- * meanwhile, and returns their number. */
+/* Voids what is there now; keeps in peeks those that had changed meanwhile, and returns their
+ * number. A key that had no bytes, and where no swap was made, was not there: that is no change. */
 static size_t void_round(struct op *op, struct peek *peeks, struct swap *swaps, size_t n)
 {
     size_t count = 0, left = 0;
-    peek_all(op, peeks, n);
+    se__peek_all(op, peeks, n);
     for (size_t i = 0; i < n && se__op_ok(op); i++)
         count += void_one(op, &peeks[i], &swaps[count]);
-    swap_all(op, swaps, count);
+    se__swap_all(op, swaps, count);
     for (size_t i = 0; i < count; i++) {
-        if (!swaps[i].done)
+        if (!swaps[i].done && swaps[i].header_len > 0)
             peeks[left++] = (struct peek){.id = swaps[i].id, .id_len = swaps[i].id_len};
         se_item_release(swaps[i].item);
     }
@@ -370,59 +246,4 @@ struct tier_reply se__redis_void(struct redis *r, const char *const *ids, size_t
     if (se__op_begin(&op, r, r->readers, deadline_ms))
         void_all(&op, ids, n);
     return se__op_end(&op);
-}
-
-/* ---- heal ---- */
-
-/*
- * The guard believes the 36 bytes it reads. If the rest of that record does not decode, the version
- * is worth nothing: the record is a miss for every reader and must not hold up a write. Rare (a
- * write is refused only in races between engines), so a round trip for each refusal is cheap.
- */
-static bool heal_one(const struct op *op, const struct tier_write *write, const struct peek *peek,
-                     int64_t now_wall_ms, struct swap *swap)
-{
-    struct record rec;
-    if (peek->len == 0 || se__reply_header(peek->bytes, peek->len, peek->id, peek->id_len, &rec))
-        return false;
-    *swap = (struct swap){.item = write->item,
-                          .life = se__life_of(op->r, write->item, write->kind, now_wall_ms)};
-    expect(swap, peek);
-    return true;
-}
-
-static void heal_all(struct op *op, struct tier_write **writes, struct peek *peeks,
-                     struct swap *swaps, size_t n)
-{
-    int64_t now_wall_ms = se__wall_ms();
-    size_t count = 0;
-    for (size_t i = 0; i < n; i++)
-        peeks[i] = (struct peek){.id = se_item_id(writes[i]->item),
-                                 .id_len = se__item_id_len(writes[i]->item)};
-    peek_all(op, peeks, n);
-    for (size_t i = 0; i < n && se__op_ok(op); i++)
-        if (heal_one(op, writes[i], &peeks[i], now_wall_ms, &swaps[count]))
-            writes[count++] = writes[i];
-    swap_all(op, swaps, count);
-    for (size_t i = 0; i < count; i++)
-        if (swaps[i].done)
-            *writes[i] = (struct tier_write){
-                .item = writes[i]->item, .kind = writes[i]->kind, .state = TIER_STORED};
-}
-
-void se__heal_newer(struct op *op, struct tier_write *writes, size_t n)
-{
-    struct tier_write **newer = se__alloc_zeroed(n, sizeof *newer);
-    struct peek *peeks = se__alloc_zeroed(n, sizeof *peeks);
-    struct swap *swaps = se__alloc_zeroed(n, sizeof *swaps);
-    size_t count = 0;
-    for (size_t i = 0; newer && i < n; i++)
-        if (writes[i].state == TIER_NEWER)
-            newer[count++] = &writes[i];
-    if (newer && peeks && swaps && se__op_ok(op))
-        heal_all(op, newer, peeks, swaps, count);
-    /* Without memory they stay refused, as after a race. */
-    se__free(newer);
-    se__free(peeks);
-    se__free(swaps);
 }

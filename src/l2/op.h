@@ -95,9 +95,6 @@ struct script_batch {
 };
 void se__op_scripts(struct op *op, const struct script_batch *batch);
 
-/* lease.c: over what does not decode and yet outranks a write, as the guard sees it. */
-void se__heal_newer(struct op *op, struct tier_write *writes, size_t n);
-
 /* How a write is stored: kind (an item that has expired becomes a floor)
  * and life in ms, 0: no limit. */
 struct life {
@@ -117,11 +114,15 @@ void se__put_record(struct resp *c, const se_item *item, struct life life, uint6
  * its WAL much later. */
 #define MARK_PX_MS (2u * SCRIPT_AHEAD_MS_MAX)
 #define HOME_TOMBSTONE_PX_MS 86400000u
+/* Redis refuses a life that overflows its clock; a hundred years are no limit. */
+#define PX_MAX (UINT64_C(100) * 366 * 86400 * 1000)
 
 /* Bytes that hold a header and any state. */
 #define HEAD_SIZE (RECORD_HEADER_SIZE + SE_STATE_MAX)
 
 /* The other modules' tier operations. */
+struct tier_reply se__redis_write(void *tier, unsigned worker, struct tier_write *writes, size_t n,
+                                  uint64_t deadline_ms);
 struct tier_reply se__redis_list(void *tier, const char *prefix, struct tier_ids *ids,
                                  uint64_t deadline_ms);
 struct tier_reply se__redis_survey(void *tier, const struct tier_survey *survey,

@@ -1,8 +1,7 @@
 /*
- * redis - see redis.h: opening, identity, write and read.
+ * redis - see redis.h: opening, identity and read.
  *
- * A key is `<prefix><id>`, its value one record (item/record.h). Writes go through the version
- * guard (scripts.c); reads are pipelined GETs and not MGET, which answers nil for a key of another
+ * A key is `<prefix><id>`, its value one record (item/record.h). Reads are pipelined GETs and not MGET, which answers nil for a key of another
  * type, so that garbage would look like absence.
  */
 #include "l2/op.h"
@@ -11,9 +10,6 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
-
-/* Redis refuses a life that overflows its clock; a hundred years are no limit. */
-#define PX_MAX (UINT64_C(100) * 366 * 86400 * 1000)
 
 /* ---- connections ---- */
 
@@ -139,112 +135,6 @@ static se_result redis_prepare(void *tier, uint64_t deadline_ms)
     return SE_OK;
 }
 
-/* ---- write ---- */
-
-struct life se__life_of(const struct redis *r, const se_item *item, enum record_kind kind,
-                        int64_t now_wall_ms)
-{
-    uint64_t px = se__item_cache_ttl_ms(item);
-    int64_t end_ms = se__item_expires_at_ms(item);
-    if (kind == RECORD_ITEM && se__item_deleted(item))
-        kind = RECORD_TOMBSTONE;
-    if (kind == RECORD_TOMBSTONE)
-        return (struct life){.kind = kind, .px = r->tombstone_ms};
-    if (kind != RECORD_ITEM)
-        return (struct life){.kind = kind, .px = MARK_PX_MS};
-    /* Not stored with a life of nothing: the key would be gone, and
-     * an older put could come back. */
-    if (end_ms != 0 && end_ms <= now_wall_ms)
-        return (struct life){.kind = RECORD_FLOOR, .px = MARK_PX_MS};
-    if (end_ms != 0 && (px == 0 || (uint64_t)(end_ms - now_wall_ms) < px))
-        px = (uint64_t)(end_ms - now_wall_ms);
-    if (px > PX_MAX)
-        px = 0;
-    return (struct life){.kind = RECORD_ITEM, .px = px};
-}
-
-void se__put_record(struct resp *c, const se_item *item, struct life life, uint64_t generation)
-{
-    size_t len = se__record_size(item, life.kind);
-    uint8_t *room = se__resp_arg_room(c, len);
-    if (room)
-        se__record_encode(item, life.kind, generation, room);
-    se__resp_number(c, life.px);
-}
-
-struct write_job {
-    struct op *op;
-    struct tier_write *writes;
-    int64_t now_wall_ms;
-    size_t newer;
-};
-
-static const char *write_id(void *arg, size_t i, size_t *len)
-{
-    struct write_job *j = arg;
-    *len = se__item_id_len(j->writes[i].item);
-    return se_item_id(j->writes[i].item);
-}
-
-static size_t write_bytes(void *arg, size_t i)
-{
-    struct write_job *j = arg;
-    return se__record_size(j->writes[i].item, j->writes[i].kind);
-}
-
-static void write_put(void *arg, size_t i, struct resp *c)
-{
-    struct write_job *j = arg;
-    const struct tier_write *w = &j->writes[i];
-    se__put_record(c, w->item, se__life_of(j->op->r, w->item, w->kind, j->now_wall_ms),
-                   j->op->generation);
-}
-
-static bool write_take(void *arg, size_t i, const redisReply *result)
-{
-    struct write_job *j = arg;
-    if (!se__reply_guard(result, &j->writes[i]))
-        return false;
-    j->newer += j->writes[i].state == TIER_NEWER;
-    return true;
-}
-
-static void write_all(struct op *op, struct tier_write *writes, size_t n)
-{
-    struct write_job job = {.op = op, .writes = writes, .now_wall_ms = se__wall_ms()};
-    struct script_batch batch = {.script = SCRIPT_GUARD,
-                                 .n = n,
-                                 .arg = &job,
-                                 .id = write_id,
-                                 .bytes = write_bytes,
-                                 .put = write_put,
-                                 .take = write_take};
-    if (!op->accepted) {
-        se__op_unaccepted(op);
-        return;
-    }
-    se__op_scripts(op, &batch);
-    if (job.newer > 0)
-        se__heal_newer(op, writes, n);
-}
-
-static struct tier_reply redis_write(void *tier, unsigned worker, struct tier_write *writes,
-                                     size_t n, uint64_t deadline_ms)
-{
-    struct redis *r = tier;
-    struct op op;
-    (void)worker; /* the pool has a connection for each */
-    for (size_t i = 0; i < n; i++) {
-        writes[i].state = TIER_NOT_TRIED;
-        writes[i].newer = 0;
-    }
-    if (n == 0)
-        return se__tier_fine();
-    if (se__op_begin(&op, r, r->writers, deadline_ms))
-        write_all(&op, writes, n);
-    return se__op_end(&op);
-}
-
 /* ---- read ---- */
 
 struct read_job {
@@ -339,7 +229,7 @@ static void redis_close(void *tier)
 static const struct tier_ops OPS = {.name = "redis",
                                     .prepare = redis_prepare,
                                     .probe = redis_probe,
-                                    .write = redis_write,
+                                    .write = se__redis_write,
                                     .read = redis_read,
                                     .list = se__redis_list,
                                     .survey = se__redis_survey,

@@ -63,8 +63,8 @@ struct tier_reply se__redis_lease(struct redis *r, const struct tier_read *reads
  * not being stored is no fault. */
 struct tier_reply se__redis_fill(struct redis *r, se_item *const *items,
                                  const struct redis_lease *leases, size_t n, uint64_t deadline_ms);
-/* Replaces every current ITEM among the ids by a FLOOR of its version, and ends every LEASE on
- * them, so that no read-through that is under way stores what it read before. Two round trips.
+/* Replaces every current ITEM among the ids by a FLOOR of its version, whatever does not decode by
+ * a FLOOR of no version, and ends every LEASE on them, so that no read-through that is under way stores what it read before. Two round trips.
  * TIER_CONFLICT: some id was being written all the time. */
 struct tier_reply se__redis_void(struct redis *r, const char *const *ids, size_t n,
                                  uint64_t deadline_ms);

@@ -90,6 +90,15 @@ bool se__reply_integer(const redisReply *reply, int64_t *n)
     return true;
 }
 
+bool se__reply_yes_or_no(const redisReply *reply, bool *yes)
+{
+    int64_t n;
+    if (!se__reply_integer(reply, &n) || (n != 0 && n != 1))
+        return false;
+    *yes = n == 1;
+    return true;
+}
+
 size_t se__reply_elements(const redisReply *reply)
 {
     return reply && reply->type == REDIS_REPLY_ARRAY && reply->element ? reply->elements : 0;
@@ -302,10 +311,10 @@ bool se__reply_guard(const redisReply *result, struct tier_write *write)
     int64_t n;
     const char *bytes;
     size_t len;
-    if (se__reply_integer(result, &n) && n == 1) {
-        write->state = TIER_STORED;
-        write->newer = 0;
-        return true;
+    write->newer = 0;
+    if (se__reply_integer(result, &n)) {
+        write->state = n == 1 ? TIER_STORED : TIER_NOT_TRIED;
+        return n == 1 || n == 2;
     }
     if (!se__reply_bytes(result, &bytes, &len) || len != sizeof(uint64_t))
         return false;

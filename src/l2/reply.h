@@ -33,6 +33,8 @@ bool se__reply_is_status(const struct redisReply *reply, const char *text);
 /* Bytes of a string; false for everything else. */
 bool se__reply_bytes(const struct redisReply *reply, const char **bytes, size_t *len);
 bool se__reply_integer(const struct redisReply *reply, int64_t *n);
+/* 0 or 1; false for everything else. */
+bool se__reply_yes_or_no(const struct redisReply *reply, bool *yes);
 /* Element i of an array; NULL if there is none. */
 const struct redisReply *se__reply_element(const struct redisReply *reply, size_t i);
 size_t se__reply_elements(const struct redisReply *reply);
@@ -78,7 +80,8 @@ void se__reply_judge(const struct value_ask *ask, const void *bytes, size_t len,
  * *nomem is set. */
 enum reply_class se__reply_record(const struct redisReply *reply, uint64_t generation,
                                   struct tier_read *read, bool *nomem);
-/* The result of SCRIPT_GUARD for one key. */
+/* The result of SCRIPT_GUARD for one key. TIER_NOT_TRIED: by its first bytes this write is there
+ * already, as a record of another kind. */
 bool se__reply_guard(const struct redisReply *result, struct tier_write *write);
 /* True if these bytes, the first of a value, are a header (with its
  * state) that decodes for this id. */

@@ -67,9 +67,10 @@ static const char GUARD[] = HEAD STORE PEEK
     "  else\n"
     "    local d = order(old, new)\n"
     "    if d > 0 then result = sub(old, 13, 20)\n"
-    /* The same write again: written again, which heals damage behind the
-     * header; but a floor stays a floor. */
-    "    elseif d < 0 or byte(old, 4) == byte(new, 4) then store(key, new, px) end\n"
+    /* The same write again: written again, which heals damage behind the header. Of two forms of
+     * one write the greater kind stays, in whatever order they come: a floor is not undone. */
+    "    elseif d < 0 or byte(old, 4) <= byte(new, 4) then store(key, new, px)\n"
+    "    else result = 2 end\n"
     "  end\n"
     "  out[i + 1] = result\n"
     "end\n"
@@ -94,7 +95,8 @@ static const char SWAP[] = HEAD STORE PEEK
     "  local key, header, record, px = KEYS[i], ARGV[3 * i], ARGV[3 * i + 1], ARGV[3 * i + 2]\n"
     "  local old, err = peek(key, 87)\n"
     "  if err then return err end\n"
-    "  if old and old ~= '' and old == header then\n"
+    "  if old ~= '' and (old or '') == header\n"
+    "    or (old == '' and header == '' and call('EXISTS', key) == 1) then\n"
     "    store(key, record, px)\n"
     "    out[i + 1] = 1\n"
     "  else\n"

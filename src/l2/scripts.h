@@ -7,10 +7,11 @@
  * deadline had passed (or the clock has jumped back), and then nothing was done.
  *
  *   script        arguments a key        result
- *   SCRIPT_GUARD  record, px             1: stored, or there already; 8 bytes: the newer version
- *                 that is there
+ *   SCRIPT_GUARD  record, px             1: stored; 8 bytes: the newer version that is there;
+ *                 2: the same write is there, as a greater kind of record
  *   SCRIPT_LEASE  seen, lease, px        1: taken, 0: not
- *   SCRIPT_SWAP   header, record, px     1: the header was there and is replaced, 0: not
+ *   SCRIPT_SWAP   header, record, px     1: the header was there and is replaced, 0: not; header
+ *                 '': a key of another type, or an empty string
  *   SCRIPT_META   verb, name, value      the value under the name afterwards, nil: none
  *
  * px is a life in ms, 0: no limit.  Threads: any; constants.

@@ -55,6 +55,8 @@ struct db_ops {
 
     void (*arm)(void *connection, uint64_t deadline_ms);
     bool (*disarm)(void *connection); /* true: the deadline struck in between */
+    /* Every armed connection's deadline has come; those that are armed later are not touched. */
+    void (*interrupt)(void *driver);
 
     /* Runs one statement of the fixed set. */
     struct db_result (*run)(void *connection, enum sql_statement which,

@@ -25,6 +25,12 @@ static bool disarm(void *connection)
     return se__watchdog_disarm(c->driver->watchdog, &c->watch);
 }
 
+static void interrupt(void *driver)
+{
+    struct mysql_driver *d = driver;
+    se__watchdog_strike(d->watchdog);
+}
+
 static bool broken(void *connection)
 {
     struct mysql_connection *c = connection;
@@ -108,6 +114,7 @@ static const struct db_ops ops = {
     .broken = broken,
     .arm = arm,
     .disarm = disarm,
+    .interrupt = interrupt,
     .run = se__mysql_run,
     .exec = se__mysql_exec,
     .rollback = roll_back,

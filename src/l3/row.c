@@ -15,6 +15,7 @@
 #include "l3/row.h"
 
 #include "base/bytes.h"
+#include "base/hash.h"
 #include "base/hlc.h"
 #include "base/utf8.h"
 
@@ -158,10 +159,13 @@ static bool id_fits(const struct db_value *c, char id[SE_ID_MAX + 1])
 static bool content_of(const struct db_value *c, const struct db_value **content)
 {
     bool text = c[COL_PAYLOAD].type != DB_NULL, blob = c[COL_PAYLOAD_BLOB].type != DB_NULL;
-    if (c[COL_DELETED].number)
+    if (in_range(&c[COL_DELETED], 1, 1))
         return !text && !blob;
-    *content = text ? &c[COL_PAYLOAD] : &c[COL_PAYLOAD_BLOB];
-    return text != blob && is_bytes(*content);
+    const struct db_value *filled = text ? &c[COL_PAYLOAD] : &c[COL_PAYLOAD_BLOB];
+    if (text == blob || !is_bytes(filled))
+        return false;
+    *content = filled;
+    return true;
 }
 
 static bool merkle_fits(const struct db_value *c, const char *id)
@@ -174,14 +178,24 @@ static bool merkle_fits(const struct db_value *c, const char *id)
            (uint64_t)c[COL_LEAF_LO].number == se__get_u64(leaf + 8);
 }
 
-static bool hashes_fit(const struct db_value *c, const se_item *item, bool with_content)
+/* A tombstone's record hash is not a function of its columns (see row.h); its leaf covers it. */
+static bool record_fits(const struct db_value *c, const se_item *item)
 {
     uint8_t record_hash[SE_HASH_SIZE];
     if (se__item_deleted(item))
-        return true; /* see I2's remark on tombstones: the leaf was checked */
+        return true;
     se__item_record_hash(item, record_hash);
-    return memcmp(record_hash, c[COL_RECORD_HASH].bytes, SE_HASH_SIZE) == 0 &&
-           (!with_content || se__item_intact(item));
+    return memcmp(record_hash, c[COL_RECORD_HASH].bytes, SE_HASH_SIZE) == 0;
+}
+
+/* content NULL: a tombstone's, rightly none. */
+static bool content_fits(const struct db_value *c, const struct db_value *content)
+{
+    uint8_t hash[SE_HASH_SIZE];
+    if (!content)
+        return true;
+    se__hash128(0, content->bytes, content->len, hash);
+    return memcmp(hash, c[COL_CONTENT_HASH].bytes, SE_HASH_SIZE) == 0;
 }
 
 static se_item *make_item(const struct db_value *c, const char *id, const char *state,
@@ -207,28 +221,118 @@ static se_item *make_item(const struct db_value *c, const char *id, const char *
     return se__item_new(&spec);
 }
 
-enum row_result se__row_decode(const struct db_value *columns, unsigned n, bool with_content,
-                               se_item **item)
+/* ---- flaws ---- */
+
+/* As far as the columns say anything: they may be of any type. */
+static void describe_flaw(const struct db_value *c, unsigned n, bool header_fits,
+                          struct tier_flaw *flaw)
+{
+    *flaw = (struct tier_flaw){.header_fits = header_fits};
+    if (n != ROW_COLUMNS)
+        return;
+    if (in_range(&c[COL_VERSION], 0, INT64_MAX))
+        flaw->version = (uint64_t)c[COL_VERSION].number;
+    if (is_hash(&c[COL_RECORD_HASH]))
+        memcpy(flaw->record_hash, c[COL_RECORD_HASH].bytes, SE_HASH_SIZE);
+    if (!header_fits)
+        return;
+    const struct db_value *content =
+        is_bytes(&c[COL_PAYLOAD]) ? &c[COL_PAYLOAD] : &c[COL_PAYLOAD_BLOB];
+    memcpy(flaw->expected, c[COL_CONTENT_HASH].bytes, SE_HASH_SIZE);
+    if (is_bytes(content))
+        se__hash128(0, content->bytes, content->len, flaw->actual);
+}
+
+/* ---- decoding ---- */
+
+/* What two ways of decoding share. */
+struct decoded {
+    const struct db_value *content; /* NULL: none, or not asked for */
+    se_item *item;                  /* with ROW_ITEM */
+    bool header_fits;               /* with ROW_CORRUPT */
+};
+
+/* The item, made with its content (copied) or without, if leaf, bucket and record hash fit. */
+static enum row_result decode_header(const struct db_value *c, unsigned n,
+                                     const struct db_value *content, se_item **item)
 {
     char id[SE_ID_MAX + 1], state[SE_STATE_MAX + 1];
-    const struct db_value *content = NULL;
-    if (n != ROW_COLUMNS || !types_fit(columns) || !id_fits(columns, id))
-        return ROW_CORRUPT;
     size_t state_len;
-    if (!copy_text(&columns[COL_STATE], state, SE_STATE_MAX) ||
-        se__id_check("state", state, 1, SE_STATE_MAX, &state_len) != SE_OK)
+    if (n != ROW_COLUMNS || !types_fit(c) || !id_fits(c, id) ||
+        !copy_text(&c[COL_STATE], state, SE_STATE_MAX) ||
+        se__id_check("state", state, 1, SE_STATE_MAX, &state_len) != SE_OK || !merkle_fits(c, id))
         return ROW_CORRUPT;
-    if ((with_content && !content_of(columns, &content)) || !merkle_fits(columns, id))
-        return ROW_CORRUPT;
-    se_item *made = make_item(columns, id, strcmp(state, "default") == 0 ? NULL : state, content);
-    if (!made)
+    *item = make_item(c, id, strcmp(state, "default") == 0 ? NULL : state, content);
+    if (!*item)
         return ROW_NOMEM;
-    if (!hashes_fit(columns, made, with_content)) {
-        se_item_release(made);
-        return ROW_CORRUPT;
+    if (record_fits(c, *item))
+        return ROW_ITEM;
+    se_item_release(*item);
+    *item = NULL;
+    return ROW_CORRUPT;
+}
+
+static enum row_result decode(const struct db_value *c, unsigned n, bool with_content, bool copied,
+                              struct decoded *out)
+{
+    *out = (struct decoded){0};
+    bool placed = n == ROW_COLUMNS && (!with_content || content_of(c, &out->content));
+    enum row_result r = decode_header(c, n, placed && copied ? out->content : NULL, &out->item);
+    if (r != ROW_ITEM || (placed && content_fits(c, out->content)))
+        return r;
+    out->header_fits = true;
+    se_item_release(out->item);
+    out->item = NULL;
+    return ROW_CORRUPT;
+}
+
+enum row_result se__row_decode(const struct db_value *columns, unsigned n, bool with_content,
+                               struct tier_flaw *flaw, se_item **item)
+{
+    struct decoded d;
+    enum row_result r = decode(columns, n, with_content, true, &d);
+    if (r == ROW_ITEM)
+        *item = d.item;
+    if (r == ROW_CORRUPT && flaw)
+        describe_flaw(columns, n, d.header_fits, flaw);
+    return r;
+}
+
+enum row_result se__row_look(const struct db_value *columns, unsigned n, bool with_content,
+                             struct tier_sight *sight)
+{
+    struct decoded d;
+    enum row_result r = decode(columns, n, with_content, false, &d);
+    if (r == ROW_CORRUPT) {
+        sight->found = TIER_CORRUPT;
+        describe_flaw(columns, n, d.header_fits, &sight->flaw);
     }
-    *item = made;
+    if (r != ROW_ITEM)
+        return r;
+    sight->found = TIER_HIT;
+    sight->kind = se__item_deleted(d.item) ? RECORD_TOMBSTONE : RECORD_ITEM;
+    sight->route = se__item_route(d.item);
+    sight->version = se_item_version(d.item);
+    memcpy(sight->record_hash, columns[COL_RECORD_HASH].bytes, SE_HASH_SIZE);
+    sight->expires_at_ms = se__item_expires_at_ms(d.item);
+    sight->content_len = d.content ? d.content->len : 0;
+    se_item_release(d.item);
     return ROW_ITEM;
+}
+
+void se__row_hash(const struct db_value *columns, unsigned n, uint8_t out[SE_HASH_SIZE])
+{
+    uint8_t bytes[ROW_COLUMNS * (1 + 8 + SE_HASH_SIZE)], *at = bytes;
+    for (unsigned i = 0; i < n && i < ROW_COLUMNS; i++) {
+        const struct db_value *v = &columns[i];
+        bool is_number = v->type == DB_INT;
+        *at++ = (uint8_t)v->type;
+        se__put_u64(at, is_number ? (uint64_t)v->number : is_bytes(v) ? v->len : 0);
+        at += 8;
+        se__hash128(0, v->bytes, is_bytes(v) ? v->len : 0, at);
+        at += SE_HASH_SIZE;
+    }
+    se__hash128(0, bytes, (size_t)(at - bytes), out);
 }
 
 int se__row_compare(const void *a, size_t a_len, const void *b, size_t b_len)

@@ -80,9 +80,18 @@ size_t se__row_bytes(const struct sql_row *row);
 
 enum row_result { ROW_ITEM, ROW_CORRUPT, ROW_NOMEM };
 /* with_content false: the content columns were not asked for; the item has none, and
- * its content hash is as stored. */
+ * its content hash is as stored. flaw: filled with ROW_CORRUPT; NULL: nobody wants to know. Without
+ * header_fits its version and record_hash are what the columns say, where they say anything. */
 SE_NODISCARD enum row_result se__row_decode(const struct db_value *columns, unsigned n,
-                                            bool with_content, se_item **item);
+                                            bool with_content, struct tier_flaw *flaw,
+                                            se_item **item);
+/* The same checks; what the row says goes into a sight of its id, and the content is hashed where it
+ * lies. ROW_CORRUPT is a sight too (found, flaw). */
+SE_NODISCARD enum row_result se__row_look(const struct db_value *columns, unsigned n,
+                                          bool with_content, struct tier_sight *sight);
+/* XXH3-128 over all columns as they are, each with its type, its length and the hash of its bytes:
+ * rows with the same hash are the same. */
+void se__row_hash(const struct db_value *columns, unsigned n, uint8_t out[SE_HASH_SIZE]);
 /* Orders bytes as the tables do. */
 int se__row_compare(const void *a, size_t a_len, const void *b, size_t b_len);
 

@@ -5,7 +5,8 @@
  * writes and checkpoints; reading ones never do, not even when they are closed (older releases have
  * a race between checkpointing connections). Writes begin with BEGIN IMMEDIATE, so that waiting for
  * another process's lock happens before anything is done, bounded by the deadline through the busy
- * timeout. A progress handler ends statements that run past it; an fsync cannot be ended.
+ * handler. A progress handler ends statements that run past it or are interrupted; an fsync cannot
+ * be ended.
  *
  * Schemas in the file are not trusted: functions and views in them cannot reach beyond it
  * (trusted_schema=OFF).
@@ -14,6 +15,7 @@
 #include "l3/store.h"
 
 #include <sqlite3.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -24,12 +26,14 @@ struct driver {
     uint32_t retention_s;
     bool read_only;
     struct sqltext sql;
+    _Atomic unsigned interrupts;
 };
 
 struct connection {
-    const struct driver *driver;
+    struct driver *driver;
     sqlite3 *db;
     uint64_t deadline_ms;
+    unsigned interrupts; /* the driver's count when the call was armed */
     sqlite3_stmt *prepared[SQL_STATEMENTS];
 };
 
@@ -64,6 +68,15 @@ static bool is_lost(int code)
     }
 }
 
+/* The deadline has come, or the call was interrupted: the same to it. */
+static int out_of_time(void *connection)
+{
+    const struct connection *c = connection;
+    /* relaxed: only the number counts, and soon */
+    return se__deadline_left(c->deadline_ms) == 0 ||
+           atomic_load_explicit(&c->driver->interrupts, memory_order_relaxed) != c->interrupts;
+}
+
 /* Everything that is neither the row's fault nor a conflict is UNWELL: BUSY (another process
  * writes), FULL, IOERR, READONLY, CORRUPT, NOMEM, INTERRUPT (the deadline), and ERROR: a missing
  * table or column. */
@@ -71,7 +84,7 @@ static struct db_result failure(struct connection *c, int code)
 {
     struct db_result r = {.reply = {.code = code}, .lost = is_lost(code)};
     int primary = code & 0xff;
-    bool late = se__deadline_left(c->deadline_ms) == 0;
+    bool late = out_of_time(c);
     r.reply.timed_out = late && (primary == SQLITE_BUSY || primary == SQLITE_INTERRUPT);
     r.reply.fault = primary == SQLITE_LOCKED ? TIER_CONFLICT
                     : is_refusal(code)       ? TIER_REFUSED
@@ -190,25 +203,65 @@ static struct db_result roll_back(void *connection)
 
 /* ---- deadlines ---- */
 
-static int past_deadline(void *connection)
+/* Another process holds the lock: 1, ask again. Waits as sqlite3_busy_timeout does, but for the
+ * interrupts. */
+static int wait_for_lock(void *connection, int before)
 {
+    static const uint8_t pause_ms[] = {1, 2, 5, 10, 15, 20, 25};
     const struct connection *c = connection;
-    return se__deadline_left(c->deadline_ms) == 0;
+    if (out_of_time(connection))
+        return 0;
+    size_t last = sizeof pause_ms - 1;
+    uint64_t pause = pause_ms[(size_t)before < last ? (size_t)before : last];
+    uint64_t left = se__deadline_left(c->deadline_ms);
+    sqlite3_sleep((int)(left < pause ? left : pause));
+    return 1;
 }
 
 static void arm(void *connection, uint64_t deadline_ms)
 {
     struct connection *c = connection;
-    uint64_t left = se__deadline_left(deadline_ms);
     c->deadline_ms = deadline_ms;
-    sqlite3_busy_timeout(c->db, left < 3600000 ? (int)left : 3600000);
+    /* acquire: who sees this count also sees store.c's, which was raised first; pairs with the
+     * release in interrupt() */
+    c->interrupts = atomic_load_explicit(&c->driver->interrupts, memory_order_acquire);
 }
 
 static bool disarm(void *connection)
 {
-    struct connection *c = connection;
-    c->deadline_ms = SE__FOREVER;
+    arm(connection, SE__FOREVER);
     return false; /* what ran into it has said so; the connection stays good */
+}
+
+static void interrupt(void *driver)
+{
+    struct driver *d = driver;
+    atomic_fetch_add_explicit(&d->interrupts, 1, memory_order_release);
+}
+
+/* ---- se_xor(number): what MySQL calls BIT_XOR ---- */
+
+static void xor_step(sqlite3_context *context, int n, sqlite3_value **values)
+{
+    (void)n;
+    sqlite3_int64 *sum = sqlite3_aggregate_context(context, sizeof *sum); /* zeroed at first */
+    if (!sum)
+        sqlite3_result_error_nomem(context);
+    else if (sqlite3_value_type(values[0]) == SQLITE_INTEGER)
+        *sum ^= sqlite3_value_int64(values[0]);
+}
+
+static void xor_final(sqlite3_context *context)
+{
+    const sqlite3_int64 *sum = sqlite3_aggregate_context(context, 0); /* NULL: no rows */
+    sqlite3_result_int64(context, sum ? *sum : 0);
+}
+
+static int add_functions(struct connection *c)
+{
+    return sqlite3_create_function_v2(c->db, "se_xor", 1,
+                                      SQLITE_UTF8 | SQLITE_DETERMINISTIC | SQLITE_INNOCUOUS, NULL,
+                                      NULL, xor_step, xor_final, NULL);
 }
 
 /* ---- connections ---- */
@@ -256,8 +309,11 @@ static se_result connect_file(void *driver, bool writer, uint64_t deadline_ms, v
         sqlite3_open_v2(d->path, &c->db, flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, NULL);
     if (*code == SQLITE_OK) {
         arm(c, deadline_ms);
-        sqlite3_progress_handler(c->db, PROGRESS_STEPS, past_deadline, c);
-        *code = pragmas(c, writer);
+        sqlite3_progress_handler(c->db, PROGRESS_STEPS, out_of_time, c);
+        sqlite3_busy_handler(c->db, wait_for_lock, c);
+        *code = add_functions(c);
+        if (*code == SQLITE_OK)
+            *code = pragmas(c, writer);
     }
     if (*code == SQLITE_OK) {
         disarm(c);
@@ -328,6 +384,7 @@ static const struct db_ops ops = {
     .broken = broken,
     .arm = arm,
     .disarm = disarm,
+    .interrupt = interrupt,
     .run = run,
     .exec = exec,
     .rollback = roll_back,

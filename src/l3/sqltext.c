@@ -17,6 +17,8 @@
 #include "base/buf.h"
 #include "base/mem.h"
 
+#include <stdio.h>
+
 const unsigned SE__SQL_LIST[SQL_LISTS] = {1, 10, 100, SQL_LIST_MAX};
 const unsigned SE__SQL_ROWS[SQL_ROWS] = {1, 10, 100};
 
@@ -155,16 +157,24 @@ static void make_upserts(struct maker *m)
     }
 }
 
-/* For rows at or below the purge floor: they may replace a row, not create one. */
-static void make_update(struct maker *m)
+static void update(struct maker *m)
 {
     se__buf_printf(&m->b, "UPDATE %s SET ", m->table);
     for (unsigned i = VERSION; i < COLUMNS; i++)
         se__buf_printf(&m->b, "%s = ?, ", columns[i]);
     se__buf_text(&m->b, "purge_at = ");
     purge_at(m);
-    se__buf_text(&m->b, " WHERE id = ? AND (version < ? OR (version = ? AND record_hash <= ?))");
+    se__buf_text(&m->b, " WHERE id = ?");
+}
+
+static void make_update(struct maker *m)
+{
+    update(m);
+    /* For rows at or below the purge floor: they may replace a row, not create one. */
+    se__buf_text(&m->b, " AND (version < ? OR (version = ? AND record_hash <= ?))");
     finish(m, SQL_UPDATE);
+    update(m);
+    finish(m, SQL_REPLACE);
 }
 
 /* SQLite updates every index whose column is named in SET, changed or not: for a row that keeps its
@@ -188,7 +198,8 @@ static void make_touch(struct maker *m)
 
 /* ---- scans ---- */
 
-#define ALIVE " AND deleted = 0 AND (expires_at = 0 OR expires_at > ?)"
+#define LIVE "deleted = 0 AND (expires_at = 0 OR expires_at > ?)"
+#define ALIVE " AND " LIVE
 /* One lower bound, so that both servers start their range there; `after` is only
  * ever equal to it or below it. */
 #define IN_PREFIX " WHERE id >= ? AND id <> ? AND id < ?" ALIVE
@@ -215,6 +226,92 @@ static void make_scans(struct maker *m)
     scan(m, SQL_SCAN_STATE_IDS, false, IN_STATE);
     count(m, SQL_COUNT_PREFIX, IN_PREFIX);
     count(m, SQL_COUNT_STATE, IN_STATE);
+}
+
+/* ---- surveys ---- */
+
+/* Ranges begin at a key that is there, mostly: `>=`, and the caller skips it. So one statement also
+ * serves a start at the empty id, which nobody wrote and which may be there all the same. */
+static const char *const in_range[SQL_RANGES] = {" WHERE id >= ?", " WHERE id >= ? AND id <= ?",
+                                                 " WHERE bucket = ? AND id >= ?",
+                                                 " WHERE bucket >= ? AND bucket <= ?", NULL};
+
+/* In MySQL only a column that somebody made nullable can hold one; in SQLite a table made without
+ * STRICT takes anything, and whatever is no number sorts above all numbers. `+` keeps the planner
+ * from walking through all ids in order to find these few. */
+static const char *no_bucket(enum sql_dialect dialect)
+{
+    return dialect == SQL_MYSQL ? " WHERE bucket IS NULL"
+                                : " WHERE (bucket IS NULL OR bucket > 9223372036854775807)";
+}
+
+static void survey(struct maker *m, enum sql_range range, unsigned depth, bool live_only)
+{
+    bool by_bucket = range != SQL_BY_ID && range != SQL_BY_ID_UNTIL;
+    const char *id = range == SQL_NO_BUCKET && m->dialect == SQL_SQLITE ? "+id" : "id";
+    if (depth == 0)
+        se__buf_printf(&m->b, "SELECT id%s FROM %s", by_bucket ? ", bucket" : "", m->table);
+    else
+        select_columns(m, depth == 2);
+    if (range == SQL_NO_BUCKET)
+        se__buf_printf(&m->b, "%s AND %s >= ?", no_bucket(m->dialect), id);
+    else
+        se__buf_text(&m->b, in_range[range]);
+    /* a row whose `deleted` is neither 0 nor 1, or NULL, is no tombstone: it is a damaged row */
+    if (live_only)
+        se__buf_text(&m->b, m->dialect == SQL_MYSQL ? " AND NOT (deleted <=> 1)"
+                                                    : " AND deleted IS NOT 1");
+    se__buf_printf(&m->b, " ORDER BY %s LIMIT ?", range == SQL_BUCKETS ? "bucket, id" : id);
+    finish(m, se__sql_survey(range, depth, live_only));
+}
+
+static void make_surveys(struct maker *m)
+{
+    for (unsigned range = 0; range < SQL_RANGES; range++)
+        for (unsigned depth = 0; depth < SQL_DEPTHS; depth++)
+            for (unsigned live = 0; live < 2; live++)
+                survey(m, (enum sql_range)range, depth, live);
+}
+
+/* ---- digests ---- */
+
+/* A bucket that is none counts as the nearest, and as the first if it is no number: as surveys
+ * have it. */
+static const char *node_of(enum sql_dialect dialect)
+{
+    return dialect == SQL_MYSQL
+               ? "GREATEST(LEAST(bucket, 65535), 0) >> ?"
+               : "CASE WHEN bucket <= 9223372036854775807 THEN MAX(MIN(CAST(bucket AS INTEGER), "
+                 "65535), 0) >> ? END";
+}
+
+static void digest(struct maker *m, unsigned which, const char *node, const char *where)
+{
+    const char *x = m->dialect == SQL_MYSQL ? "BIT_XOR" : "se_xor";
+    se__buf_printf(&m->b, "SELECT %s AS node, %s(leaf_hi), %s(leaf_lo), COUNT(*) FROM %s%s", node,
+                   x, x, m->table, where);
+    if (which == SQL_DIGEST_NODES || which == SQL_DIGEST_BUCKETS)
+        se__buf_text(&m->b, " GROUP BY node");
+    finish(m, which);
+}
+
+static void make_digests(struct maker *m)
+{
+    char where[160];
+    snprintf(where, sizeof where, "%s AND " LIVE, no_bucket(m->dialect));
+    digest(m, SQL_DIGEST_ALL, "0", " WHERE " LIVE);
+    digest(m, SQL_DIGEST_NODES, node_of(m->dialect), " WHERE " LIVE);
+    digest(m, SQL_DIGEST_BUCKETS, node_of(m->dialect),
+           " WHERE bucket >= ? AND bucket <= ? AND " LIVE);
+    digest(m, SQL_DIGEST_NO_BUCKET, "0", where);
+    digest(m, SQL_DIGEST_IDS, "0", " WHERE id >= ? AND id < ? AND " LIVE);
+}
+
+static void make_lock(struct maker *m)
+{
+    select_columns(m, true);
+    se__buf_printf(&m->b, " WHERE id = ?%s", m->dialect == SQL_MYSQL ? " FOR UPDATE" : "");
+    finish(m, SQL_LOCK_ROW);
 }
 
 /* ---- meta and purge ---- */
@@ -270,6 +367,9 @@ se_result se__sqltext_init(enum sql_dialect dialect, const char *table, uint32_t
     make_scans(&m);
     make_meta(&m);
     make_purge(&m);
+    make_surveys(&m);
+    make_digests(&m);
+    make_lock(&m);
     se__buf_done(&m.b);
     for (unsigned i = 0; i < SQL_STATEMENTS; i++)
         if (!t->text[i]) {

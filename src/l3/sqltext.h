@@ -19,6 +19,17 @@ extern const unsigned SE__SQL_LIST[SQL_LISTS]; /* 1, 10, 100, 1000 */
 #define SQL_ROWS 3
 extern const unsigned SE__SQL_ROWS[SQL_ROWS]; /* 1, 10, 100: rows of one INSERT */
 
+/* Surveys (tier.h): one statement for each range, depth, and whether tombstones are left out. */
+enum sql_range {
+    SQL_BY_ID,       /* from, limit: ids >= from */
+    SQL_BY_ID_UNTIL, /* from, until, limit */
+    SQL_IN_BUCKET,   /* bucket, from, limit: what is left of one bucket */
+    SQL_BUCKETS,     /* first, last, limit: whole buckets, by (bucket, id) */
+    SQL_NO_BUCKET,   /* from, limit: rows whose bucket is NULL or no number, by id */
+    SQL_RANGES
+};
+#define SQL_DEPTHS 3 /* enum tier_depth: ids (with the bucket, if by bucket), no content, rows */
+
 enum sql_statement {
     SQL_READ = 0,                          /* + 0..3: ids -> rows (ROW_COLUMNS) */
     SQL_VERSIONS = SQL_READ + SQL_LISTS,   /* + 0..3: ids -> id, version, record_hash */
@@ -42,8 +53,23 @@ enum sql_statement {
     SQL_FLOOR_SHARED, /* -> value: nobody raises it until we commit */
     SQL_FLOOR_ALONE,  /* -> value: nobody reads it under a lock until we commit */
     SQL_PURGE_PICK,   /* retention, limit -> id, version */
+    SQL_SURVEY,       /* + se__sql_survey */
+    /* Digests: -> node, leaf_hi, leaf_lo, count */
+    SQL_DIGEST_ALL = SQL_SURVEY + SQL_RANGES * SQL_DEPTHS * 2, /* now: one node of all rows */
+    SQL_DIGEST_NODES,                                          /* shift, now: all rows */
+    SQL_DIGEST_BUCKETS,                                        /* shift, first, last, now */
+    SQL_DIGEST_NO_BUCKET,                                      /* now */
+    SQL_DIGEST_IDS,                                            /* lower, upper, now */
+    SQL_LOCK_ROW, /* id -> row, nobody changes it until we commit */
+    SQL_REPLACE,  /* ROW_PARAMS in their order but id, then id: whatever is there */
     SQL_STATEMENTS
 };
+static inline enum sql_statement se__sql_survey(enum sql_range range, unsigned depth,
+                                                bool live_only)
+{
+    return (enum sql_statement)(SQL_SURVEY + ((unsigned)range * SQL_DEPTHS + depth) * 2 +
+                                live_only);
+}
 
 struct sqltext {
     char *text[SQL_STATEMENTS];

@@ -26,11 +26,26 @@ static struct tier_reply no_connection(struct store *s, se_result r)
                                .timed_out = r == SE_ERR_TIMEOUT};
 }
 
+static unsigned interrupts(struct store *s)
+{
+    /* acquire: after arming, an interrupt is either seen here or has yet to end what is armed.
+     * Pairs with the release in interrupt(), and with the driver's lock or count behind it. */
+    return atomic_load_explicit(&s->interrupts, memory_order_acquire);
+}
+
+static struct db_result interrupted(const struct store *s)
+{
+    struct db_result r = se__db_fault(TIER_UNWELL, 0);
+    r.reply.timed_out = true;
+    se__error(SE_ERR_TIMEOUT, "%s: the call was interrupted", s->where);
+    return r;
+}
+
 static struct db_result run_armed(struct store *s, void *connection, uint64_t deadline_ms,
-                                  store_body body, void *arg)
+                                  unsigned began, store_body body, void *arg)
 {
     s->db->arm(connection, deadline_ms);
-    struct db_result r = body(s, connection, arg);
+    struct db_result r = interrupts(s) == began ? body(s, connection, arg) : interrupted(s);
     bool struck = s->db->disarm(connection);
     if (struck) {
         r.lost = true; /* its socket is shut down: never to be used again, even if
@@ -47,12 +62,13 @@ static struct db_result run_armed(struct store *s, void *connection, uint64_t de
 struct tier_reply se__store_call(struct store *s, struct pool *pool, uint64_t deadline_ms,
                                  store_body body, void *arg)
 {
+    unsigned began = interrupts(s);
     for (int attempt = 0;; attempt++) {
         void *connection;
         se_result taken = se__pool_take(pool, deadline_ms, &connection);
         if (taken != SE_OK)
-            return no_connection(s, taken);
-        struct db_result r = run_armed(s, connection, deadline_ms, body, arg);
+            return interrupts(s) == began ? no_connection(s, taken) : interrupted(s).reply;
+        struct db_result r = run_armed(s, connection, deadline_ms, began, body, arg);
         se__pool_give(pool, connection, r.lost);
         bool again = se__db_failed(&r) && r.lost && !r.final && !r.reply.timed_out;
         if (!again || attempt > 0)
@@ -126,18 +142,21 @@ static void forget(struct tier_read *read)
         se_item_release(read->item);
     read->item = NULL;
     read->found = TIER_ABSENT;
+    read->seen_len = 0;
 }
 
 static void give_row(struct read_call *call, struct store *s, struct tier_read *read,
                      const struct db_value *columns, unsigned n)
 {
     forget(read);
-    switch (se__row_decode(columns, n, true, &read->item)) {
+    switch (se__row_decode(columns, n, true, &read->flaw, &read->item)) {
     case ROW_ITEM:
         read->found = TIER_HIT;
         break;
     case ROW_CORRUPT:
         read->found = TIER_CORRUPT;
+        se__row_hash(columns, n, read->seen);
+        read->seen_len = SE_HASH_SIZE;
         se__store_corrupt(s, read->id, read->id_len);
         break;
     case ROW_NOMEM:
@@ -322,6 +341,16 @@ static size_t payload_max(void *tier)
     return atomic_load_explicit(&s->content_max, memory_order_relaxed);
 }
 
+/* Counted first: a call that takes its connection from now on sees the count, one that has it is
+ * ended. */
+static void interrupt(void *tier)
+{
+    struct store *s = tier;
+    /* release: pairs with the acquire in interrupts() */
+    atomic_fetch_add_explicit(&s->interrupts, 1, memory_order_release);
+    s->db->interrupt(s->driver);
+}
+
 static unsigned writers_max(void *tier)
 {
     struct store *s = tier;
@@ -341,6 +370,10 @@ static const struct tier_ops calls = {
     .meta_delete = se__store_meta_delete,
     .meta_list = se__store_meta_list,
     .purge = se__store_purge,
+    .survey = se__store_survey,
+    .digest = se__store_digest,
+    .mend = se__store_mend,
+    .interrupt = interrupt,
     .payload_max = payload_max,
     .writers_max = writers_max,
     .close = close_store,

@@ -5,7 +5,7 @@
  *
  * Every call takes a connection from a pool, arms it with the deadline, runs a body and gives the
  * connection back. A body whose connection broke is run once more on another one, unless it broke
- * at COMMIT or the deadline struck.
+ * at COMMIT, the deadline struck or the call was interrupted.
  *
  * Threads: any.  Memory: se__store_open returns through *tier; the tier's close frees all.
  */
@@ -31,8 +31,9 @@ struct store {
     unsigned writers_max;
     const struct se__log *log;
     struct se__log_gate corrupt_gate, schema_gate;
-    _Atomic size_t content_max; /* relaxed: a number, 0 until the first connection */
-    _Atomic int connect_code;   /* relaxed: the server's error number of the last failed connect */
+    _Atomic size_t content_max;  /* relaxed: a number, 0 until the first connection */
+    _Atomic int connect_code;    /* relaxed: the server's error number of the last failed connect */
+    _Atomic unsigned interrupts; /* see se__store_call */
 };
 
 /* Takes `driver` in any case. No connection is made yet. */
@@ -51,6 +52,9 @@ struct db_result se__store_transaction(struct store *s, void *connection, store_
 /* Runs one statement of the fixed set on a connection. */
 struct db_result se__store_run(struct store *s, void *connection, enum sql_statement which,
                                const struct db_value *params, unsigned n, db_row_fn row, void *arg);
+/* REFUSED if a content is longer than the database takes. */
+struct db_result se__store_check_size(struct store *s, void *connection,
+                                      const struct tier_write *writes, size_t n);
 /* Takes note of a row that does not decode. */
 void se__store_corrupt(struct store *s, const void *id, size_t id_len);
 
@@ -73,6 +77,13 @@ struct tier_reply se__store_meta_delete(void *tier, const char *name, uint64_t d
 struct tier_reply se__store_meta_list(void *tier, const char *prefix,
                                       void (*visit)(void *arg, const char *name, const char *value),
                                       void *arg, uint64_t deadline_ms);
+struct tier_reply se__store_survey(void *tier, const struct tier_survey *survey,
+                                   struct tier_cursor *cursor, struct tier_sights *sights,
+                                   uint64_t deadline_ms);
+struct tier_reply se__store_digest(void *tier, const struct tier_digest *digest,
+                                   struct tier_node *nodes, uint64_t deadline_ms);
+struct tier_reply se__store_mend(void *tier, const struct tier_read *seen, struct tier_write *write,
+                                 uint64_t deadline_ms);
 struct tier_reply se__store_purge(void *tier, size_t limit, size_t *purged, uint64_t deadline_ms);
 
 /* One meta value inside a body. */

@@ -88,7 +88,7 @@ static bool take_row(void *arg, const struct db_value *columns, unsigned n)
         se__buf_clear(&call->last);
         se__buf_append(&call->last, id->bytes, id->len);
     }
-    enum row_result r = se__row_decode(columns, n, !call->scan->ids_only, &item);
+    enum row_result r = se__row_decode(columns, n, !call->scan->ids_only, NULL, &item);
     if (r == ROW_CORRUPT) {
         call->page->corrupt++;
         se__store_corrupt(call->store, has_id ? id->bytes : "", has_id ? id->len : 0);

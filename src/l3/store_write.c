@@ -259,23 +259,31 @@ static struct db_result write_all(struct store *s, void *connection, void *arg)
     return write_rows(s, connection, call, floor);
 }
 
+struct db_result se__store_check_size(struct store *s, void *connection,
+                                      const struct tier_write *writes, size_t n)
+{
+    size_t content_max = s->db->content_max(connection);
+    for (size_t i = 0; i < n; i++)
+        if (se_item_content_len(writes[i].item) > content_max && writes[i].kind == RECORD_ITEM) {
+            se__error(SE_ERR_TOO_BIG, "%s: \"%.64s\" has %zu bytes, the database takes at most %zu",
+                      s->where, se_item_id(writes[i].item), se_item_content_len(writes[i].item),
+                      content_max);
+            return se__db_fault(TIER_REFUSED, 1153);
+        }
+    return se__db_fine();
+}
+
 static struct db_result write_body(struct store *s, void *connection, void *arg)
 {
     struct write_call *call = arg;
-    size_t content_max = s->db->content_max(connection);
-    for (size_t i = 0; i < call->n; i++)
-        if (se_item_content_len(call->writes[i].item) > content_max &&
-            call->writes[i].kind == RECORD_ITEM) {
-            se__error(SE_ERR_TOO_BIG, "%s: \"%.64s\" has %zu bytes, the database takes at most %zu",
-                      s->where, se_item_id(call->writes[i].item),
-                      se_item_content_len(call->writes[i].item), content_max);
-            return se__db_fault(TIER_REFUSED, 1153);
-        }
+    struct db_result r = se__store_check_size(s, connection, call->writes, call->n);
+    if (se__db_failed(&r))
+        return r;
     call->in_transaction =
         call->n > 1 || s->db->dialect == SQL_SQLITE || any_may_be_purged(s, connection, call);
     if (call->in_transaction)
         return se__store_transaction(s, connection, write_all, call);
-    struct db_result r = upsert_one(s, connection, call, 0);
+    r = upsert_one(s, connection, call, 0);
     r.final = r.lost;
     return r;
 }

@@ -25,6 +25,13 @@ static void unlink_locked(struct watch *watch)
     watch->at = NULL;
 }
 
+static void strike_locked(struct watch *watch)
+{
+    watch->struck = true;
+    se__net_shutdown(watch->fd);
+    unlink_locked(watch);
+}
+
 /* Strikes what is due and returns the earliest deadline of the rest. */
 static uint64_t look_locked(struct watchdog *w, uint64_t now_ms)
 {
@@ -32,9 +39,7 @@ static uint64_t look_locked(struct watchdog *w, uint64_t now_ms)
     for (struct watch *watch = w->first, *next; watch; watch = next) {
         next = watch->next;
         if (watch->deadline_ms <= now_ms) {
-            watch->struck = true;
-            se__net_shutdown(watch->fd);
-            unlink_locked(watch);
+            strike_locked(watch);
         } else if (watch->deadline_ms < earliest) {
             earliest = watch->deadline_ms;
         }
@@ -98,6 +103,14 @@ void se__watchdog_arm(struct watchdog *w, struct watch *watch, int fd, uint64_t 
     w->first = watch;
     if (deadline_ms < w->sleeps_until_ms)
         se__cond_signal(&w->wake);
+    se__mutex_unlock(&w->lock);
+}
+
+void se__watchdog_strike(struct watchdog *w)
+{
+    se__mutex_lock(&w->lock);
+    while (w->first)
+        strike_locked(w->first);
     se__mutex_unlock(&w->lock);
 }
 

@@ -28,6 +28,8 @@ struct watch {
 SE_NODISCARD se_result se__watchdog_open(struct watchdog **watchdog);
 void se__watchdog_close(struct watchdog *w); /* no watch is armed; NULL is allowed */
 void se__watchdog_arm(struct watchdog *w, struct watch *watch, int fd, uint64_t deadline_ms);
+/* The deadlines of all that are armed strike now. */
+void se__watchdog_strike(struct watchdog *w);
 /* True if the deadline struck: the socket is shut down. */
 bool se__watchdog_disarm(struct watchdog *w, struct watch *watch);
 

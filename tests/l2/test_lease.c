@@ -274,17 +274,49 @@ Test(l2_lease, a_void_ends_leases_so_that_no_fill_brings_the_old_copy)
 Test(l2_lease, a_void_leaves_everything_else)
 {
     char out[64];
-    const char *ids[] = {"absent", "gone", "text", "old"};
+    const char *ids[] = {"absent", "gone", "old"};
     l2_put(&l2, l2_tombstone("gone", 5), RECORD_TOMBSTONE);
-    redis_server_ask(&server, out, sizeof out, "SET sync:text hello");
     l2_put(&l2, l2_item("old", "x", 5), RECORD_ITEM);
     l2_accept(&l2, GENERATION + 1);
-    cr_assert_eq(se__redis_void(l2.redis, ids, 4, se__deadline_in(PATIENCE_MS)).fault, TIER_FINE);
-    redis_server_ask(&server, out, sizeof out, "GET sync:text");
-    cr_assert_str_eq(out, "hello");
-    cr_assert_eq(l2_get(&l2, "absent", NULL), TIER_ABSENT);
+    cr_assert_eq(se__redis_void(l2.redis, ids, 3, se__deadline_in(PATIENCE_MS)).fault, TIER_FINE);
+    redis_server_ask(&server, out, sizeof out, "EXISTS sync:absent");
+    cr_assert_str_eq(out, "0");
     cr_assert(l2_holds(&other, "old", "x", 5));
     cr_assert_eq(l2_get(&other, "gone", NULL), TIER_HIT);
+}
+
+/* Without a good copy anywhere, that is all that can be done for it. */
+Test(l2_lease, a_void_makes_a_miss_of_what_does_not_decode)
+{
+    char out[64];
+    const char *ids[] = {"empty", "flipped", "list", "newer", "text"};
+    redis_server_ask(&server, out, sizeof out, "SET sync:empty %b", "", (size_t)0);
+    l2_put(&l2, l2_item("flipped", "x", 5), RECORD_ITEM);
+    redis_server_ask(&server, out, sizeof out, "SETRANGE sync:flipped 30 ?");
+    redis_server_ask(&server, out, sizeof out, "RPUSH sync:list a b");
+    l2_put(&l2, l2_item("newer", "x", 5), RECORD_ITEM);
+    redis_server_ask(&server, out, sizeof out, "SETRANGE sync:newer 12 ?");
+    redis_server_ask(&server, out, sizeof out, "SET sync:text hello");
+    for (size_t i = 0; i < 5; i++)
+        cr_assert_eq(l2_get(&l2, ids[i], NULL), TIER_CORRUPT, "%s", ids[i]);
+    cr_assert_eq(se__redis_void(l2.redis, ids, 5, se__deadline_in(PATIENCE_MS)).fault, TIER_FINE);
+    for (size_t i = 0; i < 5; i++) {
+        cr_assert_eq(l2_get(&l2, ids[i], NULL), TIER_VOID, "%s", ids[i]);
+        cr_assert(l2_pttl(&l2, ids[i]) > 590000);
+        cr_assert_eq(l2_put(&l2, l2_item(ids[i], "x", 1), RECORD_ITEM), TIER_STORED);
+    }
+}
+
+/* The header is whole, so the floor has its version; the content behind it is lost. */
+Test(l2_lease, a_void_of_damaged_content_keeps_the_version)
+{
+    char out[64];
+    const char *ids[] = {"a"};
+    l2_put(&l2, l2_item("a", "content", 5), RECORD_ITEM);
+    redis_server_ask(&server, out, sizeof out, "SETRANGE sync:a %d K", (int)RECORD_HEADER_SIZE);
+    cr_assert_eq(se__redis_void(l2.redis, ids, 1, se__deadline_in(PATIENCE_MS)).fault, TIER_FINE);
+    cr_assert_eq(l2_get(&l2, "a", NULL), TIER_VOID);
+    cr_assert_eq(l2_put(&l2, l2_item("a", "x", 4), RECORD_ITEM), TIER_NEWER);
 }
 
 struct writer {

@@ -185,7 +185,11 @@ Test(l2_reply, a_guard_answers_one_or_a_version)
     cr_assert_eq(write.state, TIER_NEWER);
     cr_assert_eq(write.newer, 0x102u);
     freeReplyObject(reply);
-    static const char *const WRONG[] = {":2\r\n",  ":0\r\n", "$7\r\n1234567\r\n",
+    reply = parsed(":2\r\n");
+    cr_assert(se__reply_guard(reply, &write));
+    cr_assert(write.state == TIER_NOT_TRIED && write.newer == 0);
+    freeReplyObject(reply);
+    static const char *const WRONG[] = {":3\r\n",  ":0\r\n", "$7\r\n1234567\r\n",
                                         "$-1\r\n", "*0\r\n", "+OK\r\n"};
     for (size_t i = 0; i < sizeof WRONG / sizeof *WRONG; i++) {
         reply = parsed(WRONG[i]);

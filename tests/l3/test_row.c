@@ -41,7 +41,7 @@ Test(row, what_is_written_decodes_to_the_same)
         se_item *item = se__item_new(&spec), *back = NULL;
         struct sql_row row;
         good_row(item, spec.deleted ? RECORD_TOMBSTONE : RECORD_ITEM, &row);
-        cr_assert_eq(se__row_decode(row.value, ROW_COLUMNS, true, &back), ROW_ITEM, "%d", i);
+        cr_assert_eq(se__row_decode(row.value, ROW_COLUMNS, true, NULL, &back), ROW_ITEM, "%d", i);
         cr_assert_eq(se__item_compare(item, back), 0);
         cr_assert_eq(se__item_deleted(back), spec.deleted);
         cr_assert_eq(se_item_updated_at_ms(back), se_item_updated_at_ms(item));
@@ -91,7 +91,7 @@ Test(row, garbage_is_corrupt)
         good_row(item, i % 2 ? RECORD_ITEM : RECORD_TOMBSTONE, &row);
         for (int n = 1 + rand() % 3; n > 0; n--)
             spoil(&row.value[rand() % ROW_COLUMNS]);
-        enum row_result r = se__row_decode(row.value, ROW_COLUMNS, true, &back);
+        enum row_result r = se__row_decode(row.value, ROW_COLUMNS, true, NULL, &back);
         cr_assert(r == ROW_CORRUPT || r == ROW_ITEM);
         if (r == ROW_ITEM)
             cr_assert(se__item_intact(back));
@@ -99,7 +99,118 @@ Test(row, garbage_is_corrupt)
         se_item_release(back);
     }
     cr_assert_gt(corrupt, 100000);
-    cr_assert_eq(se__row_decode(NULL, 0, true, NULL), ROW_CORRUPT);
+    cr_assert_eq(se__row_decode(NULL, 0, true, NULL, NULL), ROW_CORRUPT);
+    se_item_release(item);
+}
+
+/* ---- looking, flaws and hashes ---- */
+
+/* Two ways of decoding, one verdict, and the same facts. */
+Test(row, looking_at_a_row_is_decoding_it)
+{
+    static const uint8_t routes[] = {1, 2, 3};
+    srand(5);
+    for (int i = 0; i < 100000; i++) {
+        struct item_spec spec = {.id = "an id",
+                                 .id_len = 5,
+                                 .content = "{\"a\":1}",
+                                 .content_len = 7,
+                                 .version = (uint64_t)rand() << 20,
+                                 .expires_at_ms = i % 3 ? 0 : rand(),
+                                 .state = i % 2 ? "s" : NULL,
+                                 .content_type = SE_CONTENT_JSON,
+                                 .route = routes[i % 3],
+                                 .deleted = i % 7 == 0};
+        se_item *item = se__item_new(&spec), *back = NULL;
+        struct sql_row row;
+        struct tier_flaw flaw = {0};
+        struct tier_sight sight = {.id = "an id", .id_len = 5};
+        bool with_content = i % 5 != 0;
+        good_row(item, spec.deleted ? RECORD_TOMBSTONE : RECORD_ITEM, &row);
+        if (i % 4)
+            spoil(&row.value[rand() % ROW_COLUMNS]);
+        enum row_result r = se__row_decode(row.value, ROW_COLUMNS, with_content, &flaw, &back);
+        cr_assert_eq(se__row_look(row.value, ROW_COLUMNS, with_content, &sight), r);
+        if (r == ROW_CORRUPT) {
+            cr_assert_eq(sight.found, TIER_CORRUPT);
+            cr_assert_eq(memcmp(&sight.flaw, &flaw, sizeof flaw), 0);
+        } else {
+            uint8_t hash[SE_HASH_SIZE];
+            se__item_record_hash(item, hash);
+            cr_assert_eq(sight.found, TIER_HIT);
+            cr_assert_eq(sight.kind, spec.deleted ? RECORD_TOMBSTONE : RECORD_ITEM);
+            cr_assert_eq(sight.version, se_item_version(back));
+            cr_assert_eq(sight.route, se__item_route(back));
+            cr_assert_eq(sight.expires_at_ms, se__item_expires_at_ms(back));
+            cr_assert_eq(memcmp(sight.record_hash, hash, SE_HASH_SIZE), 0);
+            cr_assert_eq(sight.content_len, se_item_content_len(back));
+        }
+        se_item_release(back);
+        se_item_release(item);
+    }
+}
+
+/* What is believable, and what is not. */
+Test(row, a_flaw_tells_header_from_content)
+{
+    static const struct {
+        unsigned column;
+        bool header_fits;
+    } cases[] = {{COL_VERSION, false},      {COL_RECORD_HASH, false}, {COL_UPDATED_AT, false},
+                 {COL_STATE, false},        {COL_ENCODING, false},    {COL_CONTENT_HASH, false},
+                 {COL_PAYLOAD_BLOB, true},  {COL_BUCKET, false},      {COL_LEAF_HI, false},
+                 {COL_EXPIRES_AT, false},   {COL_DELETED, false},     {COL_ROUTE, false},
+                 {COL_CONTENT_TYPE, false}, {COL_ID, false}};
+    static const uint8_t zeros[SE_HASH_SIZE];
+    se_item *item = l3_item("an id", 1234567, "text"), *back;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct sql_row row;
+        struct tier_flaw flaw;
+        uint8_t hash[SE_HASH_SIZE];
+        memset(&flaw, 0xee, sizeof flaw);
+        good_row(item, RECORD_ITEM, &row);
+        row.value[cases[i].column] = (struct db_value){.type = DB_NULL};
+        cr_assert_eq(se__row_decode(row.value, ROW_COLUMNS, true, &flaw, &back), ROW_CORRUPT);
+        cr_assert_eq(flaw.header_fits, cases[i].header_fits, "column %u", cases[i].column);
+        cr_assert_eq(flaw.version, cases[i].column == COL_VERSION ? 0 : 1234567);
+        se_item_hash(item, hash);
+        cr_assert_eq(memcmp(flaw.expected, cases[i].header_fits ? hash : zeros, SE_HASH_SIZE), 0);
+        cr_assert_eq(memcmp(flaw.actual, zeros, SE_HASH_SIZE), 0, "there is no content");
+    }
+    se_item_release(item);
+}
+
+Test(row, any_change_changes_the_hash_of_a_row)
+{
+    se_item *item = l3_item("an id", 1234567, "text");
+    struct sql_row row;
+    uint8_t hash[SE_HASH_SIZE], other[SE_HASH_SIZE];
+    good_row(item, RECORD_ITEM, &row);
+    se__row_hash(row.value, ROW_COLUMNS, hash);
+    for (unsigned i = 0; i < ROW_COLUMNS; i++) {
+        struct db_value kept = row.value[i];
+        struct db_value changes[] = {{.type = DB_NULL},   se__db_int(kept.number + 1),
+                                     se__db_blob("", 0),  se__db_text("", 0),
+                                     se__db_blob("x", 1), se__db_text("x", 1),
+                                     se__db_int(0)};
+        for (size_t k = 0; k < sizeof changes / sizeof changes[0]; k++) {
+            row.value[i] = changes[k];
+            se__row_hash(row.value, ROW_COLUMNS, other);
+            bool equal = kept.type == changes[k].type && kept.number == changes[k].number &&
+                         kept.len == changes[k].len;
+            cr_assert_eq(memcmp(hash, other, SE_HASH_SIZE) == 0, equal, "column %u, change %zu", i,
+                         k);
+        }
+        row.value[i] = kept;
+    }
+    /* bytes that move from one column to the next */
+    row.value[COL_PAYLOAD] = se__db_blob("ab", 2);
+    row.value[COL_PAYLOAD_BLOB] = se__db_blob("c", 1);
+    se__row_hash(row.value, ROW_COLUMNS, hash);
+    row.value[COL_PAYLOAD] = se__db_blob("a", 1);
+    row.value[COL_PAYLOAD_BLOB] = se__db_blob("bc", 2);
+    se__row_hash(row.value, ROW_COLUMNS, other);
+    cr_assert_neq(memcmp(hash, other, SE_HASH_SIZE), 0);
     se_item_release(item);
 }
 

@@ -1,0 +1,95 @@
+/*
+ * plan - see plan.h.
+ */
+#include "filter/plan.h"
+
+#include "tier/retry.h"
+
+#include <assert.h>
+
+static_assert(FILTER_PARTS == 64, "a set of parts is a 64-bit word");
+
+#define REMOVED_SHARE 10u /* removals that make it worth counting: a tenth of the ids */
+#define LIVE_PERCENT 90u
+#define ALL_PARTS UINT64_MAX
+
+static struct plan rest(uint64_t wait_ms)
+{
+    return (struct plan){.task = WARM_REST,
+                         .wait_ms = wait_ms < PLAN_LOOK_MS ? wait_ms : PLAN_LOOK_MS};
+}
+
+static struct plan rebuild(enum warm_task task, const struct plan_facts *f, uint64_t parts)
+{
+    return (struct plan){.task = task, .parts = f->strays ? ALL_PARTS : parts};
+}
+
+static bool is_worth_counting(const struct plan_facts *f, const struct plan_past *past)
+{
+    uint64_t removed = f->removals - past->removals_counted;
+    return removed > 0 && removed >= f->ids / REMOVED_SHARE;
+}
+
+/* 0 for both: never. 0 for one: the other decides, and that something has changed at all. */
+static bool is_save_due(const struct plan_facts *f, const struct plan_past *past, uint64_t now_ms)
+{
+    if (!f->saves || f->doubts || !f->changed || (f->interval_s == 0 && f->threshold == 0))
+        return false;
+    return now_ms >= past->save_again_ms &&
+           now_ms - past->saved_at_ms >= f->interval_s * UINT64_C(1000) &&
+           f->unsaved >= f->threshold;
+}
+
+struct plan se__plan(const struct plan_facts *f, const struct plan_past *past, uint64_t now_ms)
+{
+    if (!f->attached || (f->doubts & FILTER_FOREIGN))
+        return rest(PLAN_LOOK_MS);
+    if (now_ms < past->retry_at_ms)
+        return rest(past->retry_at_ms - now_ms);
+    if (f->restored)
+        return (struct plan){.task = WARM_COMPARE};
+    if (f->behind)
+        return rebuild(WARM_SCAN, f, f->behind);
+    if (f->due)
+        return rebuild(WARM_GROW, f, f->due);
+    if (f->dead)
+        return rebuild(WARM_BURY, f, f->dead);
+    if (is_worth_counting(f, past))
+        return (struct plan){.task = WARM_COUNT};
+    if (is_save_due(f, past, now_ms))
+        return (struct plan){.task = WARM_SAVE};
+    return rest(PLAN_LOOK_MS);
+}
+
+void se__plan_failed(struct plan_past *past, uint64_t now_ms, uint64_t random)
+{
+    uint32_t wait_ms = SE__RETRY_DAEMON.cap_ms;
+    past->failures += past->failures < UINT32_MAX;
+    if (!se__retry_next(&SE__RETRY_DAEMON, past->failures, random, now_ms, UINT64_MAX, &wait_ms))
+        wait_ms = SE__RETRY_DAEMON.cap_ms;
+    past->retry_at_ms = now_ms + wait_ms + 1; /* never at once */
+}
+
+void se__plan_done(struct plan_past *past)
+{
+    past->failures = 0;
+    past->retry_at_ms = 0;
+}
+
+void se__plan_saved(struct plan_past *past, uint64_t now_ms, bool ok)
+{
+    past->saved_at_ms = now_ms;
+    past->save_again_ms = ok ? 0 : now_ms + PLAN_SAVE_AGAIN_MS;
+}
+
+uint64_t se__plan_dead(const uint64_t used[FILTER_PARTS], const uint64_t live[FILTER_PARTS])
+{
+    uint64_t dead = 0;
+    for (unsigned part = 0; part < FILTER_PARTS; part++) {
+        /* Divided, not multiplied: no count overflows. */
+        bool many =
+            live[part] < used[part] / 100 * LIVE_PERCENT + used[part] % 100 * LIVE_PERCENT / 100;
+        dead |= (uint64_t)many << part;
+    }
+    return dead;
+}
