@@ -10,4 +10,5 @@ const struct policy policies[POLICIES] = {
     [POLICY_ARC] = {"ARC", policy_arc},
     [POLICY_TINYLFU] = {"W-TinyLFU", policy_tinylfu},
     [POLICY_OPT] = {"OPT", policy_opt},
+    [POLICY_S3LEARN] = {"S3-L", policy_s3learn},
 };
