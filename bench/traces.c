@@ -142,9 +142,10 @@ static void take_range(struct list *l, const char *line)
 
 static void take_decimal(struct list *l, const char *line)
 {
+    line += strspn(line, " \t");
     char *end;
     unsigned long long key = strtoull(line, &end, 10);
-    if (end != line && strspn(end, " \t\r") == strcspn(end, "\n"))
+    if (strspn(line, "0123456789") > 0 && strspn(end, " \t\r") == strcspn(end, "\n"))
         append(l, key);
 }
 
