@@ -133,6 +133,12 @@ Test(policy, tinylfu_admits_only_the_more_frequent)
     add(&k, 0, 90, 1);
     cr_assert_geq(hits_in(policy_tinylfu, &k, 100), 100 + 85); /* the sketch may err on a few */
     cr_assert_eq(hits_in(policy_lru, &k, 100), 100);
+    k.n = 200;
+    for (unsigned i = 0; i < 5; i++) {
+        add(&k, 500, 501, 1); /* enters the window, and is pushed out of it by the next one: */
+        add(&k, 1000 + i, 1001 + i, 1); /* the third time it is the more frequent */
+    }
+    cr_assert_eq(hits_in(policy_tinylfu, &k, 100), 100 + 2);
 }
 
 Test(policy, opt_evicts_what_comes_last)
