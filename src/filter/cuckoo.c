@@ -190,16 +190,8 @@ struct node {
 #define NO_NODE UINT16_MAX
 static_assert(SEARCH_MAX < NO_NODE, "nodes are numbered by 16 bits");
 
-/* No way leads through a bucket twice: the second move would find other fingerprints there. */
-static bool passes_twice(const struct node *nodes, uint16_t node, uint32_t bucket)
-{
-    for (uint16_t n = node; n != NO_NODE; n = nodes[n].from)
-        if (nodes[n].bucket == bucket)
-            return true;
-    return false;
-}
-
-/* Breadth first. Returns the node whose bucket has a free slot, or NO_NODE. */
+/* Breadth first. Returns the node whose bucket has a free slot, or NO_NODE. Its way leads through no
+ * bucket twice: from the first of the two nodes the rest of the way is there too, and found earlier. */
 static uint16_t find_room(const struct cuckoo *t, const struct where *w, struct node *nodes)
 {
     unsigned n = 2;
@@ -211,8 +203,7 @@ static uint16_t find_room(const struct cuckoo *t, const struct where *w, struct 
             return (uint16_t)i;
         for (unsigned k = 0; k < SLOTS && n < SEARCH_MAX; k++) {
             uint32_t to = other_bucket(t, nodes[i].bucket, print_at(word, k));
-            if (!passes_twice(nodes, (uint16_t)i, to))
-                nodes[n++] = (struct node){to, (uint16_t)i, (uint16_t)k};
+            nodes[n++] = (struct node){to, (uint16_t)i, (uint16_t)k};
         }
     }
     return NO_NODE;

@@ -3,7 +3,6 @@
  */
 #include "base/mem.h"
 #include "filter/warming.h"
-#include "tier/sights.h"
 
 #include <string.h>
 
@@ -49,7 +48,6 @@ void se__warm_close(struct warm *w)
     if (!w)
         return;
     se__filter_close(w->filter);
-    se__sights_done(&w->page);
     se__free(w->restored);
     se__mutex_done(&w->lock);
     se__free(w->path);

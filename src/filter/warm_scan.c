@@ -9,7 +9,10 @@
  * it belongs when it is met, but a rebuild of just that part would not meet it. So while there are
  * strays every rebuild is one of all parts.
  */
+#include "filter/relay.h"
 #include "filter/warming.h"
+
+#include "tier/sights.h"
 
 #include <assert.h>
 
@@ -33,7 +36,7 @@ static se_result read_page(struct warm *w, const struct tier_survey *survey,
 
 enum outcome se__warm_survey(struct warm *w, uint32_t bucket_first, uint32_t bucket_last,
                              bool live_only, uint64_t asked,
-                             se_result (*take)(void *arg, const struct tier_sights *page),
+                             se_result (*take)(void *arg, struct tier_sights *page, bool ends),
                              void *arg)
 {
     struct tier_cursor cursor = {0};
@@ -50,7 +53,7 @@ enum outcome se__warm_survey(struct warm *w, uint32_t bucket_first, uint32_t buc
             outcome = WAS_LEFT;
         else if (read_page(w, &survey, &cursor) != SE_OK)
             outcome = se__warm_is_over(w, asked) ? WAS_LEFT : HAS_FAILED; /* interrupted, perhaps */
-        else if (take(arg, &w->page) != SE_OK)
+        else if (take(arg, &w->page, cursor.done) != SE_OK)
             outcome = HAS_FAILED;
     }
     se__tier_cursor_done(&cursor);
@@ -69,13 +72,19 @@ struct tier_reply se__warm_digest(struct warm *w, unsigned shift, struct tier_no
 struct round {
     struct warm *w;
     enum warm_task task;
-    uint64_t parts; /* begun and not yet in place */
     uint64_t asked;
-    uint64_t ids;               /* read so far, */
-    uint32_t buckets;           /* from so many buckets */
-    uint32_t first, last, seen; /* buckets that are being read; that of the id before */
-    bool strays;                /* one was met */
-    se_result result;           /* of what callbacks did */
+    struct relay relay;
+
+    /* The reading thread's. */
+    uint64_t ids;         /* read so far, */
+    uint32_t buckets;     /* from so many buckets */
+    uint32_t first, last; /* buckets that are being read */
+    se_result result;     /* of collecting what is pending */
+
+    /* The noting thread's from the first page to the last; w->scanned and w->dead likewise. */
+    uint64_t parts; /* begun and not yet in place */
+    uint32_t seen;  /* bucket of the id before */
+    bool strays;    /* one was met */
 };
 
 static bool has(uint64_t parts, unsigned part)
@@ -124,20 +133,6 @@ static void note_pending(void *arg, const char *id, size_t id_len)
         round->result = note(round, se__filter_part(id, id_len), id, id_len);
 }
 
-static se_result note_page(void *arg, const struct tier_sights *page)
-{
-    struct round *round = arg;
-    se_result r = SE_OK;
-    for (size_t i = 0; r == SE_OK && i < page->n; i++) {
-        const struct tier_sight *sight = &page->sights[i];
-        round->strays |= sight->bucket < round->seen || sight->bucket > round->last;
-        round->seen = sight->bucket;
-        r = note(round, sight->bucket / FILTER_PART_BUCKETS, sight->id, sight->id_len);
-    }
-    round->ids += page->n;
-    return r;
-}
-
 static enum metric metric_of(enum warm_task task)
 {
     return task == WARM_SCAN   ? M_FILTER_REBUILT_COLD
@@ -158,37 +153,66 @@ static se_result put_in_place(struct round *round, unsigned part)
     return SE_OK;
 }
 
-/* Reads first .. last, and puts the parts in place that end there. */
-static enum outcome read_buckets(struct round *round)
+static se_result note_ids(struct round *round, const struct relay_page *page)
 {
     se_result r = SE_OK;
-    round->seen = round->first;
-    enum outcome outcome =
-        se__warm_survey(round->w, round->first, round->last, round->task == WARM_BURY, round->asked,
-                        note_page, round);
-    if (outcome != WENT_WELL)
-        return outcome;
-    round->buckets += round->last - round->first + 1;
-    for (uint32_t b = round->first; r == SE_OK && b <= round->last; b = next_part(b))
-        if (next_part(b) - 1 <= round->last)
-            r = put_in_place(round, b / FILTER_PART_BUCKETS);
-    return r == SE_OK ? WENT_WELL : HAS_FAILED;
+    for (size_t i = 0; r == SE_OK && i < page->sights.n; i++) {
+        const struct tier_sight *sight = &page->sights.sights[i];
+        round->strays |= sight->bucket < round->seen || sight->bucket > page->last;
+        round->seen = sight->bucket;
+        r = note(round, sight->bucket / FILTER_PART_BUCKETS, sight->id, sight->id_len);
+    }
+    return r;
 }
 
-static enum outcome read_parts(struct round *round)
+/* Notes a page and, if it is the last one of its buckets, puts the parts in place that end there. */
+static se_result use_page(void *arg, const struct relay_page *page)
 {
-    const uint64_t parts = round->parts;
+    struct round *round = arg;
+    round->seen = round->seen < page->first ? page->first : round->seen;
+    se_result r = note_ids(round, page);
+    for (uint32_t b = page->first; r == SE_OK && page->ends && b <= page->last; b = next_part(b))
+        if (next_part(b) - 1 <= page->last)
+            r = put_in_place(round, b / FILTER_PART_BUCKETS);
+    return r;
+}
+
+static se_result give_page(void *arg, struct tier_sights *page, bool ends)
+{
+    struct round *round = arg;
+    round->ids += page->n;
+    return se__relay_give(&round->relay, page, round->first, round->last, ends);
+}
+
+static enum outcome read_buckets(struct round *round)
+{
+    round->buckets += round->last - round->first + 1;
+    return se__warm_survey(round->w, round->first, round->last, round->task == WARM_BURY,
+                           round->asked, give_page, round);
+}
+
+static enum outcome read_parts(struct round *round, uint64_t parts)
+{
     enum outcome outcome = WENT_WELL;
     for (uint32_t b = 0; outcome == WENT_WELL && b < SNAPSHOT_BUCKETS; b = round->last + 1) {
+        uint32_t n = se__plan_buckets(parts, b, round->ids, round->buckets, round->w->o.page_ids);
+        bool wanted = has(parts, b / FILTER_PART_BUCKETS);
         round->first = b;
-        round->last = next_part(b) - 1;
-        if (!has(parts, b / FILTER_PART_BUCKETS))
-            continue;
-        round->last =
-            b - 1 + se__plan_buckets(parts, b, round->ids, round->buckets, round->w->o.page_ids);
-        outcome = read_buckets(round);
+        round->last = (wanted ? b + n : next_part(b)) - 1;
+        if (wanted)
+            outcome = read_buckets(round);
     }
     return outcome;
+}
+
+static enum outcome relay_parts(struct round *round, uint64_t parts)
+{
+    se__relay_init(&round->relay, round->task == WARM_SCAN, use_page, round);
+    enum outcome outcome = read_parts(round, parts);
+    if (se__relay_done(&round->relay) == SE_OK)
+        return outcome;
+    se__error_nomem(); /* nothing else goes wrong with a page, and the text is the other thread's */
+    return HAS_FAILED;
 }
 
 /* The order is what makes it right: warming.h. */
@@ -197,7 +221,7 @@ static enum outcome go_round(struct round *round, uint64_t parts)
     if (begin_all(round, parts) != SE_OK ||
         se__warm_pending(round->w, note_pending, round) != SE_OK || round->result != SE_OK)
         return HAS_FAILED;
-    return read_parts(round);
+    return relay_parts(round, parts);
 }
 
 static void note_strays(struct warm *w, bool met, bool of_all)
@@ -212,6 +236,7 @@ enum outcome se__warm_rebuild(struct warm *w, enum warm_task task, uint64_t part
 {
     struct round round = {.w = w, .task = task, .asked = se__warm_asked(w)};
     enum outcome outcome = go_round(&round, parts);
+    se__sights_done(&w->page); /* a page is large, and the next one may be days away */
     bool of_all = outcome == WENT_WELL && parts == ALL_PARTS;
     cancel_rest(&round);
     note_strays(w, round.strays, of_all);

@@ -10,6 +10,7 @@
 
 #include "base/file.h"
 #include "base/mem.h"
+#include "tier/sights.h"
 
 #include <string.h>
 
@@ -126,8 +127,9 @@ static void add_one(void *arg, const char *id, size_t id_len)
     (void)se__filter_add(arg, id, id_len);
 }
 
-static se_result add_page(void *arg, const struct tier_sights *page)
+static se_result add_page(void *arg, struct tier_sights *page, bool ends)
 {
+    (void)ends;
     for (size_t i = 0; i < page->n; i++)
         add_one(arg, page->sights[i].id, page->sights[i].id_len);
     return SE_OK;
@@ -197,6 +199,7 @@ static enum outcome compare(struct comparison *c)
         return WENT_WELL;
     }
     enum outcome outcome = read_runs(c);
+    se__sights_done(&w->page);
     if (outcome == WENT_WELL)
         use_it(c);
     return outcome;

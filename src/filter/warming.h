@@ -66,11 +66,11 @@ se_result se__warm_pending(struct warm *w,
                            void *see_arg);
 
 /* ---- warm_scan.c ---- */
-/* Reads the ids of these buckets, page by page, and hands each page's sights to `take`, which returns
- * SE_OK or ends the scan as failed. */
+/* Reads the ids of these buckets, page by page, and hands each to `take`, which returns SE_OK or ends
+ * the scan as failed; it may keep the page's memory and leave other for it. ends: no more come. */
 enum outcome se__warm_survey(struct warm *w, uint32_t bucket_first, uint32_t bucket_last,
                              bool live_only, uint64_t asked,
-                             se_result (*take)(void *arg, const struct tier_sights *page),
+                             se_result (*take)(void *arg, struct tier_sights *page, bool ends),
                              void *arg);
 /* Rebuilds these parts from L3 and what is pending. */
 enum outcome se__warm_rebuild(struct warm *w, enum warm_task task, uint64_t parts);

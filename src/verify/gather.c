@@ -255,8 +255,8 @@ static void end_at_last(struct gather *g)
 static void make_room(struct gather *g)
 {
     se__gather_seal(g);
-    if (bytes_used(g) > g->size / 2) {
-        g->n = (g->n + 1) / 2;
+    if (bytes_used(g) > g->size / 4 * 3) {
+        g->n -= (g->n + 3) / 4;
         end_at_last(g);
     }
     close_ranks(g);

@@ -2,10 +2,11 @@
  * gather - what one tier holds in a range of ids, as a sorted list, in bounded memory. Pure.
  *
  * Filled in any order, with repeats. When it is full it is sorted, repeats are united, and if it is
- * still more than half full the greater half of the ids is dropped: the range now ends at the
- * greatest id that is left (`until`), and what is beyond is refused from then on. Sealed, it is in id
- * order, and the caller walks it beside the rows of the other tier. A sorted list needs no index: it
- * has one use, and in order, so that what was compared is always everything up to some id.
+ * still more than three quarters full the greatest quarter of the ids is dropped: the range now ends at
+ * the greatest id that is left (`until`), and what is beyond is refused from then on. (A half would
+ * take fewer sorts, and more passes over the tier, which cost more.) Sealed, it is in id order, and the
+ * caller walks it beside the rows of the other tier. A sorted list needs no index: it has one use, and in
+ * order, so that what was compared is always everything up to some id.
  *
  * One block: entries grow from its bottom, the ids' bytes from its top.
  *

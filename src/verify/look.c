@@ -295,13 +295,14 @@ static se_result look_round(struct round *round, bool first)
     return r;
 }
 
-static se_result wait_for_quiet(struct run *run)
+/* *quiet: what was accepted before is in both tiers. If it is not, a copy in L2 may just be late. */
+static se_result wait_for_quiet(struct run *run, bool *quiet)
 {
     uint64_t from_ns = se__mono_ns(), grace_ns = (uint64_t)run->o->grace_ms * 1000000;
     se_result r = run->o->settle ? run->o->settle(run->o->arg) : SE_OK;
-    /* Who is not settled in time is busy, or has moved. */
     if (r == SE_ERR_STATE || r == SE_ERR_NOMEM)
         return r;
+    *quiet = r == SE_OK;
     uint64_t gone_ns = se__mono_ns() - from_ns;
     if (gone_ns < grace_ns)
         se__run_pause(run, grace_ns - gone_ns);
@@ -324,13 +325,22 @@ se_result se__resolve(struct run *run)
 {
     struct round round = {.run = run};
     se_result r = run->open.n > 0 ? batch_open(&round.batch, LOOK_IDS_MAX) : SE_OK;
+    bool judged = run->open.n == 0;
     for (unsigned i = 0; r == SE_OK && i < ROUNDS && run->open.n > 0 && !run->stopped; i++) {
-        r = wait_for_quiet(run);
-        if (r == SE_OK && !run->stopped)
-            r = look_round(&round, i == 0);
-        if (r == SE_OK && i == 0 && !run->stopped)
+        bool quiet = false;
+        r = wait_for_quiet(run, &quiet);
+        if (r != SE_OK || run->stopped || !quiet)
+            continue;
+        r = look_round(&round, !judged);
+        if (r == SE_OK && !judged && !run->stopped)
             all_done(run);
+        judged = true;
     }
+    if (r == SE_OK && !judged && !run->stopped)
+        r = se__error(SE_ERR_BACKEND,
+                      "verify: %zu differences cannot be judged: what was accepted before does not "
+                      "reach both tiers",
+                      run->open.n);
     batch_close(&round.batch);
     forget(run);
     return r;

@@ -9,6 +9,7 @@
 
 #include "base/mem.h"
 #include "base/os.h"
+#include "tier/retry.h"
 #include "tier/sights.h"
 
 #include <string.h>
@@ -78,12 +79,22 @@ static struct tier_survey survey_of(const struct run *run)
                                 .bytes_max = PAGE_BYTES};
 }
 
+/* The cursor stays where it was when a page fails, so a server that was only slow is asked again. */
 static se_result ask_page(struct run *run, const struct tier *tier, const struct tier_survey *s,
                           struct tier_cursor *cursor)
 {
-    struct tier_reply reply =
-        tier->ops->survey(tier->self, s, cursor, &run->page, se__deadline_in(run->o->timeout_ms));
-    return reply.fault == TIER_FINE ? SE_OK : se__run_failed("be surveyed", tier);
+    uint32_t wait_ms;
+    for (uint32_t tries = 1; !run->stopped; tries++) {
+        uint64_t deadline = se__deadline_in(run->o->timeout_ms);
+        if (tier->ops->survey(tier->self, s, cursor, &run->page, deadline).fault == TIER_FINE)
+            return SE_OK;
+        if (!se__retry_next(&SE__RETRY_STARTUP, tries, se__random_u64(), se__mono_ms(), SE__FOREVER,
+                            &wait_ms))
+            return se__run_failed("be surveyed", tier);
+        se__run_pause(run, wait_ms * MS_NS);
+    }
+    se__sights_clear(&run->page);
+    return SE_OK;
 }
 
 static void gather_page(struct run *run)
@@ -190,13 +201,14 @@ static se_result check_options(const struct verify_options *o)
     return SE_OK;
 }
 
-/* An estimate: a database that does not answer now is noticed by the survey. */
+/* An estimate, which costs the database a look at every row: only for who wants to see it. One that
+ * does not answer now is noticed by the survey. */
 static void estimate_total(struct run *run)
 {
     const struct tier *l3 = &run->o->l3;
     struct tier_scan all = {.prefix = "", .after = "", .items_max = 1, .bytes_max = 1};
     uint64_t count = 0;
-    if (!se__run_has_l3(run) || !l3->ops->count)
+    if (!se__run_has_l3(run) || !l3->ops->count || !run->o->progress)
         return;
     struct tier_reply reply =
         l3->ops->count(l3->self, &all, &count, se__deadline_in(run->o->timeout_ms));

@@ -78,7 +78,7 @@ struct verify_options {
     void *arg;
 };
 
-#define VERIFY_MEMORY (64u << 20)
+#define VERIFY_MEMORY (128u << 20) /* some 1.8 million ids of 32 bytes in one pass */
 
 /* On an error the report says what was done until then. */
 SE_NODISCARD se_result se__verify_run(const struct verify_options *options,

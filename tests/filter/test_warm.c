@@ -599,6 +599,68 @@ Test(warm, a_row_in_a_wrong_bucket_is_never_lost)
     rig_check(&r);
 }
 
+/* ---- many ids: pages are handed to a second thread ---- */
+
+#define MANY 8000u
+
+static void start_many(void)
+{
+    fill(0, MANY);
+    r.options.page_ids = 4000;
+}
+
+Test(warm, a_scan_of_many_ids_is_complete)
+{
+    start_many();
+    rig_start(&r);
+    rig_run(&r, 1);
+    cr_assert_eq(rig_doubts(&r), 0);
+    cr_assert_eq(fake_l3_seen(r.l3).ids, MANY);
+    cr_assert_geq(ids_now(), MANY - MANY / 100); /* some share a fingerprint */
+    rig_check(&r);
+}
+
+Test(warm, a_scan_of_many_ids_may_fail_or_be_left_anywhere)
+{
+    start_many();
+    unsigned pages = pages_of_a_scan();
+    for (unsigned skip = 0; skip < pages; skip++) {
+        rig_start(&r);
+        fake_l3_fail(r.l3, FAKE_SURVEY, skip, 1, UNWELL);
+        rig_run(&r, 1);
+        cr_assert_eq(rig_doubts(&r), FILTER_COLD);
+        rig_run_until_trusted(&r);
+        rig_check(&r);
+        rig_stop(&r);
+    }
+    for (page = 1; page <= pages; page++) {
+        rig_start(&r);
+        fake_l3_hook(r.l3, stop_at_page, NULL);
+        rig_run(&r, 1);
+        cr_assert_eq(rig_doubts(&r), page < pages ? FILTER_COLD : 0);
+        atomic_store(&r.stopping, false);
+        rig_run_until_trusted(&r);
+        rig_check(&r);
+        rig_stop(&r);
+    }
+}
+
+Test(warm, a_scan_of_many_ids_may_lack_memory)
+{
+    start_many();
+    for (int64_t n = 0; n < 500; n += 23) {
+        rig_start(&r);
+        if (!se__mem_fail_after(n))
+            cr_skip_test("release build");
+        (void)se__warm_run(r.w, r.incarnation);
+        se__mem_fail_after(-1);
+        rig_check(&r);
+        rig_run_until_trusted(&r);
+        rig_check(&r);
+        rig_stop(&r);
+    }
+}
+
 /* ---- threads ---- */
 
 #define WRITERS 2
@@ -623,11 +685,11 @@ static void write_and_ask(void *arg)
     atomic_fetch_sub(&running, 1);
 }
 
-Test(warm, writers_beside_scans_are_never_excluded)
+static void run_writers(unsigned rows)
 {
     static unsigned numbers[WRITERS];
     struct se__thread threads[WRITERS] = {0};
-    fill(0, 500);
+    fill(0, rows);
     rig_start(&r);
     atomic_store(&running, WRITERS);
     for (unsigned i = 0; i < WRITERS; i++) {
@@ -642,6 +704,17 @@ Test(warm, writers_beside_scans_are_never_excluded)
         se__thread_join(&threads[i]);
     rig_run_until_trusted(&r);
     rig_check(&r);
-    cr_assert_eq(r.acknowledged.n, 500 + WRITERS * WRITES);
+    cr_assert_eq(r.acknowledged.n, rows + WRITERS * WRITES);
     cr_assert_gt(rig_excluded(&r), 9900);
+}
+
+Test(warm, writers_beside_scans_are_never_excluded)
+{
+    run_writers(500);
+}
+
+Test(warm, writers_beside_scans_of_many_ids_are_never_excluded)
+{
+    r.options.page_ids = 4000;
+    run_writers(MANY);
 }

@@ -96,7 +96,7 @@ Test(gather, keeps_the_smallest_ids_when_it_is_full)
     }
 }
 
-Test(gather, is_at_least_half_full_after_a_cut)
+Test(gather, is_well_filled_after_a_cut)
 {
     struct gather *g;
     char id[32];
@@ -108,7 +108,7 @@ Test(gather, is_at_least_half_full_after_a_cut)
     }
     se__gather_seal(g);
     kept = se__gather_n(g);
-    cr_assert_geq(kept, (1u << 20) / 49 / 2 - 1);
+    cr_assert_geq(kept, (1u << 20) / 49 / 4 * 3 - 1);
     cr_assert_leq(kept, (1u << 20) / 49);
     snprintf(id, sizeof id, "id:%06zu", kept - 1);
     cr_assert_str_eq(se__gather_until(g), id, "the first ids, without a gap");
