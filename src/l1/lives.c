@@ -187,7 +187,10 @@ static size_t sweep_some(struct l1 *map, struct sweep *now)
         sweep_bucket(map, s, (uint32_t)b, now);
     if (from == 0)
         sweep_loose(map, s, now);
-    bool ends = to == buckets, misfits = ends && se__stripe_misfits(s);
+    bool ends = to == buckets;
+    if (ends)
+        s->resize_above = 0; /* what failed is tried again */
+    bool misfits = ends && se__stripe_misfits(s);
     map->sweep_bucket = to;
     se__stripe_end(map, s, now->left > left);
     if (misfits)
