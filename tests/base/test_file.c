@@ -33,7 +33,7 @@ static void remove_dir(void)
     test_dir_remove(&dir);
 }
 
-TestSuite(file, .init = make_dir, .fini = remove_dir);
+TestSuite(file, .init = make_dir, .fini = remove_dir, .timeout = 120);
 
 static void replace(const char *text)
 {
@@ -114,7 +114,7 @@ Test(file, beyond_the_bound_is_too_big)
     se__buf_done(&b);
 }
 
-Test(file, only_regular_files_are_read, .timeout = 20)
+Test(file, only_regular_files_are_read)
 {
     struct buf b = {0};
     cr_assert_eq(mkfifo(path, 0600), 0);
@@ -234,7 +234,7 @@ static uint32_t run_and_kill(uint32_t from, uint32_t reports)
     return last;
 }
 
-Test(file, killed_at_any_moment_there_is_a_whole_one, .timeout = 120)
+Test(file, killed_at_any_moment_there_is_a_whole_one)
 {
     uint32_t next = 1;
     for (unsigned round = 0; round < KILLS; round++) {

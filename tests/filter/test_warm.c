@@ -29,15 +29,6 @@ TestSuite(warm, .init = open_rig, .fini = close_rig, .timeout = 120);
 
 static const struct tier_reply UNWELL = {.fault = TIER_UNWELL, .code = 2002};
 
-static void fill(unsigned from, unsigned until)
-{
-    for (unsigned i = from; i < until; i++) {
-        char id[RIG_ID_MAX];
-        rig_id(i, id);
-        rig_behind(&r, id);
-    }
-}
-
 /* How many pages a scan of everything takes; starts and stops. */
 static unsigned pages_of_a_scan(void)
 {
@@ -52,7 +43,7 @@ static unsigned pages_of_a_scan(void)
 
 Test(warm, is_trusted_only_after_a_complete_scan)
 {
-    fill(0, ROWS);
+    rig_fill(&r, 0, ROWS);
     rig_start(&r);
     cr_assert_eq(rig_doubts(&r), FILTER_COLD);
     cr_assert_eq(rig_excluded(&r), 0);
@@ -82,7 +73,7 @@ Test(warm, an_empty_database_is_scanned_too)
 
 Test(warm, without_l3_nothing_is_done)
 {
-    fill(0, 10);
+    rig_fill(&r, 0, 10);
     rig_start(&r);
     r.incarnation = NULL;
     cr_assert_eq(rig_run(&r, 1), PLAN_LOOK_MS);
@@ -101,7 +92,7 @@ Test(warm, without_l3_nothing_is_done)
 
 Test(warm, what_only_the_wal_has_is_in_it)
 {
-    fill(0, 100);
+    rig_fill(&r, 0, 100);
     rig_only_pending(&r, "from an earlier run");
     rig_start(&r);
     rig_run(&r, 10);
@@ -111,7 +102,7 @@ Test(warm, what_only_the_wal_has_is_in_it)
 
 Test(warm, tombstones_are_scanned_too)
 {
-    fill(0, 10);
+    rig_fill(&r, 0, 10);
     fake_l3_delete(r.l3, "gone");
     rig_start(&r);
     rig_run(&r, 10);
@@ -141,7 +132,7 @@ static void write_between_pages(void *arg, enum fake_call call, unsigned number)
 
 Test(warm, ids_that_come_between_pages_are_in_it)
 {
-    fill(0, ROWS);
+    rig_fill(&r, 0, ROWS);
     r.options.page_ids = 10;
     rig_start(&r);
     char id[RIG_ID_MAX];
@@ -180,7 +171,7 @@ static void drain_all(void *arg, enum fake_call call, unsigned number)
 Test(warm, what_moves_from_the_wal_to_l3_meanwhile_is_in_it)
 {
     char id[RIG_ID_MAX];
-    fill(0, ROWS);
+    rig_fill(&r, 0, ROWS);
     for (unsigned part = 0; part < FILTER_PARTS; part++) {
         rig_id_in_part(part, 1, id);
         rig_only_pending(&r, id);
@@ -202,7 +193,7 @@ static void drain_before_it_is_collected(struct rig *rig)
 
 Test(warm, what_is_drained_before_it_is_collected_is_scanned)
 {
-    fill(0, 100);
+    rig_fill(&r, 0, 100);
     rig_only_pending(&r, "from an earlier run");
     r.before_pending = drain_before_it_is_collected;
     rig_start(&r);
@@ -246,7 +237,7 @@ Test(warm, a_writer_that_publishes_late_sees_the_epoch)
 
 Test(warm, a_failing_scan_proves_nothing_and_goes_on_where_it_was)
 {
-    fill(0, ROWS);
+    rig_fill(&r, 0, ROWS);
     unsigned pages = pages_of_a_scan();
     rig_start(&r);
     fake_l3_fail(r.l3, FAKE_SURVEY, pages - 3, 1, UNWELL);
@@ -263,7 +254,7 @@ Test(warm, a_failing_scan_proves_nothing_and_goes_on_where_it_was)
 
 Test(warm, a_failure_at_any_page_is_survived)
 {
-    fill(0, 300);
+    rig_fill(&r, 0, 300);
     r.options.page_ids = 3;
     unsigned pages = pages_of_a_scan();
     cr_assert_gt(pages, 100);
@@ -280,7 +271,7 @@ Test(warm, a_failure_at_any_page_is_survived)
 
 Test(warm, pending_that_cannot_be_listed_proves_nothing)
 {
-    fill(0, 10);
+    rig_fill(&r, 0, 10);
     rig_start(&r);
     r.pending_fails = true;
     rig_run(&r, 1);
@@ -293,7 +284,7 @@ Test(warm, pending_that_cannot_be_listed_proves_nothing)
 
 Test(warm, without_memory_it_is_tried_again)
 {
-    fill(0, 300);
+    rig_fill(&r, 0, 300);
     for (int64_t n = 0; n < 400; n += 7) {
         rig_start(&r);
         if (!se__mem_fail_after(n))
@@ -317,7 +308,7 @@ static void stop_at_page(void *arg, enum fake_call call, unsigned number)
 
 Test(warm, it_stops_between_pages)
 {
-    fill(0, ROWS);
+    rig_fill(&r, 0, ROWS);
     page = pages_of_a_scan() / 2;
     rig_start(&r);
     fake_l3_hook(r.l3, stop_at_page, NULL);
@@ -344,7 +335,7 @@ static void put_foreign_row(void *arg, enum fake_call call, unsigned number)
 
 Test(warm, a_request_during_a_scan_needs_another_one)
 {
-    fill(0, ROWS);
+    rig_fill(&r, 0, ROWS);
     for (unsigned i = 0; i < 3; i++) {
         unsigned pages = pages_of_a_scan();
         page = i == 0 ? 1 : i == 1 ? pages / 2 : pages; /* the first, any, the last */
@@ -364,11 +355,11 @@ Test(warm, a_request_during_a_scan_needs_another_one)
 
 Test(warm, a_rescan_is_complete_and_finds_what_is_new)
 {
-    fill(0, ROWS);
+    rig_fill(&r, 0, ROWS);
     rig_start(&r);
     rig_run(&r, 10);
     fake_l3_seen(r.l3);
-    fill(ROWS, ROWS + 100);
+    rig_fill(&r, ROWS, ROWS + 100);
     se__warm_rescan(r.w, FILTER_UNLISTED);
     cr_assert_eq(rig_doubts(&r), FILTER_UNLISTED);
     cr_assert_eq(rig_excluded(&r), 0); /* at once */
@@ -383,7 +374,7 @@ Test(warm, a_rescan_is_complete_and_finds_what_is_new)
 
 Test(warm, beside_another_engine_nothing_is_believed)
 {
-    fill(0, 100);
+    rig_fill(&r, 0, 100);
     rig_start(&r);
     rig_run(&r, 10);
     fake_l3_seen(r.l3);
@@ -392,7 +383,7 @@ Test(warm, beside_another_engine_nothing_is_believed)
     cr_assert_gt(rig_run(&r, 10), 0);
     cr_assert_eq(rig_doubts(&r), FILTER_FOREIGN);
     cr_assert_eq(fake_l3_seen(r.l3).surveys, 0);
-    fill(100, 200); /* by the other one */
+    rig_fill(&r, 100, 200); /* by the other one */
     se__warm_alone(r.w);
     cr_assert_eq(rig_doubts(&r), FILTER_COLD);
     cr_assert_eq(rig_excluded(&r), 0);
@@ -423,7 +414,7 @@ static void come_and_go(void *arg, enum fake_call call, unsigned number)
 
 Test(warm, one_that_comes_and_goes_during_a_scan_is_noticed)
 {
-    fill(0, ROWS);
+    rig_fill(&r, 0, ROWS);
     page = pages_of_a_scan() / 2;
     rig_start(&r);
     fake_l3_hook(r.l3, come_and_go, NULL);
@@ -434,178 +425,13 @@ Test(warm, one_that_comes_and_goes_during_a_scan_is_noticed)
     cr_assert_geq(fake_l3_seen(r.l3).surveys, 3 * page - 1);
 }
 
-/* ---- growth and dead ids ---- */
-
-static bool is_due(unsigned part)
-{
-    struct filter_part_stats stats;
-    se__filter_part_stats(se__warm_filter(r.w), part, &stats);
-    return stats.due;
-}
-
-static void put_until_due(unsigned part)
-{
-    char id[RIG_ID_MAX];
-    for (unsigned i = 0; !is_due(part); i++) {
-        rig_id_in_part(part, i, id);
-        rig_put(&r, id);
-    }
-}
-
-Test(warm, parts_that_are_due_are_rebuilt_from_their_buckets)
-{
-    fill(0, 100);
-    rig_start(&r);
-    rig_run(&r, 10);
-    put_until_due(5);
-    put_until_due(6);
-    fake_l3_seen(r.l3);
-    rig_run(&r, 10);
-    rig_check(&r);
-    cr_assert_not(is_due(5));
-    cr_assert_not(is_due(6));
-    cr_assert_eq(rig_doubts(&r), 0);
-    cr_assert_eq(rig_sum(&r, M_FILTER_REBUILT_FULL), 2);
-    struct fake_l3_seen seen = fake_l3_seen(r.l3);
-    cr_assert_eq(seen.bucket_lowest / FILTER_PART_BUCKETS, 5);
-    cr_assert_eq(seen.bucket_highest / FILTER_PART_BUCKETS, 6);
-    cr_assert_eq(seen.ids, fake_l3_live(r.l3, 5 * 1024, 7 * 1024 - 1));
-    cr_assert_gt(rig_run(&r, 1), 0); /* and not again */
-}
-
-Test(warm, growth_that_fails_leaves_what_there_is)
-{
-    rig_start(&r);
-    rig_run(&r, 10);
-    put_until_due(5);
-    fake_l3_fail(r.l3, FAKE_SURVEY, 1, 1, UNWELL);
-    rig_run(&r, 1);
-    cr_assert(is_due(5));
-    cr_assert_eq(rig_doubts(&r), 0);
-    rig_check(&r);
-    uint64_t deadline = se__deadline_in(20000);
-    while (is_due(5) && se__deadline_left(deadline)) {
-        if (rig_run(&r, 1))
-            se__pause_ms(5);
-    }
-    cr_assert_not(is_due(5));
-    rig_check(&r);
-}
-
-static uint64_t ids_now(void)
-{
-    struct filter_stats stats;
-    se__filter_stats(se__warm_filter(r.w), &stats);
-    return stats.ids;
-}
-
-static void delete (unsigned from, unsigned until)
-{
-    for (unsigned i = from; i < until; i++) {
-        char id[RIG_ID_MAX];
-        rig_id(i, id);
-        rig_delete(&r, id);
-    }
-}
-
-Test(warm, parts_with_dead_ids_are_rebuilt_without_them)
-{
-    fill(0, ROWS);
-    rig_start(&r);
-    rig_run(&r, 10);
-    delete (0, ROWS / 20); /* half of the share that counts */
-    fake_l3_seen(r.l3);
-    rig_run(&r, 10);
-    cr_assert_eq(fake_l3_seen(r.l3).digests, 0);
-    delete (ROWS / 20, ROWS / 2);
-    rig_write(&r, "not yet in L3");
-    rig_run(&r, 10);
-    struct fake_l3_seen seen = fake_l3_seen(r.l3);
-    cr_assert_eq(seen.digests, 1);
-    cr_assert(seen.live_only);
-    cr_assert_geq(seen.ids, ROWS / 2 - 100);
-    cr_assert_eq(rig_sum(&r, M_FILTER_REBUILT_DEAD), FILTER_PARTS);
-    cr_assert_lt(ids_now(), ROWS / 2 + 100);
-    cr_assert_eq(rig_doubts(&r), 0);
-    rig_check(&r);
-    /* Counted once, not for ever. */
-    rig_run(&r, 10);
-    cr_assert_eq(fake_l3_seen(r.l3).digests, 0);
-}
-
-Test(warm, only_parts_with_many_dead_ids_are_rebuilt)
-{
-    char id[RIG_ID_MAX];
-    for (unsigned part = 0; part < 2; part++) {
-        for (unsigned i = 0; i < 100; i++) {
-            rig_id_in_part(part, i, id);
-            rig_behind(&r, id);
-        }
-    }
-    rig_start(&r);
-    rig_run(&r, 10);
-    for (unsigned i = 0; i < 30; i++) {
-        rig_id_in_part(1, i, id);
-        rig_delete(&r, id);
-    }
-    fake_l3_seen(r.l3);
-    rig_run(&r, 10);
-    cr_assert_eq(rig_sum(&r, M_FILTER_REBUILT_DEAD), 1);
-    cr_assert_eq(fake_l3_seen(r.l3).ids, 70);
-    rig_check(&r);
-    cr_assert(rig_excludes(&r, id));
-}
-
-Test(warm, counting_that_fails_is_tried_again)
-{
-    fill(0, 100);
-    rig_start(&r);
-    rig_run(&r, 10);
-    delete (0, 50);
-    fake_l3_fail(r.l3, FAKE_DIGEST, 0, 1, UNWELL);
-    rig_run(&r, 1);
-    cr_assert(rig_logged(&r, "counting the rows of L3 failed"));
-    uint64_t deadline = se__deadline_in(20000);
-    while (!rig_sum(&r, M_FILTER_REBUILT_DEAD) && se__deadline_left(deadline)) {
-        if (rig_run(&r, 1))
-            se__pause_ms(5);
-    }
-    cr_assert_gt(rig_sum(&r, M_FILTER_REBUILT_DEAD), 0);
-    cr_assert_eq(rig_doubts(&r), 0);
-    rig_check(&r);
-}
-
-/* ---- rows in buckets that are not theirs ---- */
-
-Test(warm, a_row_in_a_wrong_bucket_is_never_lost)
-{
-    char id[RIG_ID_MAX];
-    rig_id_in_part(5, 9999, id);
-    fill(0, 100);
-    rig_only_pending(&r, id);
-    fake_l3_put_in(r.l3, id, 60 * FILTER_PART_BUCKETS);
-    r.pending.n = 0;
-    rig_start(&r);
-    rig_run(&r, 10);
-    rig_check(&r);
-    cr_assert(rig_logged(&r, "WARN filter: L3 has rows whose bucket"));
-    put_until_due(5); /* and it is rebuilt, from all buckets */
-    rig_run(&r, 10);
-    cr_assert_not(is_due(5));
-    rig_check(&r);
-    /* Once it is gone a rebuild is of one part again. */
-    se__warm_rescan(r.w, FILTER_COLD);
-    rig_run(&r, 10);
-    rig_check(&r);
-}
-
 /* ---- many ids: pages are handed to a second thread ---- */
 
 #define MANY 8000u
 
 static void start_many(void)
 {
-    fill(0, MANY);
+    rig_fill(&r, 0, MANY);
     r.options.page_ids = 4000;
 }
 
@@ -616,7 +442,7 @@ Test(warm, a_scan_of_many_ids_is_complete)
     rig_run(&r, 1);
     cr_assert_eq(rig_doubts(&r), 0);
     cr_assert_eq(fake_l3_seen(r.l3).ids, MANY);
-    cr_assert_geq(ids_now(), MANY - MANY / 100); /* some share a fingerprint */
+    cr_assert_geq(rig_ids(&r), MANY - MANY / 100); /* some share a fingerprint */
     rig_check(&r);
 }
 
@@ -689,7 +515,7 @@ static void run_writers(unsigned rows)
 {
     static unsigned numbers[WRITERS];
     struct se__thread threads[WRITERS] = {0};
-    fill(0, rows);
+    rig_fill(&r, 0, rows);
     rig_start(&r);
     atomic_store(&running, WRITERS);
     for (unsigned i = 0; i < WRITERS; i++) {

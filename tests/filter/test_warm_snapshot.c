@@ -38,39 +38,6 @@ static const struct tier_reply UNWELL = {.fault = TIER_UNWELL, .code = 2002};
 static const struct tier_reply TIMED_OUT = {.fault = TIER_UNWELL, .timed_out = true};
 static const struct tier_reply REJECTED = {.fault = TIER_UNWELL, .rejected = true};
 
-static void put_rows(unsigned from, unsigned until)
-{
-    for (unsigned i = from; i < until; i++) {
-        char id[RIG_ID_MAX];
-        rig_id(i, id);
-        rig_put(&r, id);
-    }
-}
-
-static bool is_file(void)
-{
-    return access(r.path, F_OK) == 0;
-}
-
-static void leave_and_start(void)
-{
-    se__warm_leave(r.w, r.incarnation);
-    rig_stop(&r);
-    rig_start(&r);
-    fake_l3_seen(r.l3);
-}
-
-/* ROWS rows, a snapshot of them, and a new start. */
-static void start_with_snapshot(void)
-{
-    rig_start(&r);
-    put_rows(0, ROWS);
-    rig_run(&r, 10);
-    cr_assert_eq(rig_doubts(&r), 0);
-    leave_and_start();
-    cr_assert(is_file());
-}
-
 /* The snapshot is not used: everything is scanned, and right. */
 static void expect_refused(const char *why)
 {
@@ -85,25 +52,14 @@ static void expect_refused(const char *why)
     cr_assert_gt(rig_excluded(&r), 9900);
 }
 
-static void expect_used(uint64_t ids)
-{
-    rig_run(&r, 10);
-    cr_assert_eq(rig_doubts(&r), 0);
-    cr_assert_eq(rig_sum(&r, M_FILTER_SNAPSHOT_USED), 1);
-    cr_assert_eq(rig_sum(&r, M_FILTER_SNAPSHOT_REFUSED), 0);
-    cr_assert_eq(rig_sum(&r, M_FILTER_SCANNED), ids);
-    rig_check(&r);
-    cr_assert_gt(rig_excluded(&r), 9900);
-}
-
 /* ---- used ---- */
 
 Test(warm_snapshot, of_the_same_rows_is_believed_without_a_scan)
 {
-    start_with_snapshot();
+    rig_start_with_snapshot(&r, ROWS);
     cr_assert_eq(rig_doubts(&r), FILTER_COLD);
     cr_assert_eq(rig_excluded(&r), 0);
-    expect_used(0);
+    rig_expect_used(&r, 0);
     struct fake_l3_seen seen = fake_l3_seen(r.l3);
     cr_assert_eq(seen.surveys, 0);
     cr_assert_eq(seen.digests, 1);
@@ -112,9 +68,9 @@ Test(warm_snapshot, of_the_same_rows_is_believed_without_a_scan)
 
 Test(warm_snapshot, what_only_the_wal_has_is_in_it)
 {
-    start_with_snapshot();
+    rig_start_with_snapshot(&r, ROWS);
     rig_only_pending(&r, "from an earlier run");
-    expect_used(0);
+    rig_expect_used(&r, 0);
 }
 
 Test(warm_snapshot, rows_behind_its_back_are_read_from_their_bucket_alone)
@@ -124,12 +80,12 @@ Test(warm_snapshot, rows_behind_its_back_are_read_from_their_bucket_alone)
     rig_start(&r);
     rig_put(&r, id);
     rig_stop(&r);
-    start_with_snapshot();
+    rig_start_with_snapshot(&r, ROWS);
     for (unsigned i = 1; i < 4; i++) {
         rig_id_in_bucket(777, i, id);
         rig_behind(&r, id);
     }
-    expect_used(fake_l3_live(r.l3, 777, 777));
+    rig_expect_used(&r, fake_l3_live(r.l3, 777, 777));
     struct fake_l3_seen seen = fake_l3_seen(r.l3);
     cr_assert_eq(seen.surveys, 1);
     cr_assert_geq(seen.ids, 4);
@@ -144,7 +100,7 @@ Test(warm_snapshot, a_row_in_another_s_place_is_noticed)
     rig_start(&r);
     rig_put(&r, id);
     rig_stop(&r);
-    start_with_snapshot();
+    rig_start_with_snapshot(&r, ROWS);
     rig_delete(&r, id);
     rig_id_in_bucket(777, 2, id);
     rig_behind(&r, id); /* as many as before */
@@ -157,7 +113,7 @@ Test(warm_snapshot, a_row_in_another_s_place_is_noticed)
 Test(warm_snapshot, neighbours_are_read_together_and_others_not)
 {
     char id[RIG_ID_MAX];
-    start_with_snapshot();
+    rig_start_with_snapshot(&r, ROWS);
     for (unsigned bucket = 100; bucket < 110; bucket++) {
         rig_id_in_bucket((uint16_t)bucket, 1, id);
         rig_behind(&r, id);
@@ -176,7 +132,7 @@ Test(warm_snapshot, neighbours_are_read_together_and_others_not)
 
 Test(warm_snapshot, many_scattered_buckets_do_not_cost_a_call_each)
 {
-    start_with_snapshot();
+    rig_start_with_snapshot(&r, ROWS);
     for (unsigned i = 0; i < 400; i++) {
         char id[RIG_ID_MAX];
         snprintf(id, sizeof id, "scattered-%u", i);
@@ -191,19 +147,19 @@ Test(warm_snapshot, many_scattered_buckets_do_not_cost_a_call_each)
 Test(warm_snapshot, a_bucket_of_several_pages_is_read_to_its_end)
 {
     r.options.page_ids = 2;
-    start_with_snapshot();
+    rig_start_with_snapshot(&r, ROWS);
     for (unsigned i = 0; i < 9; i++) {
         char id[RIG_ID_MAX];
         rig_id_in_bucket(777, i, id);
         rig_behind(&r, id);
     }
-    expect_used(fake_l3_live(r.l3, 777, 777));
+    rig_expect_used(&r, fake_l3_live(r.l3, 777, 777));
 }
 
 Test(warm_snapshot, rows_that_are_gone_need_no_scan)
 {
     char id[RIG_ID_MAX];
-    start_with_snapshot();
+    rig_start_with_snapshot(&r, ROWS);
     for (unsigned i = 0; i < 10; i++) {
         rig_id(i, id);
         rig_delete(&r, id);
@@ -217,13 +173,13 @@ Test(warm_snapshot, rows_that_are_gone_need_no_scan)
 
 Test(warm_snapshot, writes_before_l3_answers_are_in_it)
 {
-    start_with_snapshot();
+    rig_start_with_snapshot(&r, ROWS);
     r.incarnation = NULL;
     rig_write(&r, "early");
     rig_run(&r, 10);
     cr_assert_eq(rig_doubts(&r), FILTER_COLD);
     r.incarnation = "db-1";
-    expect_used(0);
+    rig_expect_used(&r, 0);
 }
 
 /* The drain takes an id to L3 just before what is pending is collected. If the digests were read
@@ -235,7 +191,7 @@ static void drain_before_it_is_collected(struct rig *rig)
 
 Test(warm_snapshot, what_is_drained_while_it_is_compared_is_in_it)
 {
-    start_with_snapshot();
+    rig_start_with_snapshot(&r, ROWS);
     rig_only_pending(&r, "from an earlier run");
     r.before_pending = drain_before_it_is_collected;
     rig_run(&r, 10);
@@ -253,7 +209,7 @@ Test(warm_snapshot, with_dead_ids_has_its_parts_rebuilt)
         rig_put(&r, id);
     }
     rig_stop(&r);
-    start_with_snapshot();
+    rig_start_with_snapshot(&r, ROWS);
     rig_stop(&r);
     for (unsigned i = 0; i < 40; i++) {
         rig_id_in_part(3, i, id);
@@ -268,7 +224,7 @@ Test(warm_snapshot, with_dead_ids_has_its_parts_rebuilt)
 
 Test(warm_snapshot, waits_for_another_engine_to_go)
 {
-    start_with_snapshot();
+    rig_start_with_snapshot(&r, ROWS);
     se__warm_rescan(r.w, FILTER_FOREIGN);
     rig_run(&r, 10);
     cr_assert_eq(fake_l3_seen(r.l3).digests, 0);
@@ -284,14 +240,14 @@ Test(warm_snapshot, waits_for_another_engine_to_go)
 
 Test(warm_snapshot, of_another_database_is_refused)
 {
-    start_with_snapshot();
+    rig_start_with_snapshot(&r, ROWS);
     r.incarnation = "db-2";
     expect_refused("another database");
 }
 
 Test(warm_snapshot, of_another_table_is_refused)
 {
-    start_with_snapshot();
+    rig_start_with_snapshot(&r, ROWS);
     rig_stop(&r);
     r.options.table = "others";
     rig_start(&r);
@@ -300,8 +256,8 @@ Test(warm_snapshot, of_another_table_is_refused)
 
 Test(warm_snapshot, that_is_too_old_is_refused)
 {
-    start_with_snapshot();
-    put_rows(ROWS, ROWS + ROWS / 2);
+    rig_start_with_snapshot(&r, ROWS);
+    rig_put_many(&r, ROWS, ROWS + ROWS / 2);
     expect_refused("too old");
 }
 
@@ -349,7 +305,7 @@ static void other_layout(struct buf *file)
 
 Test(warm_snapshot, damaged_is_refused_and_the_seed_is_a_new_one)
 {
-    start_with_snapshot();
+    rig_start_with_snapshot(&r, ROWS);
     uint64_t seed = seed_of(r.path);
     cr_assert_eq(se__filter_seed(se__warm_filter(r.w)), seed);
     change_file(flip);
@@ -361,7 +317,7 @@ Test(warm_snapshot, damaged_is_refused_and_the_seed_is_a_new_one)
 
 Test(warm_snapshot, truncated_is_refused)
 {
-    start_with_snapshot();
+    rig_start_with_snapshot(&r, ROWS);
     change_file(cut);
     rig_start(&r);
     expect_refused("truncated");
@@ -369,7 +325,7 @@ Test(warm_snapshot, truncated_is_refused)
 
 Test(warm_snapshot, empty_is_refused)
 {
-    start_with_snapshot();
+    rig_start_with_snapshot(&r, ROWS);
     change_file(empty);
     rig_start(&r);
     expect_refused("truncated");
@@ -377,7 +333,7 @@ Test(warm_snapshot, empty_is_refused)
 
 Test(warm_snapshot, of_a_later_layout_is_refused)
 {
-    start_with_snapshot();
+    rig_start_with_snapshot(&r, ROWS);
     change_file(other_layout);
     rig_start(&r);
     expect_refused("layout");
@@ -385,7 +341,7 @@ Test(warm_snapshot, of_a_later_layout_is_refused)
 
 Test(warm_snapshot, a_folder_in_its_place_is_refused)
 {
-    start_with_snapshot();
+    rig_start_with_snapshot(&r, ROWS);
     rig_stop(&r);
     cr_assert_eq(unlink(r.path), 0);
     cr_assert_eq(mkdir(r.path, 0700), 0);
@@ -410,7 +366,7 @@ Test(warm_snapshot, none_is_no_complaint)
 Test(warm_snapshot, whatever_is_in_the_file_the_engine_starts_and_is_right)
 {
     struct buf sound = {0};
-    start_with_snapshot();
+    rig_start_with_snapshot(&r, ROWS);
     rig_stop(&r);
     cr_assert_eq(se__file_read(r.path, 1 << 24, &sound), SE_OK);
     for (unsigned i = 0; i < 40; i++) {
@@ -438,7 +394,7 @@ static void wait_until_trusted(void)
 
 Test(warm_snapshot, is_kept_while_l3_is_away)
 {
-    start_with_snapshot();
+    rig_start_with_snapshot(&r, ROWS);
     fake_l3_fail(r.l3, FAKE_DIGEST, 0, 4, REJECTED);
     rig_run(&r, 1);
     cr_assert(rig_logged(&r, "comparing the snapshot with L3 failed"));
@@ -449,7 +405,7 @@ Test(warm_snapshot, is_kept_while_l3_is_away)
 
 Test(warm_snapshot, that_cannot_be_compared_does_not_hold_up_the_scan)
 {
-    start_with_snapshot();
+    rig_start_with_snapshot(&r, ROWS);
     fake_l3_fail(r.l3, FAKE_DIGEST, 0, 100, TIMED_OUT);
     wait_until_trusted();
     cr_assert_eq(rig_sum(&r, M_FILTER_SNAPSHOT_REFUSED), 1);
@@ -459,7 +415,7 @@ Test(warm_snapshot, that_cannot_be_compared_does_not_hold_up_the_scan)
 Test(warm_snapshot, a_bucket_that_cannot_be_read_is_tried_again)
 {
     char id[RIG_ID_MAX];
-    start_with_snapshot();
+    rig_start_with_snapshot(&r, ROWS);
     rig_id_in_bucket(777, 1, id);
     rig_behind(&r, id);
     fake_l3_fail(r.l3, FAKE_SURVEY, 0, 1, UNWELL);
@@ -479,7 +435,7 @@ static void request(void *arg, enum fake_call call, unsigned number)
 
 Test(warm_snapshot, a_request_while_it_is_compared_needs_a_scan)
 {
-    start_with_snapshot();
+    rig_start_with_snapshot(&r, ROWS);
     fake_l3_hook(r.l3, request, NULL);
     rig_run(&r, 10);
     cr_assert_eq(rig_doubts(&r), 0);
@@ -489,7 +445,7 @@ Test(warm_snapshot, a_request_while_it_is_compared_needs_a_scan)
 
 Test(warm_snapshot, without_memory_the_start_is_right_or_refused)
 {
-    start_with_snapshot();
+    rig_start_with_snapshot(&r, ROWS);
     rig_stop(&r);
     for (int64_t n = 0; n < 600; n += 11) {
         cr_assert_eq(se__metrics_open(&r.metrics), SE_OK);
@@ -511,213 +467,5 @@ Test(warm_snapshot, without_memory_the_start_is_right_or_refused)
             se__metrics_close(r.metrics);
         r.w = NULL;
         r.metrics = NULL;
-    }
-}
-
-/* ---- written ---- */
-
-Test(warm_snapshot, is_written_when_the_threshold_is_reached)
-{
-    r.options.snapshot_interval_s = 0;
-    r.options.snapshot_threshold = 50;
-    rig_start(&r);
-    rig_run(&r, 10);
-    put_rows(0, 40);
-    rig_run(&r, 10);
-    cr_assert_not(is_file());
-    put_rows(40, 60);
-    rig_run(&r, 10);
-    cr_assert(is_file());
-    cr_assert_eq(rig_sum(&r, M_FILTER_SNAPSHOTS), 1);
-    put_rows(60, 100);
-    rig_run(&r, 10);
-    cr_assert_eq(rig_sum(&r, M_FILTER_SNAPSHOTS), 1);
-    put_rows(100, 120);
-    rig_run(&r, 10);
-    cr_assert_eq(rig_sum(&r, M_FILTER_SNAPSHOTS), 2);
-    rig_stop(&r); /* killed: no leaving */
-    rig_start(&r);
-    expect_used(0);
-}
-
-Test(warm_snapshot, is_never_written_with_0_and_0)
-{
-    r.options.snapshot_interval_s = r.options.snapshot_threshold = 0;
-    rig_start(&r);
-    rig_run(&r, 10);
-    put_rows(0, 100);
-    rig_run(&r, 10);
-    se__warm_leave(r.w, r.incarnation);
-    cr_assert_not(is_file());
-}
-
-Test(warm_snapshot, is_never_written_read_only_but_read)
-{
-    start_with_snapshot();
-    rig_stop(&r);
-    r.options.read_only = true;
-    struct stat before, after;
-    cr_assert_eq(stat(r.path, &before), 0);
-    rig_start(&r);
-    expect_used(0);
-    put_rows(ROWS, ROWS + 10);
-    se__warm_leave(r.w, r.incarnation);
-    cr_assert_eq(stat(r.path, &after), 0);
-    cr_assert_eq(before.st_ino, after.st_ino);
-}
-
-Test(warm_snapshot, is_not_written_untrusted)
-{
-    r.options.snapshot_interval_s = 0;
-    rig_start(&r);
-    put_rows(0, 100);
-    se__warm_leave(r.w, r.incarnation);
-    cr_assert_not(is_file());
-    rig_run(&r, 1);
-    se__warm_rescan(r.w, FILTER_FOREIGN);
-    put_rows(100, 200);
-    rig_run(&r, 10);
-    se__warm_leave(r.w, r.incarnation);
-    cr_assert_not(is_file());
-}
-
-Test(warm_snapshot, at_close_is_written_only_if_something_was)
-{
-    char id[RIG_ID_MAX];
-    start_with_snapshot();
-    rig_run(&r, 10);
-    se__warm_leave(r.w, r.incarnation);
-    cr_assert_eq(rig_sum(&r, M_FILTER_SNAPSHOTS), 0);
-    rig_id(0, id);
-    rig_put(&r, id); /* no new id, but its bucket is another */
-    se__warm_leave(r.w, r.incarnation);
-    cr_assert_eq(rig_sum(&r, M_FILTER_SNAPSHOTS), 1);
-    se__warm_leave(r.w, NULL);
-    cr_assert_eq(rig_sum(&r, M_FILTER_SNAPSHOTS), 1);
-    leave_and_start();
-    expect_used(0);
-}
-
-static void doubt_at_once(void *arg, enum fake_call call, unsigned number)
-{
-    (void)arg;
-    (void)number;
-    if (call == FAKE_DIGEST)
-        se__warm_rescan(r.w, FILTER_UNLISTED);
-}
-
-Test(warm_snapshot, is_not_written_if_trust_goes_meanwhile)
-{
-    start_with_snapshot();
-    rig_run(&r, 10);
-    struct stat before, after;
-    cr_assert_eq(stat(r.path, &before), 0);
-    put_rows(ROWS, ROWS + 10);
-    fake_l3_hook(r.l3, doubt_at_once, NULL);
-    se__warm_leave(r.w, r.incarnation);
-    cr_assert_eq(stat(r.path, &after), 0);
-    cr_assert_eq(before.st_ino, after.st_ino);
-    cr_assert_eq(rig_sum(&r, M_FILTER_SNAPSHOT_ERRORS), 0);
-}
-
-Test(warm_snapshot, that_cannot_be_made_is_an_error_and_tried_later)
-{
-    rig_start(&r);
-    put_rows(0, 100);
-    r.options.snapshot_interval_s = 0;
-    rig_stop(&r);
-    rig_start(&r);
-    fake_l3_fail(r.l3, FAKE_DIGEST, 0, 1, UNWELL);
-    rig_run(&r, 20);
-    cr_assert_eq(rig_sum(&r, M_FILTER_SNAPSHOT_ERRORS), 1);
-    cr_assert_eq(rig_doubts(&r), 0);
-    cr_assert_not(is_file());
-    uint64_t deadline = se__deadline_in(20000);
-    while (!is_file() && se__deadline_left(deadline)) {
-        cr_assert_gt(rig_run(&r, 3), 0); /* not all the time */
-        se__pause_ms(20);
-    }
-    cr_assert_eq(rig_sum(&r, M_FILTER_SNAPSHOTS), 1);
-}
-
-/* A process that died after its write and before the rename, or in the write. */
-Test(warm_snapshot, half_written_is_no_snapshot)
-{
-    char tmp[300];
-    start_with_snapshot();
-    rig_stop(&r);
-    snprintf(tmp, sizeof tmp, "%s.tmp", r.path);
-    cr_assert_eq(se__file_replace(tmp, "SEFILTER and half of", 20), SE_OK);
-    rig_start(&r);
-    expect_used(0);
-    put_rows(ROWS, ROWS + 10);
-    leave_and_start();
-    expect_used(0);
-    cr_assert_neq(access(tmp, F_OK), 0);
-}
-
-/* ---- soundness: what is written while it is taken ---- */
-
-/* A row that the digests have must be in the copy: so the digests come first. The hook writes just
- * before they are read, which a copy made earlier would not have. */
-static void write_before_the_digests(void *arg, enum fake_call call, unsigned number)
-{
-    char id[RIG_ID_MAX];
-    (void)arg;
-    (void)number;
-    if (call != FAKE_DIGEST)
-        return;
-    for (unsigned i = 0; i < 100; i++) {
-        snprintf(id, sizeof id, "just before-%u", i);
-        rig_put(&r, id);
-    }
-}
-
-Test(warm_snapshot, has_every_row_that_its_digests_have)
-{
-    rig_start(&r);
-    put_rows(0, ROWS);
-    rig_run(&r, 10);
-    fake_l3_hook(r.l3, write_before_the_digests, NULL);
-    se__warm_leave(r.w, r.incarnation);
-    fake_l3_hook(r.l3, NULL, NULL);
-    rig_stop(&r);
-    rig_start(&r);
-    expect_used(0);
-}
-
-static atomic_bool write_on;
-
-static void write_all_the_time(void *arg)
-{
-    (void)arg;
-    for (unsigned i = 0; atomic_load(&write_on) && i < 20000; i++) {
-        char id[RIG_ID_MAX];
-        snprintf(id, sizeof id, "busy-%u", i);
-        rig_put(&r, id);
-    }
-}
-
-/* Writers during digests, copy and write; then the process dies. */
-Test(warm_snapshot, taken_under_writes_is_sound)
-{
-    r.options.snapshot_interval_s = 0;
-    rig_start(&r);
-    put_rows(0, ROWS);
-    rig_run(&r, 10);
-    for (unsigned round = 0; round < 5; round++) {
-        struct se__thread writer = {0};
-        atomic_store(&write_on, true);
-        cr_assert_eq(se__thread_start(&writer, "writer", write_all_the_time, NULL), SE_OK);
-        uint64_t before = rig_sum(&r, M_FILTER_SNAPSHOTS), deadline = se__deadline_in(30000);
-        while (rig_sum(&r, M_FILTER_SNAPSHOTS) < before + 3 && se__deadline_left(deadline))
-            (void)se__warm_run(r.w, r.incarnation);
-        atomic_store(&write_on, false);
-        se__thread_join(&writer);
-        rig_stop(&r);
-        rig_start(&r);
-        rig_run(&r, 20);
-        cr_assert_eq(rig_doubts(&r), 0);
-        rig_check(&r);
     }
 }

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define DEADLINE_MS 60000u
 
@@ -233,7 +234,84 @@ void rig_id_in_bucket(uint16_t bucket, unsigned i, char id[RIG_ID_MAX])
     while (se__item_bucket(id, strlen(id)) != bucket);
 }
 
+void rig_fill(struct rig *r, unsigned from, unsigned until)
+{
+    for (unsigned i = from; i < until; i++) {
+        char id[RIG_ID_MAX];
+        rig_id(i, id);
+        rig_behind(r, id);
+    }
+}
+
+void rig_put_many(struct rig *r, unsigned from, unsigned until)
+{
+    for (unsigned i = from; i < until; i++) {
+        char id[RIG_ID_MAX];
+        rig_id(i, id);
+        rig_put(r, id);
+    }
+}
+
+bool rig_is_due(struct rig *r, unsigned part)
+{
+    struct filter_part_stats stats;
+    se__filter_part_stats(se__warm_filter(r->w), part, &stats);
+    return stats.due;
+}
+
+void rig_put_until_due(struct rig *r, unsigned part)
+{
+    char id[RIG_ID_MAX];
+    for (unsigned i = 0; !rig_is_due(r, part); i++) {
+        rig_id_in_part(part, i, id);
+        rig_put(r, id);
+    }
+}
+
+/* ---- snapshots ---- */
+
+bool rig_has_file(struct rig *r)
+{
+    return access(r->path, F_OK) == 0;
+}
+
+void rig_leave_and_start(struct rig *r)
+{
+    se__warm_leave(r->w, r->incarnation);
+    rig_stop(r);
+    rig_start(r);
+    fake_l3_seen(r->l3);
+}
+
+void rig_start_with_snapshot(struct rig *r, unsigned rows)
+{
+    rig_start(r);
+    rig_put_many(r, 0, rows);
+    rig_run(r, 10);
+    cr_assert_eq(rig_doubts(r), 0);
+    rig_leave_and_start(r);
+    cr_assert(rig_has_file(r));
+}
+
+void rig_expect_used(struct rig *r, uint64_t ids)
+{
+    rig_run(r, 10);
+    cr_assert_eq(rig_doubts(r), 0);
+    cr_assert_eq(rig_sum(r, M_FILTER_SNAPSHOT_USED), 1);
+    cr_assert_eq(rig_sum(r, M_FILTER_SNAPSHOT_REFUSED), 0);
+    cr_assert_eq(rig_sum(r, M_FILTER_SCANNED), ids);
+    rig_check(r);
+    cr_assert_gt(rig_excluded(r), 9900);
+}
+
 /* ---- looking ---- */
+
+uint64_t rig_ids(struct rig *r)
+{
+    struct filter_stats stats;
+    se__filter_stats(se__warm_filter(r->w), &stats);
+    return stats.ids;
+}
 
 bool rig_excludes(struct rig *r, const char *id)
 {

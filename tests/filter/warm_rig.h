@@ -70,6 +70,22 @@ unsigned rig_excluded(struct rig *r);
 bool rig_logged(struct rig *r, const char *words);
 uint64_t rig_sum(struct rig *r, enum metric which);
 
+/* Ids from .. until - 1: rows nobody told us about; put. */
+void rig_fill(struct rig *r, unsigned from, unsigned until);
+void rig_put_many(struct rig *r, unsigned from, unsigned until);
+uint64_t rig_ids(struct rig *r); /* fingerprints in the filter */
+bool rig_is_due(struct rig *r, unsigned part);
+void rig_put_until_due(struct rig *r, unsigned part);
+
+/* ---- snapshots ---- */
+bool rig_has_file(struct rig *r);
+/* Leaves, as at close, and starts again; what L3 has seen is forgotten. */
+void rig_leave_and_start(struct rig *r);
+/* So many rows, a snapshot of them, and a new start. */
+void rig_start_with_snapshot(struct rig *r, unsigned rows);
+/* Runs: the snapshot is used and `ids` were read beside it. */
+void rig_expect_used(struct rig *r, uint64_t ids);
+
 /* The i-th id; the i-th id of a part; of a bucket. */
 void rig_id(unsigned i, char id[RIG_ID_MAX]);
 void rig_id_in_part(unsigned part, unsigned i, char id[RIG_ID_MAX]);
