@@ -32,7 +32,9 @@ static void raise_used(struct epochs *e, unsigned n)
 static bool take(struct epochs *e, unsigned at)
 {
     uint64_t nobody = 0;
-    if (atomic_load_explicit(&e->used, memory_order_relaxed) <= at)
+    /* acquire: pairs with raise_used of who came first, so that its store is before this taking
+     * in the order that se__epoch_passed relies on. */
+    if (atomic_load_explicit(&e->used, memory_order_acquire) <= at)
         raise_used(e, at + 1);
     /* seq_cst: see the head of epoch.h. It also acquires what the slot's last reader released. */
     return atomic_compare_exchange_strong(&e->slots[at].since, &nobody, atomic_load(&e->now));

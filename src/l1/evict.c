@@ -103,13 +103,14 @@ static size_t evict_from(struct l1 *map, struct stripe *s, size_t want, size_t *
 {
     struct entry e;
     size_t n = 0;
+    bool waiting = false;
     *chosen = 0;
     se__mutex_lock(&s->lock);
     for (; *chosen < want && s->limbo_n < LIMBO_MAX && se__stripe_victim(map, s, &e); n++) {
         *chosen += se__entry_bytes(&e);
         se__stripe_remove(map, s, &e);
     }
-    size_t freed = se__stripe_end_keeping(map, s);
+    size_t freed = se__stripe_end_keeping(map, s, &waiting);
     if (map->metrics && n)
         se__metrics_add(map->metrics, M_EVICTED_PRESSURE, n);
     return freed;

@@ -155,12 +155,13 @@ static bool enough(const struct l1 *map, const struct stripe *s)
     return s->limbo_held || s->limbo_n >= LIMBO_EAGER || s->limbo_bytes > map->limbo_share;
 }
 
-size_t se__stripe_end_keeping(struct l1 *map, struct stripe *s)
+size_t se__stripe_end_keeping(struct l1 *map, struct stripe *s, bool *waiting)
 {
     struct harvest h;
     h.n = 0;
     h.bytes = 0;
     collect(map, s, &h);
+    *waiting = *waiting || s->limbo_n > 0;
     se__mutex_unlock(&s->lock);
     free_harvest(&h);
     return h.bytes;
@@ -168,8 +169,9 @@ size_t se__stripe_end_keeping(struct l1 *map, struct stripe *s)
 
 void se__stripe_end(struct l1 *map, struct stripe *s, bool now)
 {
+    bool waiting = false;
     if (s->limbo_n > 0 && (now || enough(map, s)))
-        se__l1_unreserve(map, se__stripe_end_keeping(map, s));
+        se__l1_unreserve(map, se__stripe_end_keeping(map, s, &waiting));
     else
         se__mutex_unlock(&s->lock);
 }

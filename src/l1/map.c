@@ -242,12 +242,12 @@ static size_t publish(struct publication *p, struct entry *e, bool present)
 {
     uint64_t based_on = basis(p->s, present ? e : NULL, p->how);
     se_item *old = NULL;
-    bool had_state = p->spare != NULL;
+    bool had_state = p->spare != NULL, near = near_clock(p->item, p->how);
     if (present) {
         se__stripe_leave(p->map, p->s, e);
         if (p->how->dirty && !e->flush)
             take_spare(p, e);
-        old = se__stripe_replace(p->map, p->s, e, p->item);
+        old = se__stripe_replace(p->map, p->s, e, p->item, near);
         se__stripe_touch(p->s, e);
     } else {
         bool added = se__stripe_add(p->map, p->s, p->hash, p->item, p->how->dirty, &p->spare, e);
@@ -255,7 +255,7 @@ static size_t publish(struct publication *p, struct entry *e, bool present)
         (void)added;
     }
     e->based_on = based_on;
-    e->marks |= (uint8_t)(MARK_WRITTEN | (near_clock(p->item, p->how) ? MARK_PUT : 0));
+    e->marks |= (uint8_t)(MARK_WRITTEN | (near ? MARK_PUT : 0));
     if (e->flush)
         e->flush->dead = false;
     if (p->how->dirty && !e->flush->queued)

@@ -21,12 +21,11 @@
  *   I5  removing an entry whose item was written here (not loaded), and every invalidation,
  *       advances its stripe's epoch, so that a load that began before cannot put back what it read
  *
- * Locks: one mutex a stripe, rank 10. The sink is called with it held; it may take the queue's lock
+ * Locks: reads of single ids take none, but for entries that are not clean or past their life. The
+ * rest: one mutex a stripe, rank 10. The sink is called with it held; it may take the queue's lock
  * (rank 20), never block, and never call back.
  * Threads: any.  Memory: the map holds one reference per item; what it hands out is a reference for
- * the caller.
- * This is the simple form: chained hash stripes with a lock each and CLOCK eviction. The interface
- * is what stays.
+ * the caller, and holds up no memory but that item's.
  */
 #ifndef SE_L1_MAP_H
 #define SE_L1_MAP_H
@@ -221,7 +220,9 @@ struct l1_stats {
 };
 void se__l1_stats(const struct l1 *map, struct l1_stats *stats);
 
-size_t se__l1_unevictable_bytes(const struct l1 *map); /* the same number alone: one atomic load */
+/* The same number alone, from few loads: stripes tell of what they have in steps, so it may be off
+ * by a sixty-fourth of bytes_max either way. */
+size_t se__l1_unevictable_bytes(const struct l1 *map);
 
 /* The tan curve M(p) of DESIGN.md: 1 below 0.75, 0 above 0.95. */
 double se__l1_curve(double p);

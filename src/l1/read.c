@@ -319,7 +319,7 @@ static void load_newer(struct load *l, struct entry *e)
         return;
     }
     se__stripe_leave(l->map, l->s, e);
-    se_item *old = se__stripe_replace(l->map, l->s, e, l->item);
+    se_item *old = se__stripe_replace(l->map, l->s, e, l->item, false);
     if (e->flush) {
         l->lost_dead = e->flush->dead;
         e->flush->dead = false;

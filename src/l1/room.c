@@ -12,7 +12,9 @@
 
 #include <assert.h>
 
-/* Waits for readers that are in the way of memory which has left already. */
+/* Looks for readers that are in the way of memory which has left already: the first ones without,
+ * the others with a pause in between. */
+#define LOOKS 8u
 #define PATIENCE 200u
 
 static struct account *mine(const struct l1 *map)
@@ -90,31 +92,41 @@ size_t se__l1_used(const struct l1 *map)
     return unused < map->bytes_max ? map->bytes_max - unused : 0;
 }
 
-/* Returns whether something still waits for a reader. */
-static bool free_limbos(struct l1 *map)
+/* What this stripe's limbo gives up. *waiting: something in it still waits for a reader. */
+static size_t free_limbo(struct l1 *map, struct stripe *s, bool *waiting)
 {
-    bool waiting = false;
-    for (unsigned i = 0; i < 1u << map->stripe_bits; i++) {
-        struct stripe *s = &map->stripes[i];
-        se__mutex_lock(&s->lock);
-        se__l1_unreserve(map, se__stripe_end_keeping(map, s));
-        se__mutex_lock(&s->lock);
-        waiting = waiting || s->limbo_n > 0;
+    se__mutex_lock(&s->lock);
+    if (s->limbo_n == 0) {
         se__mutex_unlock(&s->lock);
+        return 0;
     }
-    return waiting;
+    return se__stripe_end_keeping(map, s, waiting);
 }
 
-/* What has left the map may still be held up by a reader that waits for the processor. */
+/* At least `bytes` from the limbos if they can. The hand's way back: what was evicted last waits
+ * there, and needs no more than the time of one lookup. */
+static size_t free_limbos(struct l1 *map, size_t bytes, bool *waiting)
+{
+    unsigned stripes = 1u << map->stripe_bits;
+    unsigned hand = atomic_load_explicit(&map->hand, memory_order_relaxed);
+    size_t got = 0;
+    *waiting = false;
+    for (unsigned i = 0; got < bytes && i < stripes; i++)
+        got += free_limbo(map, &map->stripes[(hand - i) & (stripes - 1)], waiting);
+    return got;
+}
+
+/* What has left the map may still be held up by a reader, even by one that waits for the
+ * processor. May return more than was asked for. */
 static size_t wait_for_limbos(struct l1 *map, size_t bytes)
 {
     size_t got = 0;
-    for (unsigned tries = 0; got < bytes; tries++) {
-        bool waiting = free_limbos(map);
-        got += se__l1_reserve_some(map, bytes - got);
-        if (!waiting || tries == PATIENCE)
-            break;
-        se__pause_ms(0);
+    bool waiting = true;
+    for (unsigned tries = 0; got < bytes && waiting && tries < PATIENCE; tries++) {
+        if (tries >= LOOKS)
+            se__pause_ms(0);
+        got += free_limbos(map, bytes - got, &waiting);
+        got += got < bytes ? se__l1_reserve_some(map, bytes - got) : 0;
     }
     return got;
 }

@@ -226,12 +226,13 @@ static void count_came(struct stripe *s, const struct entry *e)
     atomic_store_explicit(&s->came_bytes, came + se__entry_bytes(e), memory_order_relaxed);
 }
 
-se_item *se__stripe_replace(struct l1 *map, struct stripe *s, struct entry *e, se_item *item)
+se_item *se__stripe_replace(struct l1 *map, struct stripe *s, struct entry *e, se_item *item,
+                            bool near_put)
 {
     se_item *old = e->item;
-    if (e->marks & MARK_PUT && se_item_version(old) > s->floor)
+    if (e->marks & MARK_PUT && !near_put && se_item_version(old) > s->floor)
         s->floor = se_item_version(old); /* early: the entry forgets it now */
-    e->marks &= (uint8_t)~MARK_PUT;
+    e->marks = (uint8_t)((e->marks & ~MARK_PUT) | (near_put ? MARK_PUT : 0));
     e->item = se_item_retain(item);
     if (e->flush)
         e->flush->hidden = false;
@@ -410,8 +411,8 @@ static bool replace_table(struct l1 *map, struct stripe *s, struct table *t)
 {
     struct table *old = se__stripe_table(s);
     if (!se__stripe_misfits(s) || wanted_buckets(s) > t->buckets ||
-        wanted_buckets(s) < t->buckets / 2)
-        return false; /* another was faster */
+        wanted_buckets(s) < t->buckets / 2 || entries_of(s) > se__table_slots(t))
+        return false; /* another was faster, or no table is large enough */
     struct flush_state *loose = se__stripe_loose(s);
     se__table_move(old, t, hash_of_word, map);
     take_in_loose(s, t);

@@ -222,10 +222,11 @@ void se__stripe_enter(struct l1 *map, struct stripe *s, struct entry *e);
  * no slot for it (then *spare is taken). Returns false if it can have neither. */
 SE_NODISCARD bool se__stripe_add(struct l1 *map, struct stripe *s, uint64_t hash, se_item *item,
                                  bool with_state, struct flush_state **spare, struct entry *e);
-/* Gives e, which is out of the account, a reference of its own to `item`. Returns the old one: the
- * caller retires it after se__stripe_enter, when it is out of sight. */
+/* Gives e, which is out of the account, a reference of its own to `item`; near_put: it is to have
+ * MARK_PUT, and will raise the floor for its predecessors too. Returns the old one: the caller
+ * retires it after se__stripe_enter, when it is out of sight. */
 SE_NODISCARD se_item *se__stripe_replace(struct l1 *map, struct stripe *s, struct entry *e,
-                                         se_item *item);
+                                         se_item *item, bool near_put);
 /* A put over an entry counts like a hit. */
 static inline void se__stripe_touch(const struct stripe *s, const struct entry *e)
 {
@@ -246,8 +247,9 @@ void se__stripe_advance_epoch(struct stripe *s);
 /* Unlocks. Frees what was retired and nobody can be looking at any more: if `now`, else only once
  * there is enough of it. */
 void se__stripe_end(struct l1 *map, struct stripe *s, bool now);
-/* The same (now), but the freed bytes are the caller's. Returns how many. */
-size_t se__stripe_end_keeping(struct l1 *map, struct stripe *s);
+/* The same (now), but the freed bytes are the caller's. Returns how many; sets *waiting if something
+ * is left that readers are in the way of. */
+size_t se__stripe_end_keeping(struct l1 *map, struct stripe *s, bool *waiting);
 /* Frees detached items that no caller holds any more. Not locked by the caller. */
 void se__stripe_reap(struct stripe *s);
 

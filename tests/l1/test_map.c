@@ -146,6 +146,48 @@ Test(map, an_older_put_does_not_come_in_after_a_newer_one_has_left)
     fixture_close(&f);
 }
 
+/* The entry forgets then that an item was put in it: the floor must know at once. */
+Test(map, an_older_put_does_not_come_in_after_what_replaced_the_newer_one_has_left)
+{
+    struct fixture f;
+    struct l1_put how = {.dirty = true, .renewable = true};
+    fixture_open(&f, MIB, false);
+    put_and_flush(&f, "a", 10, 1);
+    cr_assert_eq(load(&f, "a", 12), 12);
+    invalidate(&f, "a");
+    put_and_flush(&f, "b", 20, 1);
+    put_and_flush(&f, "b", se__version_of_ms(1000000 + 3600000), 1); /* far ahead of the clock */
+    invalidate(&f, "b");
+    se_item *older_a = make_item("a", 9, 1), *older_b = make_item("b", 19, 1);
+    cr_assert(put_item(&f, older_a, &how).renew);
+    cr_assert(put_item(&f, older_b, &how).renew);
+    se_item_release(older_a);
+    se_item_release(older_b);
+    fixture_close(&f);
+}
+
+/* A write that waits for the WAL would else be renewed again and again while others go on. */
+Test(map, overwriting_an_id_renews_no_late_put_of_another)
+{
+    struct fixture f;
+    struct l1_put how = {.dirty = true, .renewable = true};
+    fixture_open(&f, 64 * 1024, false); /* few stripes: many ids share one */
+    se_item *late[100];
+    for (unsigned i = 0; i < 100; i++) {
+        char id[16];
+        snprintf(id, sizeof id, "late%u", i);
+        late[i] = make_item(id, 10 + i, 1);
+    }
+    for (unsigned i = 0; i < 50; i++)
+        put(&f, i % 2 ? "hot" : "hot too", 1000 + i);
+    for (unsigned i = 0; i < 100; i++) {
+        cr_assert_eq(put_item(&f, late[i], &how).stored, L1_STORED);
+        se_item_release(late[i]);
+    }
+    check_account(&f);
+    fixture_close(&f);
+}
+
 Test(map, one_id_far_ahead_of_the_clock_holds_up_no_other)
 {
     struct fixture f;
