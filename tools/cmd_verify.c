@@ -166,10 +166,17 @@ static void report_tiers(const struct verify *v)
                    "-");
 }
 
+static bool compared(const struct verify *v, bool complete)
+{
+    return complete || v->report.checked > 0;
+}
+
 static const char *roots_text(const struct verify *v, bool complete)
 {
     if (!v->both)
         return "one tier";
+    if (!compared(v, complete))
+        return "not compared";
     if (!v->report.roots_equal)
         return "differ";
     return complete ? "equal" : "equal so far";
@@ -211,9 +218,9 @@ static void report_json(struct verify *v, bool complete)
     se__buf_printf(out, ",\"repaired\":%" PRIu64 ",\"unrepairable\":%" PRIu64, r->repaired,
                    r->unrepairable);
     se__buf_printf(out, ",\"roots_equal\":%s",
-                   !v->both         ? "null"
-                   : r->roots_equal ? "true"
-                                    : "false");
+                   !v->both || !compared(v, complete) ? "null"
+                   : r->roots_equal                   ? "true"
+                                                      : "false");
     se__buf_printf(out, ",\"elapsed_ms\":%" PRIu64 ",\"ids_per_s\":%" PRIu64 "}}\n", elapsed_ms(v),
                    rate(v));
     print_line(v);

@@ -35,9 +35,10 @@ struct watch {
 
 struct keeper {
     se_engine *e;
-    struct se__mutex lock; /* guards stop, kicks, warmed and the watches' started and error */
+    struct se__mutex
+        lock; /* guards stop, interrupted, kicks, warmed and the watches' started and error */
     struct se__cond changed;
-    bool stop;
+    bool stop, interrupted; /* interrupted: after stop, what was being read was ended */
     uint64_t kicks;
     struct se__thread upkeep;
     struct watch home, cache;
@@ -273,6 +274,15 @@ static void note_warmed(struct keeper *k)
     se__mutex_unlock(&k->lock);
 }
 
+/* What is read from now on is not for se__keeper_stop to interrupt. */
+static void wait_interrupted(struct keeper *k)
+{
+    se__mutex_lock(&k->lock);
+    while (!k->interrupted)
+        (void)se__cond_wait_until(&k->changed, &k->lock, SE__FOREVER);
+    se__mutex_unlock(&k->lock);
+}
+
 static void run_filter(void *arg)
 {
     struct keeper *k = arg;
@@ -282,6 +292,7 @@ static void run_filter(void *arg)
         wait_ms = se__warm_run(e->warm, is_attached(e) ? e->incarnation : NULL);
         note_warmed(k);
     } while (rest(k, se__deadline_in(wait_ms)));
+    wait_interrupted(k);
     se__warm_leave(e->warm, is_attached(e) ? e->incarnation : NULL);
 }
 
@@ -347,6 +358,10 @@ void se__keeper_stop(se_engine *e)
     se__mutex_unlock(&k->lock);
     if (e->home.ops && e->home.ops->interrupt)
         e->home.ops->interrupt(e->home.self); /* a scan for the filter may take long */
+    se__mutex_lock(&k->lock);
+    k->interrupted = true;
+    se__cond_broadcast(&k->changed);
+    se__mutex_unlock(&k->lock);
     se__thread_join(&k->filter);
     se__thread_join(&k->home.thread);
     se__thread_join(&k->cache.thread);

@@ -30,7 +30,7 @@ static struct plan rebuild(enum warm_task task, const struct plan_facts *f, uint
 static bool is_worth_counting(const struct plan_facts *f, const struct plan_past *past)
 {
     uint64_t removed = f->removals - past->removals_counted;
-    return removed > 0 && removed >= f->ids / REMOVED_SHARE;
+    return past->uncounted || (removed > 0 && removed >= f->ids / REMOVED_SHARE);
 }
 
 /* 0 for both: never. 0 for one: the other decides, and that something has changed at all. */

@@ -6,7 +6,8 @@
  *   WARM_SCAN     parts that were not scanned since the last request: nothing is excluded before that
  *   WARM_GROW     parts that are full, or nearly
  *   WARM_BURY     parts of which L3 has less than 90 % of the ids: dead ones go
- *   WARM_COUNT    as many ids were removed as a tenth of the filter holds: which parts are that?
+ *   WARM_COUNT    as many ids were removed as a tenth of the filter holds, or a scan has read the
+ *                 tombstones of earlier runs: which parts are that?
  *   WARM_SAVE     interval and threshold of the snapshots are reached
  * Nothing but waiting while L3 is not attached, while another engine writes the same table (its ids
  * keep coming: a scan would prove nothing), and after a failure.
@@ -49,6 +50,7 @@ struct plan_past {
     uint32_t failures;         /* in a row */
     uint64_t retry_at_ms;      /* after a failure */
     uint64_t removals_counted; /* at the last WARM_COUNT */
+    bool uncounted;            /* a scan was complete since the last WARM_COUNT */
     uint64_t saved_at_ms;      /* the last snapshot, or the start */
     uint64_t save_again_ms;    /* after a failed one */
 };

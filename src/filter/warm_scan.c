@@ -241,6 +241,7 @@ enum outcome se__warm_rebuild(struct warm *w, enum warm_task task, uint64_t part
     cancel_rest(&round);
     note_strays(w, round.strays, of_all);
     w->noted += task == WARM_SCAN ? round.ids : 0;
+    w->past.uncounted |= task == WARM_SCAN && outcome == WENT_WELL;
     if (outcome == WENT_WELL)
         se__warm_believe(w, round.asked);
     return outcome;
@@ -269,5 +270,6 @@ enum outcome se__warm_count(struct warm *w)
         live[part] = nodes[part].count;
     se__warm_find_dead(w, live);
     w->past.removals_counted = removals;
+    w->past.uncounted = false;
     return WENT_WELL;
 }

@@ -99,6 +99,23 @@ Test(warm_parts, parts_with_dead_ids_are_rebuilt_without_them)
     cr_assert_eq(fake_l3_seen(r.l3).digests, 0);
 }
 
+Test(warm_parts, tombstones_of_an_earlier_run_are_buried)
+{
+    char id[RIG_ID_MAX];
+    rig_fill(&r, 0, ROWS / 2);
+    for (unsigned i = ROWS / 2; i < ROWS; i++) {
+        rig_id(i, id);
+        fake_l3_delete(r.l3, id);
+    }
+    rig_start(&r);
+    rig_run(&r, 10);
+    cr_assert_eq(rig_doubts(&r), 0);
+    cr_assert_geq(rig_sum(&r, M_FILTER_REBUILT_DEAD), FILTER_PARTS / 2);
+    cr_assert_lt(rig_ids(&r), ROWS / 2 + ROWS / 10);
+    cr_assert_eq(fake_l3_seen(r.l3).digests, 1);
+    rig_check(&r);
+}
+
 Test(warm_parts, only_parts_with_many_dead_ids_are_rebuilt)
 {
     char id[RIG_ID_MAX];

@@ -368,7 +368,7 @@ static void write_on(void *arg)
 {
     struct traffic *t = arg;
     for (int n = 1; !atomic_load_explicit(&t->stop, memory_order_relaxed); n++) {
-        int i = (n * 7919) % BUSY_IDS;
+        int i = (int)((unsigned)n * 7919u % BUSY_IDS);
         char id[32], content[64];
         snprintf(id, sizeof id, "busy:%d:%03d", t->number, i);
         snprintf(content, sizeof content, "%d", n);
