@@ -155,6 +155,15 @@ static bool enough(const struct l1 *map, const struct stripe *s)
     return s->limbo_held || s->limbo_n >= LIMBO_EAGER || s->limbo_bytes > map->limbo_share;
 }
 
+static void unlock(struct l1 *map, struct stripe *s)
+{
+    size_t change = s->unevictable_change;
+    s->unevictable_change = 0;
+    se__mutex_unlock(&s->lock);
+    if (change)
+        se__l1_count_unevictable(map, change);
+}
+
 size_t se__stripe_end_keeping(struct l1 *map, struct stripe *s, bool *waiting)
 {
     struct harvest h;
@@ -162,7 +171,7 @@ size_t se__stripe_end_keeping(struct l1 *map, struct stripe *s, bool *waiting)
     h.bytes = 0;
     collect(map, s, &h);
     *waiting = *waiting || s->limbo_n > 0;
-    se__mutex_unlock(&s->lock);
+    unlock(map, s);
     free_harvest(&h);
     return h.bytes;
 }
@@ -173,7 +182,7 @@ void se__stripe_end(struct l1 *map, struct stripe *s, bool now)
     if (s->limbo_n > 0 && (now || enough(map, s)))
         se__l1_unreserve(map, se__stripe_end_keeping(map, s, &waiting));
     else
-        se__mutex_unlock(&s->lock);
+        unlock(map, s);
 }
 
 void se__stripe_reap(struct stripe *s)

@@ -220,9 +220,7 @@ struct l1_stats {
 };
 void se__l1_stats(const struct l1 *map, struct l1_stats *stats);
 
-/* The same number alone, from few loads: stripes tell of what they have in steps, so it may be off
- * by a sixty-fourth of bytes_max either way. */
-size_t se__l1_unevictable_bytes(const struct l1 *map);
+size_t se__l1_unevictable_bytes(const struct l1 *map); /* the same number alone, from few loads */
 
 /* The tan curve M(p) of DESIGN.md: 1 below 0.75, 0 above 0.95. */
 double se__l1_curve(double p);

@@ -148,10 +148,9 @@ bool se__l1_reserve_evicting(struct l1 *map, size_t bytes)
 
 /* ---- tickets ---- */
 
-void se__l1_count_ticket(struct l1 *map, size_t bytes, bool add)
+void se__l1_count_unevictable(struct l1 *map, size_t change)
 {
-    struct account *a = mine(map); /* modulo 2^64, as their sum */
-    atomic_fetch_add_explicit(&a->tickets, add ? bytes : -bytes, memory_order_relaxed);
+    atomic_fetch_add_explicit(&mine(map)->unevictable, change, memory_order_relaxed);
 }
 
 se_result se__l1_ticket(struct l1 *map, size_t item_size, bool flush, struct l1_ticket *ticket)
@@ -165,7 +164,7 @@ se_result se__l1_ticket(struct l1 *map, size_t item_size, bool flush, struct l1_
                          item_size, map->bytes_max);
     if (!se__l1_reserve_evicting(map, t.bytes))
         return se__error(SE_ERR_BACKPRESSURE, "memory is full of items that may not be dropped");
-    se__l1_count_ticket(map, t.bytes, true);
+    se__l1_count_unevictable(map, t.bytes);
     t.entry = flush ? se__alloc_zeroed(1, sizeof(struct flush_state)) : NULL;
     if (flush && !t.entry) {
         se__l1_settle(map, &t, 0);
@@ -185,7 +184,7 @@ void se__l1_settle(struct l1 *map, struct l1_ticket *ticket, size_t kept)
 {
     assert(kept <= ticket->bytes); /* prepared for this item or a larger one */
     se__l1_unreserve(map, ticket->bytes - kept);
-    se__l1_count_ticket(map, ticket->bytes, false);
+    se__l1_count_unevictable(map, -ticket->bytes);
     *ticket = (struct l1_ticket){0};
 }
 
@@ -197,38 +196,26 @@ void se__l1_cancel(struct l1 *map, struct l1_ticket *ticket)
 
 /* ---- numbers ---- */
 
-static size_t ticket_bytes(const struct l1 *map)
+size_t se__l1_unevictable_bytes(const struct l1 *map)
 {
     size_t sum = 0;
     for (unsigned i = 0; i <= map->account_mask; i++)
-        sum += atomic_load_explicit(&map->accounts[i].tickets, memory_order_relaxed);
-    return sum;
-}
-
-/* Sums of parts that change meanwhile may come out below nothing. */
-static size_t not_negative(size_t sum)
-{
+        sum += atomic_load_explicit(&map->accounts[i].unevictable, memory_order_relaxed);
+    /* accounts that change while they are added up may come out below nothing */
     return sum <= SIZE_MAX / 2 ? sum : 0;
-}
-
-size_t se__l1_unevictable_bytes(const struct l1 *map)
-{
-    return not_negative(atomic_load_explicit(&map->unevictable, memory_order_relaxed) +
-                        ticket_bytes(map));
 }
 
 void se__l1_stats(const struct l1 *map, struct l1_stats *stats)
 {
-    struct l1_stats sum = {.bytes = se__l1_used(map), .unevictable_bytes = ticket_bytes(map)};
+    struct l1_stats sum = {.bytes = se__l1_used(map),
+                           .unevictable_bytes = se__l1_unevictable_bytes(map)};
     for (unsigned i = 0; i < 1u << map->stripe_bits; i++) {
         const struct stripe *s = &map->stripes[i];
         sum.items += atomic_load_explicit(&s->live, memory_order_relaxed);
-        sum.unevictable_bytes += atomic_load_explicit(&s->unevictable, memory_order_relaxed);
         sum.dirty_items += atomic_load_explicit(&s->dirty, memory_order_relaxed);
         sum.dead_items += atomic_load_explicit(&s->dead, memory_order_relaxed);
         sum.detached_items += atomic_load_explicit(&s->detached_items, memory_order_relaxed);
         sum.detached_bytes += atomic_load_explicit(&s->detached_bytes, memory_order_relaxed);
     }
-    sum.unevictable_bytes = not_negative(sum.unevictable_bytes);
     *stats = sum;
 }

@@ -149,18 +149,7 @@ static void count(_Atomic size_t *counter, size_t n, bool add)
     atomic_store_explicit(counter, add ? before + n : before - n, memory_order_relaxed);
 }
 
-/* The map's own sum learns of it in larger steps, so that writers do not meet there. */
-static void tell_unevictable(struct l1 *map, struct stripe *s)
-{
-    size_t now = atomic_load_explicit(&s->unevictable, memory_order_relaxed);
-    size_t change = now - s->unevictable_told; /* modulo 2^64, like the sum */
-    if (change + map->limbo_share <= 2 * map->limbo_share)
-        return;
-    atomic_fetch_add_explicit(&map->unevictable, change, memory_order_relaxed);
-    s->unevictable_told = now;
-}
-
-static void count_entry(struct l1 *map, struct stripe *s, const struct entry *e, bool add)
+static void count_entry(const struct l1 *map, struct stripe *s, const struct entry *e, bool add)
 {
     const struct flush_state *f = e->flush;
     if (!se__entry_hidden(e) && !se__item_deleted(e->item))
@@ -169,10 +158,8 @@ static void count_entry(struct l1 *map, struct stripe *s, const struct entry *e,
         count(&s->dirty, 1, add);
     if (f && f->dead)
         count(&s->dead, 1, add);
-    if (!se__entry_evictable(map, e)) {
-        count(&s->unevictable, se__entry_bytes(e), add);
-        tell_unevictable(map, s);
-    }
+    if (!se__entry_evictable(map, e))
+        s->unevictable_change += add ? se__entry_bytes(e) : -se__entry_bytes(e);
 }
 
 void se__stripe_leave(struct l1 *map, struct stripe *s, const struct entry *e)

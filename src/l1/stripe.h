@@ -96,9 +96,9 @@ struct stripe {
     size_t detached_n, detached_cap, detached_at;
     /* relaxed: written under the lock, read by se__l1_stats without
      * it; nothing is ordered by them. */
-    _Atomic size_t live, dirty, dead, unevictable, detached_items, detached_bytes;
+    _Atomic size_t live, dirty, dead, detached_items, detached_bytes;
     _Atomic uint64_t came_bytes; /* bytes that ever came in, for the curve */
-    size_t unevictable_told;     /* what of it l1.unevictable has */
+    size_t unevictable_change;   /* what se__stripe_end will tell an account; modulo 2^64 */
     struct retired limbo[LIMBO_MAX];
 };
 
@@ -106,7 +106,9 @@ struct stripe {
  * the same account. */
 struct account {
     _Alignas(64) _Atomic size_t credit;
-    _Atomic size_t tickets; /* bytes of the open ones, less what other accounts have of it */
+    /* of entries that are not evictable and of open tickets, as far as this account's threads have
+     * made or ended them: only the sum of all accounts means something (modulo 2^64) */
+    _Atomic size_t unevictable;
 };
 
 struct l1 {
@@ -134,7 +136,6 @@ struct l1 {
 
     /* relaxed: each is a sum of its own; nothing else is published through them. */
     _Alignas(64) _Atomic size_t free; /* bytes that are neither used nor in an account */
-    _Atomic size_t unevictable;       /* of all stripes, as far as they have told */
     _Atomic unsigned hand;            /* the stripe where the next eviction starts */
     /* of se__l1_tend's caller */
     uint64_t came_seen;
@@ -182,8 +183,8 @@ size_t se__l1_reserve_some(struct l1 *map, size_t bytes);
 SE_NODISCARD bool se__l1_reserve_evicting(struct l1 *map, size_t bytes);
 void se__l1_unreserve(struct l1 *map, size_t bytes);
 size_t se__l1_used(const struct l1 *map);
-/* An open ticket's bytes begin or cease to be unevictable. */
-void se__l1_count_ticket(struct l1 *map, size_t bytes, bool add);
+/* Bytes that begin (or, as -bytes, cease) to be unevictable. */
+void se__l1_count_unevictable(struct l1 *map, size_t change);
 /* A ticket for an item; with `flush` it brings a flush state. */
 SE_NODISCARD se_result se__l1_ticket(struct l1 *map, size_t item_size, bool flush,
                                      struct l1_ticket *ticket);
@@ -244,7 +245,7 @@ void se__stripe_remove(struct l1 *map, struct stripe *s, struct entry *e);
 void se__entry_queue(struct l1 *map, struct entry *e, bool front, uint64_t first_ms);
 void se__stripe_advance_epoch(struct stripe *s);
 
-/* Unlocks. Frees what was retired and nobody can be looking at any more: if `now`, else only once
+/* Unlocks: ends whatever has changed an entry. Frees what was retired and nobody can be looking at any more: if `now`, else only once
  * there is enough of it. */
 void se__stripe_end(struct l1 *map, struct stripe *s, bool now);
 /* The same (now), but the freed bytes are the caller's. Returns how many; sets *waiting if something

@@ -198,6 +198,54 @@ Test(growth, threads_come_and_go)
 
 /* ---- without memory ---- */
 
+static void flush_all(void)
+{
+    for (se_item *taken; (taken = fixture_take(&f, NULL));) {
+        se__l1_home(f.map, taken);
+        se__l1_unpin(f.map, taken);
+        se_item_release(taken);
+    }
+}
+
+/* Entries without a slot, and the table that takes them in, while others read. */
+Test(growth, nothing_is_lost_from_sight_while_entries_get_their_slots)
+{
+    struct se__thread threads[2] = {{0}};
+    if (!se__mem_fail_after(-1))
+        return; /* not in release builds */
+    for (unsigned round = 0; round < 60; round++) {
+        fixture_open(&f, 64 * 1024, true); /* one stripe; nothing may leave */
+        atomic_store(&loaded, 0);
+        atomic_store(&stop, false);
+        for (uintptr_t i = 0; i < 2; i++)
+            cr_assert_eq(se__thread_start(&threads[i], "reader", reader, (void *)(i + 1)), SE_OK);
+        for (unsigned i = 0; i < 100; i++) {
+            char id[16];
+            struct l1_ticket ticket;
+            struct l1_put_result r;
+            snprintf(id, sizeof id, "id%u", i);
+            se_item *item = make_item(id, i + 1, 10);
+            se__mem_fail_after(i % 50 == 49 ? -1 : 1); /* the ticket's, and no bigger table */
+            cr_assert_eq(se__l1_prepare(f.map, strlen(id), se__item_size(item), &ticket), SE_OK);
+            se__l1_put(f.map, hash_of(&f, id), item, &ticket, &(struct l1_put){.dirty = true}, &r);
+            se__mem_fail_after(-1);
+            se_item_release(item);
+            atomic_store(&loaded, i + 1);
+            if (i % 50 == 49) {
+                f.map->stripes[0].resize_above = 0; /* as a sweep does */
+                se__stripe_fit(f.map, &f.map->stripes[0]);
+                cr_assert_eq(f.map->stripes[0].loose_entries, 0);
+            }
+        }
+        atomic_store(&stop, true);
+        for (unsigned i = 0; i < 2; i++)
+            se__thread_join(&threads[i]);
+        flush_all();
+        check_account(&f);
+        fixture_close(&f);
+    }
+}
+
 /* Every allocation of one whole sequence fails, one after the other. */
 static bool sequence(int64_t allowed)
 {
@@ -236,11 +284,7 @@ static bool sequence(int64_t allowed)
         cr_assert(put < 120 || seen >= i + 1);
         se_item_release(items[i]);
     }
-    for (se_item *taken; (taken = fixture_take(&f, NULL));) {
-        se__l1_home(f.map, taken);
-        se__l1_unpin(f.map, taken);
-        se_item_release(taken);
-    }
+    flush_all();
     se__l1_tend(f.map, 0, se__mono_ms()); /* what found no slot gets one, or has it already */
     check_account(&f);
     fixture_close(&f);
@@ -278,11 +322,7 @@ Test(growth, entries_without_a_slot_get_one_when_there_is_memory)
     for (unsigned i = 0; i < 1u << f.map->stripe_bits; i++)
         loose += f.map->stripes[i].loose_entries;
     cr_assert_gt(loose, 400);
-    for (se_item *taken; (taken = fixture_take(&f, NULL));) {
-        se__l1_home(f.map, taken);
-        se__l1_unpin(f.map, taken);
-        se_item_release(taken);
-    }
+    flush_all();
     check_account(&f);
     for (unsigned i = 500; i < 1000; i++)
         put_number(i, 10, true);
