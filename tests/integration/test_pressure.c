@@ -128,6 +128,7 @@ static void check_level(double p, se_pressure level)
     cr_assert_eq(se_retry_after_ms(s.e), 0);
     cr_assert(entered(s.e, SE_PRESSURE_NORMAL) >= 1);
     cr_assert_eq(put_batch(&s, 3), SE_OK);
+    cr_assert_eq(se_flush(s.e, 20000), SE_OK, "%s", se_errmsg());
     truth_balance(s.e);
     stuck_remove(&s);
 }
