@@ -20,6 +20,7 @@
 #define MIB (1u << 20)
 #define IDS 200000u
 #define BASE_MS 3000u           /* reads with nothing else going on */
+#define LONG_OUTAGE_MS 24000u   /* throttling alone rides out a shorter one */
 #define RECOVER_MS 60000u       /* no longer than this, when the writer has gone */
 #define SLACK_BYTES (32u * MIB) /* beside L1: batches under way, connections, the heap's holes */
 
@@ -180,7 +181,9 @@ static void judge_writes(struct show *w, const struct plan *p, const struct floo
         printf(" %s %" PRIu64, flood_level_name((se_pressure)i), end->entered[i]);
     puts("");
     verdict(w, could >= 10 * took, "the writer could go ten times as fast as the database");
-    verdict(w, end->throttled > 0 && end->refused > 0, "it was delayed, and in the outage refused");
+    verdict(w, end->throttled > 0, "it was delayed");
+    if (p->outage_ms >= LONG_OUTAGE_MS)
+        verdict(w, end->refused > 0, "in the outage it was refused");
     verdict(w, atomic_load(&w->f.unhinted) == 0, "each refusal said when to try again");
 }
 
@@ -264,8 +267,12 @@ static se_engine *open_engine(const struct plan *p, struct mariadb_server *maria
 
 int main(int argc, char **argv)
 {
-    struct plan p = {
-        .seconds = 60, .run_ms = 20, .stop_ms = 80, .outage_ms = 24000, .queue_mb = 8, .l1_mb = 64};
+    struct plan p = {.seconds = 60,
+                     .run_ms = 20,
+                     .stop_ms = 80,
+                     .outage_ms = LONG_OUTAGE_MS,
+                     .queue_mb = 8,
+                     .l1_mb = 64};
     static const char *const args[] = {"--innodb-buffer-pool-size=256M", NULL};
     read_arguments(&p, argc, argv);
     struct show w = {.mariadb = mariadb_start(false, args)};
