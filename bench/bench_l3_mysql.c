@@ -6,15 +6,13 @@
  * guard: into our table and into one without secondary indices. Its column values are computed
  * before they are timed; ours are part of the tier's work.
  */
+#include "mariadb.h"
 #include "reads.h"
 #include "rows.h"
-
-#include "support/mariadb_server.h"
 
 #include "base/os.h"
 #include "l3/l3.h"
 
-#include <mysql.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -45,15 +43,6 @@ static double send_ours(void *arg)
 
 /* ---- the bare loop ---- */
 
-static MYSQL *connect_bare(const struct mariadb_server *s)
-{
-    MYSQL *m = mysql_init(NULL);
-    if (!m || !mysql_real_connect(m, "localhost", "root", NULL, "t", 0, s->socket, 0) ||
-        mysql_query(m, "SET NAMES binary") != 0)
-        bench_fail("mysql: cannot connect");
-    return m;
-}
-
 static MYSQL_STMT *prepare(MYSQL *m, const char *sql)
 {
     MYSQL_STMT *stmt = mysql_stmt_init(m);
@@ -65,7 +54,7 @@ static MYSQL_STMT *prepare(MYSQL *m, const char *sql)
 static struct bare open_bare(const struct ours *o, const struct mariadb_server *s,
                              const char *table)
 {
-    struct bare bare = {.b = o->b, .keys = o->keys, .m = connect_bare(s)};
+    struct bare bare = {.b = o->b, .keys = o->keys, .m = bench_mariadb_connect(s)};
     static const struct rows_clause clause = {" ON DUPLICATE KEY UPDATE", "VALUES(", ")", false};
     char *sql = rows_statement("INSERT INTO", table, &clause);
     bare.upsert = prepare(bare.m, sql);
@@ -237,7 +226,7 @@ static void bench_get(const struct bench *b, struct mariadb_server *server, cons
 {
     struct reads r;
     struct select s;
-    MYSQL *m = connect_bare(server);
+    MYSQL *m = bench_mariadb_connect(server);
     reads_open(&r, NULL, url, M_OPS_L3_GET_HIT);
     prepare_select(&s, m);
     struct bench_side sides[] = {
@@ -259,17 +248,9 @@ static void bench_get(const struct bench *b, struct mariadb_server *server, cons
 int main(int argc, char **argv)
 {
     struct bench b;
-    char url[256];
-    /* the table and its copy fit into memory: what is measured is the way
-     * there, not the server's disk */
-    static const char *const args[] = {"--innodb-buffer-pool-size=2G",
-                                       "--innodb-log-file-size=512M", NULL};
+    char url[BENCH_MARIADB_URL_MAX];
     bench_init(&b, argc, argv);
-    struct mariadb_server *server = mariadb_start(false, args);
-    if (!server)
-        bench_fail("mariadb: no server");
-    bench_pin_server(server->pid);
-    mariadb_url(server, false, url, sizeof url);
+    struct mariadb_server *server = bench_mariadb(url);
     bench_flush(&b, server, url);
     if (batches_usual(&b))
         bench_get(&b, server, url);
