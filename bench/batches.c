@@ -6,6 +6,7 @@
 #include "base/hlc.h"
 #include "base/os.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -54,35 +55,37 @@ static void set(struct tier_write *w, const char *id)
         bench_fail("out of memory");
 }
 
-static struct batches make(size_t n)
+static struct batches make(size_t n, size_t size)
 {
-    struct batches b = {n, calloc(n * BATCH, sizeof *b.writes)};
+    struct batches b = {n, size, calloc(n * size, sizeof *b.writes)};
     if (!b.writes)
         bench_fail("out of memory");
     return b;
 }
 
-struct batches batches_random(const struct keys *keys, size_t n)
+struct batches batches_random(const struct bench *bench, const struct keys *keys, size_t items)
 {
     static uint64_t draw;
-    struct batches b = make(n);
-    size_t stride = keys->n / BATCH;
-    for (size_t i = 0; i < n * BATCH; i++)
-        set(&b.writes[i], keys->ids[i % BATCH * stride + bench_mix(draw++) % stride]);
+    size_t size = bench->batch, stride = keys->n / size, n = bench_scaled(bench, items) / size;
+    if (!stride)
+        bench_fail("--batch %zu: there are %zu ids", size, keys->n);
+    struct batches b = make(n ? n : 1, size);
+    for (size_t i = 0; i < b.n * size; i++)
+        set(&b.writes[i], keys->ids[i % size * stride + bench_mix(draw++) % stride]);
     return b;
 }
 
 struct batches batches_all(const struct keys *keys)
 {
-    struct batches b = make(keys->n / BATCH);
-    for (size_t i = 0; i < b.n * BATCH; i++)
+    struct batches b = make(keys->n / BATCH, BATCH);
+    for (size_t i = 0; i < b.n * b.size; i++)
         set(&b.writes[i], keys->ids[i]);
     return b;
 }
 
 void batches_free(struct batches *b)
 {
-    for (size_t i = 0; i < b->n * BATCH; i++)
+    for (size_t i = 0; i < b->n * b->size; i++)
         se_item_release(b->writes[i].item);
     free(b->writes);
 }
@@ -91,13 +94,13 @@ double batches_send(struct tier *tier, struct batches *b)
 {
     uint64_t start = se__mono_ns();
     for (size_t i = 0; i < b->n; i++) {
-        struct tier_reply r =
-            tier->ops->write(tier->self, 0, b->writes + i * BATCH, BATCH, se__deadline_in(CALL_MS));
+        struct tier_reply r = tier->ops->write(tier->self, 0, b->writes + i * b->size, b->size,
+                                               se__deadline_in(CALL_MS));
         if (r.fault != TIER_FINE)
             bench_fail("%s: %s", tier->ops->name, se_errmsg());
     }
-    double figure = (double)(b->n * BATCH) / (double)(se__mono_ns() - start) * 1e6;
-    for (size_t i = 0; i < b->n * BATCH; i++)
+    double figure = (double)(b->n * b->size) / (double)(se__mono_ns() - start) * 1e6;
+    for (size_t i = 0; i < b->n * b->size; i++)
         if (b->writes[i].state != TIER_STORED)
             bench_fail("%s: a write was not stored", tier->ops->name);
     return figure;
@@ -108,4 +111,16 @@ void batches_load(struct tier *tier, const struct keys *keys)
     struct batches b = batches_all(keys);
     (void)batches_send(tier, &b);
     batches_free(&b);
+}
+
+bool batches_usual(const struct bench *b)
+{
+    return b->batch == BATCH;
+}
+
+struct batches_what batches_what(const struct bench *b, const char *flush, const char *more)
+{
+    struct batches_what what;
+    snprintf(what.text, sizeof what.text, "%s, batches of %u%s", flush, b->batch, more);
+    return what;
 }

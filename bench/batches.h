@@ -1,5 +1,5 @@
 /*
- * batches - batches of 1000 guarded writes as the flush makes them, built before they are timed.
+ * batches - batches of guarded writes as the flush makes them, built before they are timed.
  *
  * Memory: batches_make returns; batches_free gives all back.
  */
@@ -10,11 +10,11 @@
 
 #include "tier/tier.h"
 
-#define BATCH 1000u
+#define BATCH BENCH_BATCH /* where tables are loaded, and by default */
 
 struct batches {
-    size_t n;                  /* batches */
-    struct tier_write *writes; /* n * BATCH, sorted by id and unique within each batch */
+    size_t n, size;            /* batches, and of how many items */
+    struct tier_write *writes; /* n * size, sorted by id and unique within each batch */
 };
 
 /* Ids 0 .. items - 1, sorted: what batches are drawn from. */
@@ -25,9 +25,10 @@ struct keys {
 struct keys keys_make(size_t n);
 void keys_free(struct keys *keys);
 
-/* Random ids, every batch spread over all of them; versions grow from call to call. */
-struct batches batches_random(const struct keys *keys, size_t n);
-/* Every id once, in order; keys->n is cut down to whole batches. */
+/* So many batches of b->batch random ids as hold `items` (scaled), every batch spread over all of
+ * the keys; versions grow from call to call. */
+struct batches batches_random(const struct bench *b, const struct keys *keys, size_t items);
+/* Every id once, in order, in batches of BATCH; keys->n is cut down to whole ones. */
 struct batches batches_all(const struct keys *keys);
 void batches_free(struct batches *b);
 
@@ -36,5 +37,13 @@ void batches_free(struct batches *b);
 double batches_send(struct tier *tier, struct batches *b);
 /* Loads every id once. */
 void batches_load(struct tier *tier, const struct keys *keys);
+
+/* Is it the size that the bars are for? */
+bool batches_usual(const struct bench *b);
+/* "<flush>, batches of N<more>" */
+struct batches_what {
+    char text[64];
+};
+struct batches_what batches_what(const struct bench *b, const char *flush, const char *more);
 
 #endif

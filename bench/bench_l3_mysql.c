@@ -6,21 +6,19 @@
  * guard: into our table and into one without secondary indices. Its column values are computed
  * before they are timed; ours are part of the tier's work.
  */
+#include "mariadb.h"
 #include "reads.h"
 #include "rows.h"
-
-#include "support/mariadb_server.h"
 
 #include "base/os.h"
 #include "l3/l3.h"
 
-#include <mysql.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define KEYS 400000u
-#define BATCHES 20u
+#define ITEMS 20000u /* a round */
 
 struct bare {
     const struct bench *b;
@@ -34,30 +32,16 @@ struct ours {
     struct tier tier;
 };
 
-static size_t batch_count(const struct bench *b)
-{
-    return bench_scaled(b, BATCHES * BATCH) / BATCH;
-}
-
 static double send_ours(void *arg)
 {
     struct ours *o = arg;
-    struct batches b = batches_random(o->keys, batch_count(o->b));
+    struct batches b = batches_random(o->b, o->keys, ITEMS);
     double figure = batches_send(&o->tier, &b);
     batches_free(&b);
     return figure;
 }
 
 /* ---- the bare loop ---- */
-
-static MYSQL *connect_bare(const struct mariadb_server *s)
-{
-    MYSQL *m = mysql_init(NULL);
-    if (!m || !mysql_real_connect(m, "localhost", "root", NULL, "t", 0, s->socket, 0) ||
-        mysql_query(m, "SET NAMES binary") != 0)
-        bench_fail("mysql: cannot connect");
-    return m;
-}
 
 static MYSQL_STMT *prepare(MYSQL *m, const char *sql)
 {
@@ -70,7 +54,7 @@ static MYSQL_STMT *prepare(MYSQL *m, const char *sql)
 static struct bare open_bare(const struct ours *o, const struct mariadb_server *s,
                              const char *table)
 {
-    struct bare bare = {.b = o->b, .keys = o->keys, .m = connect_bare(s)};
+    struct bare bare = {.b = o->b, .keys = o->keys, .m = bench_mariadb_connect(s)};
     static const struct rows_clause clause = {" ON DUPLICATE KEY UPDATE", "VALUES(", ")", false};
     char *sql = rows_statement("INSERT INTO", table, &clause);
     bare.upsert = prepare(bare.m, sql);
@@ -85,19 +69,19 @@ static void close_bare(struct bare *bare)
 }
 
 struct column {
-    char indicator[BATCH];
-    unsigned long length[BATCH];
+    char indicator[BENCH_BATCH_MAX];
+    unsigned long length[BENCH_BATCH_MAX];
     union {
-        int64_t number[BATCH];
-        const void *bytes[BATCH];
+        int64_t number[BENCH_BATCH_MAX];
+        const void *bytes[BENCH_BATCH_MAX];
     };
     bool is_number;
 };
 
-static void fill(struct column *c, const struct sql_row *rows, unsigned at)
+static void fill(struct column *c, const struct sql_row *rows, size_t n, unsigned at)
 {
     c->is_number = rows[0].value[at].type == DB_INT;
-    for (size_t i = 0; i < BATCH; i++) {
+    for (size_t i = 0; i < n; i++) {
         const struct db_value *v = &rows[i].value[at];
         c->indicator[i] = v->type == DB_NULL ? STMT_INDICATOR_NULL : STMT_INDICATOR_NONE;
         c->length[i] = v->len;
@@ -112,9 +96,9 @@ static bool execute_batch(struct bare *bare, const struct sql_row *rows)
 {
     static struct column columns[ROW_COLUMNS];
     MYSQL_BIND bind[ROW_COLUMNS];
-    unsigned size = BATCH;
+    unsigned size = bare->b->batch;
     for (unsigned i = 0; i < ROW_COLUMNS; i++) {
-        fill(&columns[i], rows, i);
+        fill(&columns[i], rows, size, i);
         bind[i] = (MYSQL_BIND){.buffer_type =
                                    columns[i].is_number ? MYSQL_TYPE_LONGLONG : MYSQL_TYPE_BLOB,
                                .buffer = columns[i].number,
@@ -135,12 +119,12 @@ static void send_batch(struct bare *bare, const struct sql_row *rows)
 static double send_bare(void *arg)
 {
     struct bare *bare = arg;
-    struct batches b = batches_random(bare->keys, batch_count(bare->b));
+    struct batches b = batches_random(bare->b, bare->keys, ITEMS);
     struct sql_row *rows = rows_of(&b);
     uint64_t start = se__mono_ns();
     for (size_t i = 0; i < b.n; i++)
-        send_batch(bare, rows + i * BATCH);
-    double figure = (double)(b.n * BATCH) / (double)(se__mono_ns() - start) * 1e6;
+        send_batch(bare, rows + i * b.size);
+    double figure = (double)(b.n * b.size) / (double)(se__mono_ns() - start) * 1e6;
     free(rows);
     batches_free(&b);
     return figure;
@@ -178,13 +162,13 @@ static void bench_flush(const struct bench *b, struct mariadb_server *s, const c
         {.name = "array binding",
          .run = send_bare,
          .arg = &same,
-         .kind = BENCH_RATIO_MIN,
+         .kind = batches_usual(b) ? BENCH_RATIO_MIN : BENCH_NO_BAR,
          .bar = 0.85},
         {.name = "the same, no indices", .run = send_bare, .arg = &plain},
     };
     bench_pin();
-    bench_compare(b, &(struct bench_subject){11, "L3 flush MySQL, batches of 1000", "k/s"}, sides,
-                  3);
+    struct batches_what what = batches_what(b, "L3 flush MySQL", "");
+    bench_compare(b, &(struct bench_subject){11, what.text, "k/s"}, sides, 3);
     bench_unpin();
     close_bare(&same);
     close_bare(&plain);
@@ -242,7 +226,7 @@ static void bench_get(const struct bench *b, struct mariadb_server *server, cons
 {
     struct reads r;
     struct select s;
-    MYSQL *m = connect_bare(server);
+    MYSQL *m = bench_mariadb_connect(server);
     reads_open(&r, NULL, url, M_OPS_L3_GET_HIT);
     prepare_select(&s, m);
     struct bench_side sides[] = {
@@ -264,19 +248,12 @@ static void bench_get(const struct bench *b, struct mariadb_server *server, cons
 int main(int argc, char **argv)
 {
     struct bench b;
-    char url[256];
-    /* the table and its copy fit into memory: what is measured is the way
-     * there, not the server's disk */
-    static const char *const args[] = {"--innodb-buffer-pool-size=2G",
-                                       "--innodb-log-file-size=512M", NULL};
+    char url[BENCH_MARIADB_URL_MAX];
     bench_init(&b, argc, argv);
-    struct mariadb_server *server = mariadb_start(false, args);
-    if (!server)
-        bench_fail("mariadb: no server");
-    bench_pin_server(server->pid);
-    mariadb_url(server, false, url, sizeof url);
+    struct mariadb_server *server = bench_mariadb(url);
     bench_flush(&b, server, url);
-    bench_get(&b, server, url);
+    if (batches_usual(&b))
+        bench_get(&b, server, url);
     mariadb_close(server);
     return 0;
 }

@@ -9,13 +9,11 @@
  * rows (MAX, which no index answers), and one that only counts them.
  */
 #include "batches.h"
-
-#include "support/mariadb_server.h"
+#include "mariadb.h"
 
 #include "base/os.h"
 #include "l3/l3.h"
 
-#include <mysql.h>
 #include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
@@ -130,14 +128,6 @@ static double root_bare(void *arg)
     return (double)(se__mono_ns() - start) / 1e6;
 }
 
-static MYSQL *connect_bare(const struct mariadb_server *s)
-{
-    MYSQL *m = mysql_init(NULL);
-    if (!m || !mysql_real_connect(m, "localhost", "root", NULL, "t", 0, s->socket, 0))
-        bench_fail("mysql: cannot connect");
-    return m;
-}
-
 static void open_root(struct root *r, const char *url_text, const struct keys *keys)
 {
     struct url url;
@@ -160,7 +150,7 @@ static void bench_root(const struct bench *b, const struct mariadb_server *s, co
 {
     struct root r;
     open_root(&r, url, keys);
-    MYSQL *m = connect_bare(s);
+    MYSQL *m = bench_mariadb_connect(s);
     struct bare scan = {
         m, "SELECT MAX(leaf_hi), MAX(leaf_lo), MAX(deleted), MAX(expires_at) FROM items"};
     struct bare count = {m, "SELECT COUNT(*) FROM items IGNORE INDEX (state, bucket, purge_at)"};
@@ -183,17 +173,11 @@ static void bench_root(const struct bench *b, const struct mariadb_server *s, co
 int main(int argc, char **argv)
 {
     struct bench b;
-    char url[256];
-    static const char *const args[] = {"--innodb-buffer-pool-size=2G",
-                                       "--innodb-log-file-size=512M", NULL};
+    char url[BENCH_MARIADB_URL_MAX];
     bench_init(&b, argc, argv);
     struct keys keys = keys_make(bench_scaled(&b, ROWS));
     bench_update(&b, &keys);
-    struct mariadb_server *server = mariadb_start(false, args);
-    if (!server)
-        bench_fail("mariadb: no server");
-    bench_pin_server(server->pid);
-    mariadb_url(server, false, url, sizeof url);
+    struct mariadb_server *server = bench_mariadb(url);
     bench_root(&b, server, url, &keys);
     mariadb_close(server);
     keys_free(&keys);

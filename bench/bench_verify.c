@@ -8,16 +8,14 @@
  *
  * The tiers are sound: a finding ends the program.
  */
-#include "harness.h"
+#include "mariadb.h"
 
 #include "base/os.h"
-#include "support/mariadb_server.h"
 #include "support/redis_server.h"
 
 #include <syncengine/syncengine.h>
 
 #include <hiredis/hiredis.h>
-#include <mysql.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,7 +28,7 @@
 struct stand {
     struct redis_server redis;
     struct mariadb_server *mariadb;
-    char redis_url[256], sql_url[256];
+    char redis_url[256], sql_url[BENCH_MARIADB_URL_MAX];
     se_engine *engine;
     size_t items;
 };
@@ -67,15 +65,10 @@ static void load(struct stand *s)
 
 static void make(struct stand *s, const struct bench *b)
 {
-    static const char *const args[] = {"--innodb-buffer-pool-size=1500M",
-                                       "--innodb-log-file-size=512M", NULL};
     s->items = bench_scaled(b, ITEMS);
     redis_server_start(&s->redis, NULL);
-    s->mariadb = mariadb_start(false, args);
-    if (!s->mariadb)
-        bench_fail("MariaDB does not start");
+    s->mariadb = bench_mariadb(s->sql_url);
     redis_server_url(&s->redis, s->redis_url, sizeof s->redis_url);
-    mariadb_url(s->mariadb, false, s->sql_url, sizeof s->sql_url);
     s->engine = open_engine(s);
     load(s);
     bench_check(se_close(s->engine, 60000), "se_close");
@@ -196,9 +189,7 @@ static size_t bare_keyset(const struct stand *s, bool whole)
                            : "SELECT id, version, record_hash FROM sync_items WHERE id > ? ORDER "
                              "BY id LIMIT ?";
     unsigned limit = whole ? PAGE_ROWS / 10 : PAGE_ROWS;
-    MYSQL *m = mysql_init(NULL);
-    if (!m || !mysql_real_connect(m, NULL, "root", NULL, "t", 0, s->mariadb->socket, 0))
-        bench_fail("mysql: cannot connect");
+    MYSQL *m = bench_mariadb_connect(s->mariadb);
     MYSQL_STMT *stmt = mysql_stmt_init(m);
     if (!stmt || mysql_stmt_prepare(stmt, text, strlen(text)))
         bench_fail("mysql: cannot prepare");

@@ -8,15 +8,12 @@
  * that one; it is what the server can give).
  */
 #include "batches.h"
-#include "harness.h"
-
-#include "support/mariadb_server.h"
+#include "mariadb.h"
 
 #include "base/os.h"
 #include "filter/warm.h"
 #include "l3/l3.h"
 
-#include <mysql.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -96,10 +93,7 @@ struct bare {
 
 static void open_bare(struct bare *b, const struct mariadb_server *s, const char *sql, uint64_t ids)
 {
-    *b = (struct bare){.m = mysql_init(NULL), .ids = ids};
-    if (!b->m || !mysql_real_connect(b->m, "localhost", "root", NULL, "t", 0, s->socket, 0) ||
-        mysql_query(b->m, "SET NAMES binary") != 0)
-        bench_fail("mysql: cannot connect");
+    *b = (struct bare){.m = bench_mariadb_connect(s), .ids = ids};
     MYSQL_BIND in = {.buffer_type = MYSQL_TYPE_BLOB,
                      .buffer = b->after,
                      .buffer_length = sizeof b->after,
@@ -201,16 +195,9 @@ static void run(const struct bench *b, struct mariadb_server *s, const char *url
 int main(int argc, char **argv)
 {
     struct bench b;
-    char url[256];
-    /* the table fits into memory: what is measured is the way there, not the server's disk */
-    static const char *const args[] = {"--innodb-buffer-pool-size=2G",
-                                       "--innodb-log-file-size=512M", NULL};
+    char url[BENCH_MARIADB_URL_MAX];
     bench_init(&b, argc, argv);
-    struct mariadb_server *server = mariadb_start(false, args);
-    if (!server)
-        bench_fail("mariadb: no server");
-    bench_pin_server(server->pid);
-    mariadb_url(server, false, url, sizeof url);
+    struct mariadb_server *server = bench_mariadb(url);
     run(&b, server, url);
     mariadb_close(server);
     return 0;

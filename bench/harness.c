@@ -48,7 +48,7 @@ static double number_of(const char *name, const char *text, double min, double m
 
 void bench_init(struct bench *b, int argc, char **argv)
 {
-    *b = (struct bench){.rounds = BENCH_ROUNDS_MIN, .scale = 1, .dir = "."};
+    *b = (struct bench){.rounds = BENCH_ROUNDS_MIN, .scale = 1, .dir = ".", .batch = BENCH_BATCH};
     for (int i = 1; i < argc; i++) {
         bool more = i + 1 < argc;
         if (strcmp(argv[i], "--json") == 0)
@@ -60,8 +60,11 @@ void bench_init(struct bench *b, int argc, char **argv)
             b->scale = number_of("--scale", argv[++i], 0.001, 10);
         else if (more && strcmp(argv[i], "--dir") == 0)
             b->dir = argv[++i];
+        else if (more && strcmp(argv[i], "--batch") == 0)
+            b->batch = (unsigned)number_of("--batch", argv[++i], 1, BENCH_BATCH_MAX);
         else
-            bench_fail("usage: %s [--json] [--rounds N] [--scale F] [--dir PATH]", argv[0]);
+            bench_fail("usage: %s [--json] [--rounds N] [--scale F] [--dir PATH] [--batch N]",
+                       argv[0]);
     }
     if (!b->json)
         printf("%3s  %-34s %11s  %-22s %11s %7s  %-9s %s\n", "row", "what", "ours", "peer",

@@ -22,6 +22,8 @@
 
 #define BENCH_ID_LEN 32u
 #define BENCH_CONTENT_LEN 500u
+#define BENCH_BATCH 1000u /* what the bars are for */
+#define BENCH_BATCH_MAX 10000u
 #define BENCH_SIDES_MAX 6u
 #define BENCH_ROUNDS_MIN 7u
 #define BENCH_ROUNDS_MAX 101u
@@ -32,6 +34,7 @@ struct bench {
     double scale;    /* of data set sizes and rounds' lengths: 1 for real figures,
                         0.01 to see that a bench runs */
     const char *dir; /* for files that must lie on a real disk */
+    unsigned batch;  /* items a batch in the rows that flush */
 };
 
 enum bench_bar {
@@ -52,7 +55,7 @@ struct bench_subject {
     const char *what, *unit;
 };
 
-/* --json, --rounds N (7..101), --scale F, --dir PATH. */
+/* --json, --rounds N (7..101), --scale F, --dir PATH, --batch N (1..10000). */
 void bench_init(struct bench *b, int argc, char **argv);
 size_t bench_scaled(const struct bench *b, size_t n); /* at least 2000 */
 /* Runs all rounds and prints a line for each peer. */

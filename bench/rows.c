@@ -15,10 +15,10 @@ _Static_assert(sizeof columns / sizeof columns[0] == ROW_COLUMNS, "a name for ea
 
 struct sql_row *rows_of(const struct batches *b)
 {
-    struct sql_row *rows = calloc(b->n * BATCH, sizeof *rows);
+    struct sql_row *rows = calloc(b->n * b->size, sizeof *rows);
     if (!rows)
         bench_fail("out of memory");
-    for (size_t i = 0; i < b->n * BATCH; i++)
+    for (size_t i = 0; i < b->n * b->size; i++)
         se__row_init(b->writes[i].item, RECORD_ITEM, &rows[i]);
     return rows;
 }

@@ -5,7 +5,8 @@
  *   attach              home tier, owner row     keeper      threads: upkeep, home, cache
  *   write, many         submit, delete, batches  read        lookups through the tiers
  *   aside               get_or_insert_with       scan        scans, counts, mass deletes
- *   health              pressure, health, gauges hold        no data calls before attach is done
+ *   admit               pressure for writers     health      health, gauges
+ *   hold                no data calls before attach is done
  *   existence           the filter's use         verify      digests, verify, repair
  *
  * Lock ranks (docs/architecture.md): L1 stripe 10, dirty queue 20, WAL 30, worker 40; everything
@@ -77,6 +78,8 @@ struct se_engine {
     _Atomic uint64_t payload_max;   /* max_payload_bytes, lowered at connect */
     _Atomic int pressure_level;     /* se_pressure; relaxed: advisory */
     _Atomic uint32_t pressure_turn; /* writes and KiB so far; relaxed */
+    _Atomic uint64_t full_ms;       /* when L1 or the WAL last had no room for a write, monotonic;
+                                       0: never; relaxed: advisory */
     atomic_bool skew_seen;          /* a version far ahead of the clock was seen; relaxed */
     struct se__mutex shut_lock;     /* guards the three below */
     struct se__cond shut_changed;
@@ -223,11 +226,15 @@ uint64_t se__read_deadline(const se_engine *e);
 /* Makes a version from outside known to the clock. */
 void se__see_version(se_engine *e, uint64_t version);
 
-/* ---- health.c ---- */
+/* ---- admit.c ---- */
 se_pressure se__pressure_now(se_engine *e, double *p); /* computed afresh */
 /* For a writer: delays it or refuses. Recomputes every 64 writes or KiB, and each time while
  * the level is WARN and above. */
 SE_NODISCARD se_result se__pressure_admit(se_engine *e, size_t writes, size_t bytes);
+/* L1 or the WAL had no room for so many writes, whatever the level says. */
+void se__pressure_full(se_engine *e, size_t writes);
+
+/* ---- health.c ---- */
 void se__health_gauges(se_engine *e); /* brings all gauges up to date */
 
 #endif

@@ -35,10 +35,10 @@ struct watch {
 
 struct keeper {
     se_engine *e;
-    struct se__mutex
-        lock; /* guards stop, interrupted, kicks, warmed and the watches' started and error */
+    struct se__mutex lock; /* guards the rest but threads; the watches' started and error */
     struct se__cond changed;
-    bool stop, interrupted; /* interrupted: after stop, what was being read was ended */
+    bool stop;
+    bool interrupted; /* after stop: what was being read was ended */
     uint64_t kicks;
     struct se__thread upkeep;
     struct watch home, cache;

@@ -391,7 +391,7 @@ static se_result reserve(se_engine *e, struct write *writes, size_t n, size_t *f
             *failed = i;
             writes[i].ticket.bytes = 0;
             if (r == SE_ERR_BACKPRESSURE)
-                se__metrics_inc(e->metrics, M_REFUSED);
+                se__pressure_full(e, n);
             return r;
         }
     }
@@ -420,6 +420,8 @@ se_result se__write_publish(se_engine *e, struct write *writes, size_t n, uint64
     uint64_t epoch = se__existence_before(e, writes, n);
     if (writes[0].expect == L1_EXPECT_ANY)
         r = append_before(e, writes, n, deadline_ms);
+    if (r == SE_ERR_BACKPRESSURE)
+        se__pressure_full(e, n);
     if (r != SE_OK)
         return r;
     for (size_t i = 0; i < n; i++) {

@@ -132,8 +132,18 @@
     METRIC(M_PRESSURE, GAUGE, "sync_engine_pressure_ratio", "",                                    \
            "0..1: the greatest share of what cannot be evicted.")                                  \
     METRIC(M_PRESSURE_LEVEL, GAUGE, "sync_engine_pressure_level", "", "0 normal .. 5 shutdown.")   \
-    METRIC(M_PRESSURE_CHANGES, COUNTER, "sync_engine_pressure_transitions_total", "",              \
-           "Changes of the pressure level.")                                                       \
+    METRIC(M_PRESSURE_TO_NORMAL, COUNTER, "sync_engine_pressure_transitions_total",                \
+           "to=\"normal\"", "Changes of the pressure level, by the level entered.")                \
+    METRIC(M_PRESSURE_TO_WARN, COUNTER, "sync_engine_pressure_transitions_total", "to=\"warn\"",   \
+           "")                                                                                     \
+    METRIC(M_PRESSURE_TO_THROTTLE, COUNTER, "sync_engine_pressure_transitions_total",              \
+           "to=\"throttle\"", "")                                                                  \
+    METRIC(M_PRESSURE_TO_CRITICAL, COUNTER, "sync_engine_pressure_transitions_total",              \
+           "to=\"critical\"", "")                                                                  \
+    METRIC(M_PRESSURE_TO_EMERGENCY, COUNTER, "sync_engine_pressure_transitions_total",             \
+           "to=\"emergency\"", "")                                                                 \
+    METRIC(M_PRESSURE_TO_SHUTDOWN, COUNTER, "sync_engine_pressure_transitions_total",              \
+           "to=\"shutdown\"", "")                                                                  \
     METRIC(M_REFUSED, COUNTER, "sync_engine_writes_refused_total", "",                             \
            "Writes answered with SE_ERR_BACKPRESSURE.")                                            \
     METRIC(M_THROTTLED, COUNTER, "sync_engine_writes_throttled_total", "",                         \

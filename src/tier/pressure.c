@@ -43,3 +43,21 @@ bool se__pressure_refuses(se_pressure level)
 {
     return level >= SE_PRESSURE_CRITICAL;
 }
+
+struct pressure_turn se__pressure_turn(const struct pressure_bounds *bounds, double p,
+                                       uint32_t throttle_max_ms, uint32_t waited_ms)
+{
+    if (se__pressure_refuses(se__pressure_level(bounds, p)))
+        return (struct pressure_turn){.refused = true};
+    uint32_t delay = se__pressure_delay_ms(bounds, p, throttle_max_ms);
+    uint32_t left = delay > waited_ms ? delay - waited_ms : 0;
+    return (struct pressure_turn){.wait_ms = left < PRESSURE_LOOK_MS ? left : PRESSURE_LOOK_MS};
+}
+
+uint32_t se__pressure_retry_ms(uint32_t flush_ms, uint64_t circuit_ms)
+{
+    uint64_t wait = circuit_ms > flush_ms ? circuit_ms : flush_ms;
+    if (wait < PRESSURE_RETRY_MIN_MS)
+        return PRESSURE_RETRY_MIN_MS;
+    return wait > PRESSURE_RETRY_MAX_MS ? PRESSURE_RETRY_MAX_MS : (uint32_t)wait;
+}

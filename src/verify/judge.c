@@ -64,6 +64,12 @@ static void find_wrong_kind(const struct copy *l2, const struct copy *l3, struct
         v->corrupt_l2 = true;
 }
 
+/* A write to L2 only leaves a tombstone in L3, but where no row was alive. */
+static bool needs_telling(const struct copy *l2, const struct copy *l3)
+{
+    return in_l3(l2) || l3->kind != COPY_TOMBSTONE;
+}
+
 static void find_flaws(const struct judge_case *c, struct verdict *v)
 {
     v->corrupt_l2 = c->has_l2 && c->l2.kind == COPY_CORRUPT;
@@ -77,7 +83,7 @@ static void find_flaws(const struct judge_case *c, struct verdict *v)
     if (order == 0)
         find_wrong_kind(&c->l2, &c->l3, v);
     v->stale_l2 = order < 0 && is_good(&c->l2);
-    v->stale_l3 = order > 0 && is_good(&c->l3) && !c->foreign;
+    v->stale_l3 = order > 0 && is_good(&c->l3) && !c->foreign && needs_telling(&c->l2, &c->l3);
 }
 
 struct best {

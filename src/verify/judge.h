@@ -12,6 +12,7 @@
  *   newer             older                 stale_l3; with foreign writers: lag, nothing
  *   live              no row                orphan_l2, unless the record is routed to L2 only
  *   live, L2 only     tombstone, same write sound (a cache entry)
+ *   newer, L2 only    older tombstone       sound (where L3 has no live row it is not told)
  *   tombstone         no row                sound (purged)
  *   mark, nothing     anything good         sound (it is a cache)
  *   corrupt           -                     corrupt_l2; repaired from L3 (a spare), or, without any good

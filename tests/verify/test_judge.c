@@ -56,6 +56,7 @@ Test(judge, what_is_sound)
     EXPECT(GONE(5), GONE(5), NONE, "");
     EXPECT(CACHED(5), GONE(5), NONE, "");
     EXPECT(CACHED(5), NONE, NONE, "");
+    EXPECT(CACHED(5), GONE(4), NONE, ""); /* no row of a dead id is put for it */
     EXPECT(GONE(5), NONE, NONE, "");
     EXPECT(NONE, LIVE(5), NONE, "");
     EXPECT(MARK, LIVE(5), NONE, "");
