@@ -207,6 +207,7 @@ struct lookup {
     uint64_t epoch;   /* out: L1's epoch of the id from before the look; with SE_NOT_FOUND
                          a basis for L1_EXPECT_ABSENT */
     bool sure;      /* in: L3 itself is asked for what is nowhere above it, whatever the filter says */
+    bool l1_missed; /* in: L1 was asked already */
     /* the rest belongs to read.c */
     struct flight *flight;
     bool leads, settled, again;
@@ -222,6 +223,8 @@ SE_NODISCARD se_result se__lookup(se_engine *e, struct lookup *lookups, size_t n
                                   uint64_t deadline_ms);
 /* Checks one id and prepares a lookup. */
 SE_NODISCARD se_result se__lookup_init(se_engine *e, const char *id, struct lookup *l);
+/* A tombstone, or past its expires_at_ms: authoritative, the id is gone. */
+bool se__is_gone(const se_item *item);
 uint64_t se__read_deadline(const se_engine *e);
 /* Makes a version from outside known to the clock. */
 void se__see_version(se_engine *e, uint64_t version);

@@ -9,19 +9,56 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Looks one id up. *item is a reference, with SE_OK. */
-static se_result look_up(se_engine *e, const char *id, se_item **item)
+/* ---- one id ---- */
+
+static se_result check_id(const se_engine *e, const char *id, struct l1_key *key)
 {
-    struct lookup l;
+    key->id = id;
+    se_result r = se__id_check("id", id, 1, SE_ID_MAX, &key->id_len);
+    if (r == SE_OK)
+        key->hash = se__l1_hash(e->l1, id, key->id_len);
+    return r;
+}
+
+static se_result begin(const se_engine *e, const char *id, struct l1_key *key)
+{
     se_result r = se__look_in(e);
-    if (r == SE_OK)
-        r = se__lookup_init(e, id, &l);
-    if (r == SE_OK)
-        r = se__lookup(e, &l, 1, se__read_deadline(e));
+    return r == SE_OK ? check_id(e, id, key) : r;
+}
+
+static se_result drop_if_gone(se_item **item)
+{
+    if (!se__is_gone(*item))
+        return SE_OK;
+    se_item_release(*item);
+    *item = NULL;
+    return SE_NOT_FOUND;
+}
+
+/* Beyond L1, where it is not. */
+static se_result look_below(se_engine *e, const struct l1_key *key, se_item **item)
+{
+    struct lookup l = {.id = key->id, .id_len = key->id_len, .hash = key->hash, .l1_missed = true};
+    se_result r = se__lookup(e, &l, 1, se__read_deadline(e));
     if (r != SE_OK)
         return r;
     *item = l.item;
     return l.result;
+}
+
+/* *item is a reference, with SE_OK. Most calls end with the first look, so nothing is made ready for
+ * the others before it. */
+static se_result look_up(se_engine *e, const char *id, se_item **item)
+{
+    struct l1_key key;
+    se_result r = begin(e, id, &key);
+    if (r != SE_OK)
+        return r;
+    *item = se__l1_get(e->l1, key.hash, id, key.id_len);
+    if (!*item)
+        return look_below(e, &key, item);
+    se__metrics_inc(e->metrics, M_OPS_L1_GET_HIT);
+    return drop_if_gone(item);
 }
 
 se_result se_get(se_engine *e, const char *id, se_item **item)
@@ -86,25 +123,22 @@ static void copy_out(const se_item *item, void *buffer, size_t cap, size_t *len)
 
 se_result se_get_copy(se_engine *e, const char *id, void *buffer, size_t cap, size_t *len)
 {
-    size_t id_len;
+    struct l1_key key;
     struct l1_copy copy;
     if (!len || (!buffer && cap))
         return se__error(SE_ERR_INVALID, "len, and buffer if cap is not 0, must not be NULL");
-    se_result r = se__look_in(e);
-    if (r == SE_OK)
-        r = se__id_check("id", id, 1, SE_ID_MAX, &id_len);
+    se_result r = begin(e, id, &key);
     if (r != SE_OK)
         return r;
-    uint64_t hash = se__l1_hash(e->l1, id, id_len);
-    if (se__l1_get_copy(e->l1, hash, id, id_len, se__wall_ms(), buffer, cap, &copy)) {
+    if (se__l1_get_copy(e->l1, key.hash, id, key.id_len, buffer, cap, &copy)) {
         se__metrics_inc(e->metrics, M_OPS_L1_GET_HIT);
-        if (copy.deleted || copy.expired)
+        if (copy.deleted || (copy.expires_at_ms && copy.expires_at_ms <= se__wall_ms()))
             return SE_NOT_FOUND;
         *len = copy.len;
         return SE_OK;
     }
     se_item *item = NULL;
-    r = look_up(e, id, &item);
+    r = look_below(e, &key, &item);
     if (r == SE_OK)
         copy_out(item, buffer, cap, len);
     se_item_release(item);
@@ -113,30 +147,77 @@ se_result se_get_copy(se_engine *e, const char *id, void *buffer, size_t cap, si
 
 /* ---- lists ---- */
 
-static se_result init_many(se_engine *e, const char *const *ids, size_t n, struct lookup *lookups)
+#define AT_ONCE 32u /* keys that L1 is asked for together */
+
+/* What L1 did not have. */
+struct misses {
+    struct lookup *lookups;
+    size_t *at; /* which of the ids each is */
+    size_t n;
+};
+
+/* There is room for all ids from the first miss on. */
+static se_result add_miss(struct misses *m, const struct l1_key *key, size_t at, size_t n)
+{
+    if (!m->lookups) {
+        m->lookups = se__alloc_zeroed(n - at, sizeof *m->lookups);
+        m->at = se__alloc((n - at) * sizeof *m->at);
+        if (!m->lookups || !m->at)
+            return se__error_nomem();
+    }
+    m->at[m->n] = at;
+    m->lookups[m->n++] =
+        (struct lookup){.id = key->id, .id_len = key->id_len, .hash = key->hash, .l1_missed = true};
+    return SE_OK;
+}
+
+static se_result check_ids(const se_engine *e, const char *const *ids, size_t from, size_t n,
+                           struct l1_key *keys)
 {
     for (size_t i = 0; i < n; i++) {
-        se_result r = se__lookup_init(e, ids[i], &lookups[i]);
+        se_result r = check_id(e, ids[from + i], &keys[i]);
         if (r != SE_OK)
-            return se__error(r, "ids[%zu]: %s", i, se_errmsg());
+            return se__error(r, "ids[%zu]: %s", from + i, se_errmsg());
     }
     return SE_OK;
 }
 
+/* The ids [from, from + some), of n. */
+static se_result ask_l1(se_engine *e, const char *const *ids, size_t from, size_t some, size_t n,
+                        se_item **items, se_result *results, struct misses *misses)
+{
+    struct l1_key keys[AT_ONCE];
+    size_t hits = 0;
+    se_result r = check_ids(e, ids, from, some, keys);
+    if (r != SE_OK)
+        return r;
+    se__l1_get_many(e->l1, keys, some, items + from);
+    for (size_t i = 0; r == SE_OK && i < some; i++) {
+        bool hit = items[from + i] != NULL;
+        se_result found = SE_OK;
+        if (hit)
+            found = drop_if_gone(&items[from + i]);
+        else
+            r = add_miss(misses, &keys[i], from + i, n);
+        if (results)
+            results[from + i] = found;
+        hits += hit;
+    }
+    se__metrics_add(e->metrics, M_OPS_L1_GET_HIT, hits);
+    return r;
+}
+
 /* Without per-id results an outage is the whole call's. */
-static se_result hand_out(struct lookup *lookups, size_t n, se_item **items, se_result *results)
+static se_result hand_out(const struct misses *misses, se_item **items, se_result *results)
 {
     se_result worst = SE_OK;
-    for (size_t i = 0; i < n; i++) {
-        items[i] = lookups[i].item;
+    for (size_t i = 0; i < misses->n; i++) {
+        const struct lookup *l = &misses->lookups[i];
+        items[misses->at[i]] = l->item;
         if (results)
-            results[i] = lookups[i].result;
-        else if (lookups[i].result < 0 && worst != SE_ERR_BACKEND)
-            worst = lookups[i].result;
-    }
-    for (size_t i = 0; worst < 0 && i < n; i++) {
-        se_item_release(items[i]);
-        items[i] = NULL;
+            results[misses->at[i]] = l->result;
+        else if (l->result < 0 && worst != SE_ERR_BACKEND)
+            worst = l->result;
     }
     return worst;
 }
@@ -144,16 +225,25 @@ static se_result hand_out(struct lookup *lookups, size_t n, se_item **items, se_
 static se_result get_many(se_engine *e, const char *const *ids, size_t n, se_item **items,
                           se_result *results)
 {
-    struct lookup *lookups = se__alloc_zeroed(n, sizeof *lookups);
-    if (!lookups)
-        return se__error_nomem();
-    se_result r = init_many(e, ids, n, lookups);
+    struct misses misses = {0};
+    se_result r = SE_OK;
+    for (size_t at = 0; r == SE_OK && at < n; at += AT_ONCE)
+        r = ask_l1(e, ids, at, n - at < AT_ONCE ? n - at : AT_ONCE, n, items, results, &misses);
+    if (r == SE_OK && misses.n)
+        r = se__lookup(e, misses.lookups, misses.n, se__read_deadline(e));
     if (r == SE_OK)
-        r = se__lookup(e, lookups, n, se__read_deadline(e));
-    if (r == SE_OK)
-        r = hand_out(lookups, n, items, results);
-    se__free(lookups);
+        r = hand_out(&misses, items, results);
+    se__free(misses.lookups);
+    se__free(misses.at);
     return r;
+}
+
+static void take_back(se_item **items, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        se_item_release(items[i]);
+        items[i] = NULL;
+    }
 }
 
 se_result se_get_many(se_engine *e, const char *const *ids, size_t n, se_item **items,
@@ -166,6 +256,8 @@ se_result se_get_many(se_engine *e, const char *const *ids, size_t n, se_item **
     se_result r = se__look_in(e);
     if (r == SE_OK && n)
         r = get_many(e, ids, n, items, results);
+    if (r < 0)
+        take_back(items, n);
     for (size_t i = 0; r < 0 && results && i < n; i++)
         results[i] = r; /* nothing was looked up */
     return r;

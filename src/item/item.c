@@ -1,25 +1,7 @@
 /*
  * item - the immutable item.
- *
- * In memory:
- *
- *   off size
- *     0   8  version
- *     8   8  updated_at_ms
- *    16  16  content hash
- *    32   4  references
- *    36   1  content type, AUTO until somebody asks
- *    37   1  flags: route, deleted, has times
- *    38   1  length of the id
- *    39   1  length of the state tag, 0: "default" (then the tag and its NUL are not there)
- *    40   4  content length
- *    44   4  L1's word: when this copy came there
- *    48   -  id NUL, [expires_at_ms, cache_ttl_ms], [state NUL], content
- *
- * What a lookup needs lies together, up to the id: one cache line for every second item with an id
- * of 32 bytes, never three.
  */
-#include "item/item.h"
+#include "item/inside.h"
 
 #include "base/bytes.h"
 #include "base/hash.h"
@@ -30,30 +12,15 @@
 #include <stdatomic.h>
 #include <string.h>
 
-#define FLAG_DELETED 0x04u
-#define FLAG_TIMES 0x08u
 #define TIMES_SIZE 16u /* expires_at_ms, cache_ttl_ms; unaligned */
 
 #define DEFAULT_STATE "default"
 
-struct se_item {
-    uint64_t version;
-    int64_t updated_at_ms;
-    uint8_t content_hash[SE_HASH_SIZE];
-    _Atomic uint32_t refs;
-    _Atomic uint8_t type; /* se_content_type; the cache of I2 */
-    uint8_t flags;
-    uint8_t id_len;
-    uint8_t state_len;
-    uint32_t content_len;
-    _Atomic uint32_t since; /* relaxed: a number, ordered by whoever publishes the item */
-    char bytes[];
-};
-
 #define ITEM_HEADER_SIZE offsetof(struct se_item, bytes)
 
 static_assert(ITEM_HEADER_SIZE == 48, "the header stays small: there may be hundreds of millions");
-static_assert((ITEM_ROUTE_ALL & (FLAG_DELETED | FLAG_TIMES)) == 0, "route and flags share a byte");
+static_assert((ITEM_ROUTE_ALL & (ITEM_FLAG_DELETED | ITEM_FLAG_TIMES)) == 0,
+              "route and flags share a byte");
 static_assert(SE_ID_MAX <= UINT8_MAX && SE_STATE_MAX <= UINT8_MAX, "lengths fit their bytes");
 
 /* ---- layout ---- */
@@ -65,7 +32,7 @@ static size_t times_at(const se_item *item)
 
 static size_t state_at(const se_item *item)
 {
-    return times_at(item) + (item->flags & FLAG_TIMES ? TIMES_SIZE : 0);
+    return times_at(item) + (item->flags & ITEM_FLAG_TIMES ? TIMES_SIZE : 0);
 }
 
 static size_t content_at(const se_item *item)
@@ -126,7 +93,7 @@ static void write_variable_part(se_item *item, const struct item_spec *s)
 {
     memcpy(item->bytes, s->id, s->id_len);
     item->bytes[s->id_len] = '\0';
-    if (item->flags & FLAG_TIMES) {
+    if (item->flags & ITEM_FLAG_TIMES) {
         memcpy(item->bytes + times_at(item), &s->expires_at_ms, 8);
         memcpy(item->bytes + times_at(item) + 8, &s->cache_ttl_ms, 8);
     }
@@ -151,7 +118,8 @@ se_item *se__item_new(const struct item_spec *spec)
     atomic_init(&item->refs, 1);
     atomic_init(&item->type, (uint8_t)s.content_type);
     atomic_init(&item->since, 0);
-    item->flags = (uint8_t)(s.route | (s.deleted ? FLAG_DELETED : 0) | (times ? FLAG_TIMES : 0));
+    item->flags =
+        (uint8_t)(s.route | (s.deleted ? ITEM_FLAG_DELETED : 0) | (times ? ITEM_FLAG_TIMES : 0));
     item->id_len = (uint8_t)s.id_len;
     item->state_len = (uint8_t)state_len;
     item->version = s.version;
@@ -294,7 +262,7 @@ void se_item_hash(const se_item *item, uint8_t hash[SE_HASH_SIZE])
 
 bool se__item_deleted(const se_item *item)
 {
-    return (item->flags & FLAG_DELETED) != 0;
+    return (item->flags & ITEM_FLAG_DELETED) != 0;
 }
 
 uint8_t se__item_route(const se_item *item)
@@ -305,7 +273,7 @@ uint8_t se__item_route(const se_item *item)
 int64_t se__item_expires_at_ms(const se_item *item)
 {
     int64_t ms = 0;
-    if (item->flags & FLAG_TIMES)
+    if (item->flags & ITEM_FLAG_TIMES)
         memcpy(&ms, item->bytes + times_at(item), sizeof ms);
     return ms;
 }
@@ -313,7 +281,7 @@ int64_t se__item_expires_at_ms(const se_item *item)
 uint64_t se__item_cache_ttl_ms(const se_item *item)
 {
     uint64_t ms = 0;
-    if (item->flags & FLAG_TIMES)
+    if (item->flags & ITEM_FLAG_TIMES)
         memcpy(&ms, item->bytes + times_at(item) + 8, sizeof ms);
     return ms;
 }

@@ -33,7 +33,28 @@ static inline bool shows(uintptr_t word, const char *id, size_t id_len, struct f
 {
     f->flush = se__word_flush(word);
     f->item = f->flush ? atomic_load(&f->flush->shown) : se__word_item(word);
-    return f->item && se__item_has_id(f->item, id, id_len);
+    return f->item && se__item_is(f->item, id, id_len);
+}
+
+/* Where nearly every hit is: clean, in its own bucket, in the first slot that has its tag. A get is
+ * as fast as the processor can look ahead to the next ones, so this is kept short. */
+static inline bool find_at_home(const struct l1 *map, uint64_t hash, const char *id, size_t id_len,
+                                struct found *f)
+{
+    struct view v = se__table_view(atomic_load(&se__l1_front(map, hash)->table));
+    uint32_t bucket = se__bucket_of(v.buckets, hash);
+    __builtin_prefetch(&v.words[bucket]); /* at the same time as its head */
+    f->head = &v.heads[bucket];
+    f->flush = NULL;
+    /* acquire, and the word seq_cst: as in find_in_table */
+    uint64_t tags = atomic_load_explicit(&f->head->tags, memory_order_acquire);
+    uint64_t match = se__table_match(tags, se__table_tag(hash));
+    if (!match)
+        return false;
+    f->slot = se__table_first(match);
+    uintptr_t word = atomic_load(&v.words[bucket].slots[f->slot]);
+    f->item = se__word_item(word);
+    return f->item && !(word & WORD_FLUSH) && se__item_is(f->item, id, id_len);
 }
 
 static inline bool find_in_table(const struct view *v, uint64_t hash, const char *id, size_t id_len,
@@ -69,8 +90,8 @@ static bool find_loose(const struct front *s, uint64_t hash, const char *id, siz
     return false;
 }
 
-static bool find(const struct l1 *map, uint64_t hash, const char *id, size_t id_len,
-                 struct found *f)
+static __attribute__((noinline)) bool find_anywhere(const struct l1 *map, uint64_t hash,
+                                                    const char *id, size_t id_len, struct found *f)
 {
     const struct front *s = se__l1_front(map, hash);
     for (;;) {
@@ -86,14 +107,21 @@ static bool find(const struct l1 *map, uint64_t hash, const char *id, size_t id_
     }
 }
 
-/* Whether the copy may be past its life: then the stripe's lock decides. One that is not clean is
- * not, unless it has no slot: such a state stays when it is clean. */
-static bool may_have_ended(const struct l1 *map, const struct found *f)
+static inline bool find(const struct l1 *map, uint64_t hash, const char *id, size_t id_len,
+                        struct found *f)
 {
-    return (!f->flush || !f->head) && se__copy_past_life(map, f->item, 0);
+    return find_at_home(map, hash, id, id_len, f) || find_anywhere(map, hash, id, id_len, f);
 }
 
-static void note_hit(const struct found *f)
+/* Whether the copy may be past its life: then the stripe's lock decides. One that is not clean is
+ * not, unless it has no slot: such a state stays when it is clean. */
+static inline bool may_have_ended(const struct l1 *map, const struct found *f)
+{
+    return se__copy_is_mortal(map, f->item) && (!f->flush || !f->head) &&
+           se__copy_past_life(map, f->item, 0);
+}
+
+static inline void note_hit(const struct found *f)
 {
     if (f->head)
         se__table_hit(f->head, f->slot);
@@ -129,25 +157,24 @@ se_item *se__l1_get(struct l1 *map, uint64_t hash, const char *id, size_t id_len
     bool ended = there && may_have_ended(map, &f);
     if (there && !ended) {
         note_hit(&f);
-        item = se_item_retain(f.item);
+        item = se__item_hold(f.item);
     }
     se__epoch_leave(inside);
     return ended ? get_locked(map, s, hash, id, id_len) : item;
 }
 
-static void copy_out(const se_item *item, int64_t now_wall_ms, void *buffer, size_t cap,
-                     struct l1_copy *copy)
+static void copy_out(const se_item *item, void *buffer, size_t cap, struct l1_copy *copy)
 {
     *copy = (struct l1_copy){.len = se_item_content_len(item),
                              .deleted = se__item_deleted(item),
-                             .expired = se__item_expired(item, now_wall_ms)};
+                             .expires_at_ms = se__item_expires_at_ms(item)};
     size_t n = copy->len < cap ? copy->len : cap;
     if (n > 0)
         memcpy(buffer, se_item_content(item), n);
 }
 
-bool se__l1_get_copy(struct l1 *map, uint64_t hash, const char *id, size_t id_len,
-                     int64_t now_wall_ms, void *buffer, size_t cap, struct l1_copy *copy)
+bool se__l1_get_copy(struct l1 *map, uint64_t hash, const char *id, size_t id_len, void *buffer,
+                     size_t cap, struct l1_copy *copy)
 {
     struct found f;
     se_item *large = NULL;
@@ -158,11 +185,11 @@ bool se__l1_get_copy(struct l1 *map, uint64_t hash, const char *id, size_t id_le
         if (cap > COPY_INSIDE_MAX && se_item_content_len(f.item) > COPY_INSIDE_MAX)
             large = se_item_retain(f.item);
         else
-            copy_out(f.item, now_wall_ms, buffer, cap, copy);
+            copy_out(f.item, buffer, cap, copy);
     }
     se__epoch_leave(inside);
     if (large)
-        copy_out(large, now_wall_ms, buffer, cap, copy);
+        copy_out(large, buffer, cap, copy);
     se_item_release(large);
     return there;
 }
@@ -262,7 +289,7 @@ static void get_batch(struct l1 *map, const struct l1_key *keys, size_t n, se_it
         items[i] = NULL;
         if (there && !ended[i]) {
             note_hit(&f);
-            items[i] = se_item_retain(f.item);
+            items[i] = se__item_hold(f.item);
         }
     }
     se__epoch_leave(inside);

@@ -25,6 +25,7 @@
 
 #include "base/epoch.h"
 #include "base/os.h"
+#include "item/inside.h"
 #include "l1/map.h"
 #include "l1/table.h"
 
@@ -260,6 +261,13 @@ void se__stripe_fit(struct l1 *map, struct stripe *s);
 bool se__stripe_misfits(const struct stripe *s);
 
 /* ---- lives (lives.c) ---- */
+/* False: se__copy_past_life is. */
+static inline bool se__copy_is_mortal(const struct l1 *map, const se_item *item)
+{
+    /* acquire: as in se__copy_past_life */
+    return !map->resident && (!se__item_is_plain(item) ||
+                              atomic_load_explicit(&map->life_ms, memory_order_acquire) != 0);
+}
 /* A clean copy past its cache_ttl_ms or past the clean life. now_ms 0:
  * read the clock if it matters. */
 bool se__copy_past_life(const struct l1 *map, const se_item *item, uint64_t now_ms);
