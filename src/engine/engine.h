@@ -206,7 +206,7 @@ struct lookup {
     se_item *item;    /* out: a reference, with SE_OK */
     uint64_t epoch;   /* out: L1's epoch of the id from before the look; with SE_NOT_FOUND
                          a basis for L1_EXPECT_ABSENT */
-    bool sure;      /* in: L3 itself is asked for what is nowhere above it, whatever the filter says */
+    bool sure; /* in: L3 itself is asked for what is nowhere above it, whatever the filter says */
     /* the rest belongs to read.c */
     struct flight *flight;
     bool leads, settled, again;
@@ -223,6 +223,12 @@ SE_NODISCARD se_result se__lookup(se_engine *e, struct lookup *lookups, size_t n
 /* Checks one id and prepares a lookup. */
 SE_NODISCARD se_result se__lookup_init(se_engine *e, const char *id, struct lookup *l);
 uint64_t se__read_deadline(const se_engine *e);
+/* Such an item says with authority that its id is gone. The clock is read only if that matters. */
+static inline bool se__says_gone(const se_item *item)
+{
+    int64_t at = se__item_expires_at_ms(item);
+    return se__item_deleted(item) || (at != 0 && se__wall_ms() >= at);
+}
 /* Makes a version from outside known to the clock. */
 void se__see_version(se_engine *e, uint64_t version);
 

@@ -68,7 +68,7 @@ static void settle(struct lookup *l, se_result result, se_item *item)
 /* Takes the reference. Tombstones and expired items are authoritative: the id is gone. */
 static void settle_item(struct lookup *l, se_item *item)
 {
-    if (se__item_deleted(item) || se__item_expired(item, se__wall_ms())) {
+    if (se__says_gone(item)) {
         se_item_release(item);
         settle(l, SE_NOT_FOUND, NULL);
     } else

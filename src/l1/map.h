@@ -170,10 +170,11 @@ void se__l1_prefetch(struct l1 *map, uint64_t hash);
 /* As se__l1_get, copying at most cap bytes instead of taking a reference. */
 struct l1_copy {
     size_t len;
-    bool deleted, expired;
+    int64_t expires_at_ms; /* 0: never */
+    bool deleted;
 };
-bool se__l1_get_copy(struct l1 *map, uint64_t hash, const char *id, size_t id_len,
-                     int64_t now_wall_ms, void *buffer, size_t cap, struct l1_copy *copy);
+bool se__l1_get_copy(struct l1 *map, uint64_t hash, const char *id, size_t id_len, void *buffer,
+                     size_t cap, struct l1_copy *copy);
 struct l1_view {
     uint64_t version;
     bool deleted, dirty, dead; /* dirty: not yet in home tier or WAL */

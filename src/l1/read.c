@@ -135,19 +135,18 @@ se_item *se__l1_get(struct l1 *map, uint64_t hash, const char *id, size_t id_len
     return ended ? get_locked(map, s, hash, id, id_len) : item;
 }
 
-static void copy_out(const se_item *item, int64_t now_wall_ms, void *buffer, size_t cap,
-                     struct l1_copy *copy)
+static void copy_out(const se_item *item, void *buffer, size_t cap, struct l1_copy *copy)
 {
     *copy = (struct l1_copy){.len = se_item_content_len(item),
-                             .deleted = se__item_deleted(item),
-                             .expired = se__item_expired(item, now_wall_ms)};
+                             .expires_at_ms = se__item_expires_at_ms(item),
+                             .deleted = se__item_deleted(item)};
     size_t n = copy->len < cap ? copy->len : cap;
     if (n > 0)
         memcpy(buffer, se_item_content(item), n);
 }
 
-bool se__l1_get_copy(struct l1 *map, uint64_t hash, const char *id, size_t id_len,
-                     int64_t now_wall_ms, void *buffer, size_t cap, struct l1_copy *copy)
+bool se__l1_get_copy(struct l1 *map, uint64_t hash, const char *id, size_t id_len, void *buffer,
+                     size_t cap, struct l1_copy *copy)
 {
     struct found f;
     se_item *large = NULL;
@@ -158,11 +157,11 @@ bool se__l1_get_copy(struct l1 *map, uint64_t hash, const char *id, size_t id_le
         if (cap > COPY_INSIDE_MAX && se_item_content_len(f.item) > COPY_INSIDE_MAX)
             large = se_item_retain(f.item);
         else
-            copy_out(f.item, now_wall_ms, buffer, cap, copy);
+            copy_out(f.item, buffer, cap, copy);
     }
     se__epoch_leave(inside);
     if (large)
-        copy_out(large, now_wall_ms, buffer, cap, copy);
+        copy_out(large, buffer, cap, copy);
     se_item_release(large);
     return there;
 }
