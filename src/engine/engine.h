@@ -20,6 +20,7 @@
 #include "engine/settings.h"
 #include "filter/warm.h"
 #include "flush/worker.h"
+#include "item/inside.h"
 #include "l2/redis.h"
 #include "l3/l3.h"
 #include "tier/pressure.h"
@@ -206,8 +207,7 @@ struct lookup {
     se_item *item;    /* out: a reference, with SE_OK */
     uint64_t epoch;   /* out: L1's epoch of the id from before the look; with SE_NOT_FOUND
                          a basis for L1_EXPECT_ABSENT */
-    bool sure;      /* in: L3 itself is asked for what is nowhere above it, whatever the filter says */
-    bool l1_missed; /* in: L1 was asked already */
+    bool sure; /* in: L3 itself is asked for what is nowhere above it, whatever the filter says */
     /* the rest belongs to read.c */
     struct flight *flight;
     bool leads, settled, again;
@@ -223,9 +223,13 @@ SE_NODISCARD se_result se__lookup(se_engine *e, struct lookup *lookups, size_t n
                                   uint64_t deadline_ms);
 /* Checks one id and prepares a lookup. */
 SE_NODISCARD se_result se__lookup_init(se_engine *e, const char *id, struct lookup *l);
-/* A tombstone, or past its expires_at_ms: authoritative, the id is gone. */
-bool se__is_gone(const se_item *item);
 uint64_t se__read_deadline(const se_engine *e);
+/* Such an item says with authority that its id is gone. The clock is read only if that matters. */
+static inline bool se__says_gone(const se_item *item)
+{
+    return !se__item_is_plain(item) &&
+           (se__item_deleted(item) || se__item_expired(item, se__wall_ms()));
+}
 /* Makes a version from outside known to the clock. */
 void se__see_version(se_engine *e, uint64_t version);
 

@@ -9,56 +9,68 @@
 #include <stdio.h>
 #include <string.h>
 
-/* ---- one id ---- */
+/* ---- sampled time ---- */
 
-static se_result check_id(const se_engine *e, const char *id, struct l1_key *key)
+#define ONE_IN 1024u
+
+/* One call in so many of a thread is timed: two looks at the clock would cost half a lookup. 0: not
+ * this one. */
+static uint64_t sampled_start(void)
 {
-    key->id = id;
-    se_result r = se__id_check("id", id, 1, SE_ID_MAX, &key->id_len);
+    static _Thread_local __attribute__((tls_model("initial-exec"))) uint32_t turn;
+    return turn++ % ONE_IN == 0 ? se__mono_ns() : 0;
+}
+
+static void sampled_end(se_engine *e, uint64_t start_ns)
+{
+    if (start_ns)
+        se__metrics_observe(e->metrics, M_L1_GET_SECONDS, (double)(se__mono_ns() - start_ns) / 1e9);
+}
+
+/* ---- single ids ---- */
+
+/* What L1 does not have. Looks there again: that costs little beside a round trip. */
+static se_result look_below(se_engine *e, const char *id, se_item **item)
+{
+    struct lookup l;
+    se_result r = se__lookup_init(e, id, &l);
     if (r == SE_OK)
-        key->hash = se__l1_hash(e->l1, id, key->id_len);
-    return r;
-}
-
-static se_result begin(const se_engine *e, const char *id, struct l1_key *key)
-{
-    se_result r = se__look_in(e);
-    return r == SE_OK ? check_id(e, id, key) : r;
-}
-
-static se_result drop_if_gone(se_item **item)
-{
-    if (!se__is_gone(*item))
-        return SE_OK;
-    se_item_release(*item);
-    *item = NULL;
-    return SE_NOT_FOUND;
-}
-
-/* Beyond L1, where it is not. */
-static se_result look_below(se_engine *e, const struct l1_key *key, se_item **item)
-{
-    struct lookup l = {.id = key->id, .id_len = key->id_len, .hash = key->hash, .l1_missed = true};
-    se_result r = se__lookup(e, &l, 1, se__read_deadline(e));
+        r = se__lookup(e, &l, 1, se__read_deadline(e));
     if (r != SE_OK)
         return r;
     *item = l.item;
     return l.result;
 }
 
-/* *item is a reference, with SE_OK. Most calls end with the first look, so nothing is made ready for
- * the others before it. */
+/* A hit in L1: counted, and given out if it is not a "gone". Takes the reference. */
+static se_result take_hit(se_item **item)
+{
+    if (!se__says_gone(*item))
+        return SE_OK;
+    se_item_release(*item);
+    *item = NULL;
+    return SE_NOT_FOUND;
+}
+
+/* Looks one id up. *item is a reference, with SE_OK; else it is as it was. */
 static se_result look_up(se_engine *e, const char *id, se_item **item)
 {
-    struct l1_key key;
-    se_result r = begin(e, id, &key);
+    size_t id_len;
+    se_result r = se__look_in(e);
+    if (r == SE_OK)
+        r = se__id_check("id", id, 1, SE_ID_MAX, &id_len);
     if (r != SE_OK)
         return r;
-    *item = se__l1_get(e->l1, key.hash, id, key.id_len);
-    if (!*item)
-        return look_below(e, &key, item);
+    uint64_t started = sampled_start();
+    se_item *hit = se__l1_get(e->l1, se__l1_hash(e->l1, id, id_len), id, id_len);
+    if (!hit)
+        return look_below(e, id, item);
     se__metrics_inc(e->metrics, M_OPS_L1_GET_HIT);
-    return drop_if_gone(item);
+    r = take_hit(&hit);
+    if (hit)
+        *item = hit;
+    sampled_end(e, started);
+    return r;
 }
 
 se_result se_get(se_engine *e, const char *id, se_item **item)
@@ -123,22 +135,27 @@ static void copy_out(const se_item *item, void *buffer, size_t cap, size_t *len)
 
 se_result se_get_copy(se_engine *e, const char *id, void *buffer, size_t cap, size_t *len)
 {
-    struct l1_key key;
+    size_t id_len;
     struct l1_copy copy;
     if (!len || (!buffer && cap))
         return se__error(SE_ERR_INVALID, "len, and buffer if cap is not 0, must not be NULL");
-    se_result r = begin(e, id, &key);
+    se_result r = se__look_in(e);
+    if (r == SE_OK)
+        r = se__id_check("id", id, 1, SE_ID_MAX, &id_len);
     if (r != SE_OK)
         return r;
-    if (se__l1_get_copy(e->l1, key.hash, id, key.id_len, buffer, cap, &copy)) {
+    uint64_t started = sampled_start();
+    uint64_t hash = se__l1_hash(e->l1, id, id_len);
+    if (se__l1_get_copy(e->l1, hash, id, id_len, buffer, cap, &copy)) {
         se__metrics_inc(e->metrics, M_OPS_L1_GET_HIT);
-        if (copy.deleted || (copy.expires_at_ms && copy.expires_at_ms <= se__wall_ms()))
+        sampled_end(e, started);
+        if (copy.deleted || (copy.expires_at_ms && se__wall_ms() >= copy.expires_at_ms))
             return SE_NOT_FOUND;
         *len = copy.len;
         return SE_OK;
     }
     se_item *item = NULL;
-    r = look_below(e, &key, &item);
+    r = look_below(e, id, &item);
     if (r == SE_OK)
         copy_out(item, buffer, cap, len);
     se_item_release(item);
@@ -147,103 +164,100 @@ se_result se_get_copy(se_engine *e, const char *id, void *buffer, size_t cap, si
 
 /* ---- lists ---- */
 
-#define AT_ONCE 32u /* keys that L1 is asked for together */
+#define KEYS_ON_STACK 64u
 
-/* What L1 did not have. */
-struct misses {
-    struct lookup *lookups;
-    size_t *at; /* which of the ids each is */
-    size_t n;
-};
-
-/* There is room for all ids from the first miss on. */
-static se_result add_miss(struct misses *m, const struct l1_key *key, size_t at, size_t n)
-{
-    if (!m->lookups) {
-        m->lookups = se__alloc_zeroed(n - at, sizeof *m->lookups);
-        m->at = se__alloc((n - at) * sizeof *m->at);
-        if (!m->lookups || !m->at)
-            return se__error_nomem();
-    }
-    m->at[m->n] = at;
-    m->lookups[m->n++] =
-        (struct lookup){.id = key->id, .id_len = key->id_len, .hash = key->hash, .l1_missed = true};
-    return SE_OK;
-}
-
-static se_result check_ids(const se_engine *e, const char *const *ids, size_t from, size_t n,
-                           struct l1_key *keys)
+static se_result make_keys(se_engine *e, const char *const *ids, size_t n, struct l1_key *keys)
 {
     for (size_t i = 0; i < n; i++) {
-        se_result r = check_id(e, ids[from + i], &keys[i]);
+        se_result r = se__id_check("id", ids[i], 1, SE_ID_MAX, &keys[i].id_len);
         if (r != SE_OK)
-            return se__error(r, "ids[%zu]: %s", from + i, se_errmsg());
+            return se__error(r, "ids[%zu]: %s", i, se_errmsg());
+        keys[i].id = ids[i];
+        keys[i].hash = se__l1_hash(e->l1, ids[i], keys[i].id_len);
     }
     return SE_OK;
 }
 
-/* The ids [from, from + some), of n. */
-static se_result ask_l1(se_engine *e, const char *const *ids, size_t from, size_t some, size_t n,
-                        se_item **items, se_result *results, struct misses *misses)
+/* Lookups of those that L1 did not have, in their order. */
+static struct lookup *make_lookups(const struct l1_key *keys, size_t n, se_item *const *items,
+                                   size_t misses)
 {
-    struct l1_key keys[AT_ONCE];
-    size_t hits = 0;
-    se_result r = check_ids(e, ids, from, some, keys);
-    if (r != SE_OK)
-        return r;
-    se__l1_get_many(e->l1, keys, some, items + from);
-    for (size_t i = 0; r == SE_OK && i < some; i++) {
-        bool hit = items[from + i] != NULL;
-        se_result found = SE_OK;
-        if (hit)
-            found = drop_if_gone(&items[from + i]);
-        else
-            r = add_miss(misses, &keys[i], from + i, n);
-        if (results)
-            results[from + i] = found;
-        hits += hit;
-    }
-    se__metrics_add(e->metrics, M_OPS_L1_GET_HIT, hits);
-    return r;
+    struct lookup *lookups = se__alloc_zeroed(misses, sizeof *lookups);
+    for (size_t i = 0, at = 0; lookups && i < n; i++)
+        if (!items[i])
+            lookups[at++] =
+                (struct lookup){.id = keys[i].id, .id_len = keys[i].id_len, .hash = keys[i].hash};
+    return lookups;
 }
 
-/* Without per-id results an outage is the whole call's. */
-static se_result hand_out(const struct misses *misses, se_item **items, se_result *results)
-{
-    se_result worst = SE_OK;
-    for (size_t i = 0; i < misses->n; i++) {
-        const struct lookup *l = &misses->lookups[i];
-        items[misses->at[i]] = l->item;
-        if (results)
-            results[misses->at[i]] = l->result;
-        else if (l->result < 0 && worst != SE_ERR_BACKEND)
-            worst = l->result;
-    }
-    return worst;
-}
-
-static se_result get_many(se_engine *e, const char *const *ids, size_t n, se_item **items,
-                          se_result *results)
-{
-    struct misses misses = {0};
-    se_result r = SE_OK;
-    for (size_t at = 0; r == SE_OK && at < n; at += AT_ONCE)
-        r = ask_l1(e, ids, at, n - at < AT_ONCE ? n - at : AT_ONCE, n, items, results, &misses);
-    if (r == SE_OK && misses.n)
-        r = se__lookup(e, misses.lookups, misses.n, se__read_deadline(e));
-    if (r == SE_OK)
-        r = hand_out(&misses, items, results);
-    se__free(misses.lookups);
-    se__free(misses.at);
-    return r;
-}
-
-static void take_back(se_item **items, size_t n)
+static void release_all(se_item **items, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         se_item_release(items[i]);
         items[i] = NULL;
     }
+}
+/* items: L1's, and NULL where the next of the lookups tells. Without per-id results an outage is the
+ * whole call's. */
+static se_result hand_out(const struct lookup *lookups, size_t n, se_item **items,
+                          se_result *results)
+{
+    se_result worst = SE_OK;
+    for (size_t i = 0; i < n; i++) {
+        se_result r;
+        if (items[i]) {
+            r = take_hit(&items[i]);
+        } else {
+            r = lookups->result;
+            items[i] = lookups++->item;
+        }
+        if (results)
+            results[i] = r;
+        else if (r < 0 && worst != SE_ERR_BACKEND)
+            worst = r;
+    }
+    if (worst < 0)
+        release_all(items, n);
+    return worst;
+}
+
+/* L1 first, all at once: most calls end there and allocate nothing. */
+static se_result get_keys(se_engine *e, const struct l1_key *keys, size_t n, se_item **items,
+                          se_result *results)
+{
+    size_t misses = 0;
+    se__l1_get_many(e->l1, keys, n, items);
+    for (size_t i = 0; i < n; i++)
+        misses += !items[i];
+    se__metrics_add(e->metrics, M_OPS_L1_GET_HIT, n - misses);
+    if (misses == 0)
+        return hand_out(NULL, n, items, results);
+    struct lookup *lookups = make_lookups(keys, n, items, misses);
+    se_result r =
+        lookups ? se__lookup(e, lookups, misses, se__read_deadline(e)) : se__error_nomem();
+    if (r == SE_OK)
+        r = hand_out(lookups, n, items, results);
+    else
+        release_all(items, n);
+    se__free(lookups);
+    return r;
+}
+
+static se_result get_many(se_engine *e, const char *const *ids, size_t n, se_item **items,
+                          se_result *results)
+{
+    struct l1_key few[KEYS_ON_STACK], *keys = few;
+    few[0] = (struct l1_key){0}; /* a compiler that does not see n > 0 asks for it */
+    if (n > KEYS_ON_STACK)
+        keys = se__alloc_zeroed(n, sizeof *keys);
+    if (!keys)
+        return se__error_nomem();
+    se_result r = make_keys(e, ids, n, keys);
+    if (r == SE_OK)
+        r = get_keys(e, keys, n, items, results);
+    if (keys != few)
+        se__free(keys);
+    return r;
 }
 
 se_result se_get_many(se_engine *e, const char *const *ids, size_t n, se_item **items,
@@ -256,8 +270,6 @@ se_result se_get_many(se_engine *e, const char *const *ids, size_t n, se_item **
     se_result r = se__look_in(e);
     if (r == SE_OK && n)
         r = get_many(e, ids, n, items, results);
-    if (r < 0)
-        take_back(items, n);
     for (size_t i = 0; r < 0 && results && i < n; i++)
         results[i] = r; /* nothing was looked up */
     return r;

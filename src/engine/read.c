@@ -26,7 +26,6 @@
 #include "base/mem.h"
 #include "base/utf8.h"
 #include "engine/engine.h"
-#include "item/inside.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -66,16 +65,10 @@ static void settle(struct lookup *l, se_result result, se_item *item)
     l->item = item;
 }
 
-bool se__is_gone(const se_item *item)
-{
-    return !se__item_is_plain(item) &&
-           (se__item_deleted(item) || se__item_expired(item, se__wall_ms()));
-}
-
-/* Takes the reference. */
+/* Takes the reference. Tombstones and expired items are authoritative: the id is gone. */
 static void settle_item(struct lookup *l, se_item *item)
 {
-    if (se__is_gone(item)) {
+    if (se__says_gone(item)) {
         se_item_release(item);
         settle(l, SE_NOT_FOUND, NULL);
     } else
@@ -491,7 +484,7 @@ static size_t first_look(se_engine *e, struct lookup *lookups, size_t n)
     for (size_t i = 0; i < n; i++) {
         if (lookups[i].settled)
             continue;
-        bool hit = !lookups[i].l1_missed && look_in_l1(e, &lookups[i]);
+        bool hit = look_in_l1(e, &lookups[i]);
         lookups[i].epoch = 0;
         se__metrics_inc(e->metrics, hit ? M_OPS_L1_GET_HIT : M_OPS_L1_GET_MISS);
         left += !hit;

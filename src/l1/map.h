@@ -170,8 +170,8 @@ void se__l1_prefetch(struct l1 *map, uint64_t hash);
 /* As se__l1_get, copying at most cap bytes instead of taking a reference. */
 struct l1_copy {
     size_t len;
-    bool deleted;
     int64_t expires_at_ms; /* 0: never */
+    bool deleted;
 };
 bool se__l1_get_copy(struct l1 *map, uint64_t hash, const char *id, size_t id_len, void *buffer,
                      size_t cap, struct l1_copy *copy);

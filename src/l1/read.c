@@ -166,8 +166,8 @@ se_item *se__l1_get(struct l1 *map, uint64_t hash, const char *id, size_t id_len
 static void copy_out(const se_item *item, void *buffer, size_t cap, struct l1_copy *copy)
 {
     *copy = (struct l1_copy){.len = se_item_content_len(item),
-                             .deleted = se__item_deleted(item),
-                             .expires_at_ms = se__item_expires_at_ms(item)};
+                             .expires_at_ms = se__item_expires_at_ms(item),
+                             .deleted = se__item_deleted(item)};
     size_t n = copy->len < cap ? copy->len : cap;
     if (n > 0)
         memcpy(buffer, se_item_content(item), n);

@@ -32,17 +32,18 @@ static const struct series table[METRIC_COUNT] = {
 #undef METRIC
 };
 
-/* Upper bounds of the buckets: from a fast Redis round trip to the longest
+/* Upper bounds of the buckets: two for hits in L1, then from a fast Redis round trip to the longest
  * timeout, 1, 2.5, 5 a decade. */
 struct bound {
     uint64_t ns;
     const char *text;
 };
 static const struct bound bounds[] = {
-    {100000, "0.0001"},  {250000, "0.00025"}, {500000, "0.0005"},  {1000000, "0.001"},
-    {2500000, "0.0025"}, {5000000, "0.005"},  {10000000, "0.01"},  {25000000, "0.025"},
-    {50000000, "0.05"},  {100000000, "0.1"},  {250000000, "0.25"}, {500000000, "0.5"},
-    {1000000000, "1"},   {2500000000, "2.5"}, {5000000000, "5"},   {10000000000, "10"},
+    {1000, "0.000001"},  {10000, "0.00001"},  {100000, "0.0001"},  {250000, "0.00025"},
+    {500000, "0.0005"},  {1000000, "0.001"},  {2500000, "0.0025"}, {5000000, "0.005"},
+    {10000000, "0.01"},  {25000000, "0.025"}, {50000000, "0.05"},  {100000000, "0.1"},
+    {250000000, "0.25"}, {500000000, "0.5"},  {1000000000, "1"},   {2500000000, "2.5"},
+    {5000000000, "5"},   {10000000000, "10"},
 };
 #define BOUNDS (sizeof bounds / sizeof *bounds)
 /* A histogram's cells: one per bound, one above them all, the sum in ns. */
