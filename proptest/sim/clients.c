@@ -52,7 +52,7 @@ static void draw_options(uint64_t *c, bool deleted, se_submit_options *o)
         o->route = SE_ROUTE_L2;
     else if (route == 1 && shape.sql)
         o->route = SE_ROUTE_L3;
-    if (life < 2)
+    if (life < 2 && shape.sql) /* where Redis is the home it would end the item */
         o->cache_ttl_ms = 20 + draw(c, 400);
     else if (life == 2)
         o->expires_at_ms = sim_wall_ms() + 20 + draw(c, 3000);
@@ -268,8 +268,10 @@ static void aside(struct client *cl, se_engine *e, unsigned id, uint64_t *c)
     se_submit_options_init(&a.options);
     se_result r = se_get_or_insert_with(e, name, make, &a, &a.options, &item);
     sim_say("aside '%s': %d, write %d", name, (int)r, a.write);
+    struct model_glance anyone = a.glance;
+    anyone.floor_write = anyone.sure_write = -1; /* no write is based on what only the log has */
     if (r < 0 && r != SE_ERR_BACKPRESSURE && r != SE_ERR_TIMEOUT)
-        model_read_end(&a.glance, r, NULL);
+        model_read_end(&anyone, r, NULL);
     end_factory(&a, r, item);
     if (r >= 0)
         model_read_end(&a.glance, item ? SE_OK : SE_NOT_FOUND, item);

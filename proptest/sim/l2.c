@@ -128,6 +128,23 @@ static struct tier_reply not_accepted(void)
     return (struct tier_reply){.fault = TIER_UNWELL, .rejected = true};
 }
 
+static struct l3_past *past_of(const char *id)
+{
+    struct l3_past *p = sim_l2.past, *end = p + sim_l2.past_n;
+    while (p < end && strcmp(p->id, id) != 0)
+        p++;
+    if (p == end) {
+        sim_l2.past_n++;
+        snprintf(p->id, sizeof p->id, "%s", id);
+    }
+    return p;
+}
+
+uint64_t l2_reached(const char *id)
+{
+    return past_of(id)->version;
+}
+
 static void store(const struct op *op, se_item *item, enum record_kind kind)
 {
     struct l2_key *key = room_for(se_item_id(item));
@@ -136,6 +153,9 @@ static void store(const struct op *op, se_item *item, enum record_kind kind)
         sim_fail("L2: '%s' goes back from version %llu to %llu", key->id,
                  (unsigned long long)se_item_version(key->item),
                  (unsigned long long)se_item_version(item));
+    struct l3_past *past = past_of(key->id);
+    if (past->version < se_item_version(item))
+        past->version = se_item_version(item);
     uint64_t ms = life_ms(op->r, item, kind);
     se_item_retain(item);
     se_item_release(key->item);

@@ -25,6 +25,8 @@ struct l2_db {
     unsigned keys_n;
     struct l3_meta metas[L3_METAS_MAX];
     unsigned metas_n;
+    struct l3_past past[L2_KEYS_MAX];
+    unsigned past_n;
     unsigned run; /* its identity */
     /* Beside an L3: has the home tier, or the log, what is now given to L2? */
     void (*confirmed)(const se_item *item);
@@ -44,6 +46,8 @@ void l2_save(void);    /* a snapshot, */
 void l2_restart(void); /* with which it comes back as another server */
 /* Another engine of the same generation has written this to L3, and now here. */
 void l2_foreign_put(se_item *item);
+/* The greatest version ever stored under an id, in place or not. */
+uint64_t l2_reached(const char *id);
 const struct l2_key *l2_find(const char *id);
 
 #endif

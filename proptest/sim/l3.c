@@ -97,6 +97,14 @@ uint64_t l3_version(const char *id, enum record_kind *kind, const se_item **item
     return se_item_version(sim_l3.rows[at].item);
 }
 
+uint64_t l3_reached(const char *id)
+{
+    for (unsigned i = 0; i < sim_l3.past_n; i++)
+        if (strcmp(sim_l3.past[i].id, id) == 0)
+            return sim_l3.past[i].version;
+    return 0;
+}
+
 /* A put that this tier keeps as a tombstone reads as deleted. */
 static se_item *row_item(const struct l3_row *row)
 {

@@ -48,6 +48,8 @@ void l3_end(void);
 struct tier l3_connect(const struct life *life);
 /* 0: no row. *kind and *item (lent) may be NULL. */
 uint64_t l3_version(const char *id, enum record_kind *kind, const se_item **item);
+/* The greatest version that the id ever had there, purged or not. */
+uint64_t l3_reached(const char *id);
 /* As another writer would. True: stored. */
 bool l3_put(se_item *item, enum record_kind kind);
 

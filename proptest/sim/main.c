@@ -4,6 +4,7 @@
  *   simulate [--seed N] [--schedules N] [--seconds N] [--no-shrink]
  *   simulate --replay SEED[:STEPS] [--verbose]
  *
+ * --fingerprints prints a number for each schedule that must be the same in every run.
  * Schedules run in a child process, so that a crash or an assertion counts as a broken law like any
  * other, and nothing of a broken world has to be cleaned up. STEPS are the numbers of the steps that
  * are kept, as in 3-9,14,20-31.
@@ -27,14 +28,14 @@ enum { STATUS_BROKEN = 3, HANG_S = 60 };
 /* Shared with the child. */
 struct report {
     uint64_t seed, done;
-    char text[1024];
+    char text[1024], kind[256];
 };
 static struct report *report;
 
 struct options {
     uint64_t seed, schedules;
     double seconds;
-    bool shrink, verbose;
+    bool shrink, verbose, fingerprints;
     const char *replay;
 };
 
@@ -47,13 +48,13 @@ static double now_s(void)
 
 /* ---- one child ---- */
 
-static void on_failure(const char *text)
+static void on_failure(const char *kind, const char *text)
 {
+    snprintf(report->kind, sizeof report->kind, "%s", kind);
     snprintf(report->text, sizeof report->text, "%s", text);
-    if (sim_verbose) {
+    if (sim_verbose)
         printf("BROKEN: %s\n", text);
-        fflush(stdout);
-    }
+    fflush(stdout);
     _exit(STATUS_BROKEN);
 }
 
@@ -62,6 +63,7 @@ static bool ended_well(pid_t child)
 {
     int status = 0;
     waitpid(child, &status, 0);
+    bool told = WIFEXITED(status) && WEXITSTATUS(status) == STATUS_BROKEN;
     if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
         return true;
     if (WIFSIGNALED(status))
@@ -70,6 +72,8 @@ static bool ended_well(pid_t child)
     else if (WEXITSTATUS(status) != STATUS_BROKEN)
         snprintf(report->text, sizeof report->text, "the process ended with status %d",
                  WEXITSTATUS(status));
+    if (!told) /* all ends without words are of one kind */
+        snprintf(report->kind, sizeof report->kind, "%s", "ended");
     return false;
 }
 
@@ -103,7 +107,9 @@ static bool run_many(const struct options *o)
         report->seed = o->seed + i;
         alarm(HANG_S);
         script_make(report->seed, &s);
-        world_run(&s, NULL);
+        uint64_t print = world_run(&s, NULL);
+        if (o->fingerprints)
+            printf("%" PRIu64 " %016" PRIx64 "\n", report->seed, print);
         report->done = i + 1;
     }
     exit(0); /* not _exit: leak checkers want to look */
@@ -148,10 +154,12 @@ static bool parse_replay(const char *text, uint64_t *seed, bool *keep)
 
 /* ---- shrinking ---- */
 
-/* Leaves out ever smaller runs of steps for as long as some law stays broken (Zeller's ddmin, without
+/* Leaves out ever smaller runs of steps for as long as the same law stays broken (Zeller's ddmin, without
  * its second half). */
 static void shrink(const struct script *s, bool *keep)
 {
+    char kind[sizeof report->kind];
+    snprintf(kind, sizeof kind, "%s", report->kind);
     bool without[SCRIPT_STEPS_MAX];
     for (unsigned run = s->n / 2; run > 0; run /= 2) {
         bool progress = true;
@@ -164,7 +172,7 @@ static void shrink(const struct script *s, bool *keep)
                     any = any || without[i];
                     without[i] = false;
                 }
-                if (!any || holds(s, without, true))
+                if (!any || holds(s, without, true) || strcmp(kind, report->kind) != 0)
                     continue;
                 memcpy(keep, without, sizeof without);
                 progress = true;
@@ -243,6 +251,7 @@ int main(int argc, char **argv)
         {"seed", required_argument, NULL, 's'},      {"schedules", required_argument, NULL, 'n'},
         {"seconds", required_argument, NULL, 't'},   {"replay", required_argument, NULL, 'r'},
         {"no-shrink", no_argument, NULL, 'k'},       {"verbose", no_argument, NULL, 'v'},
+        {"fingerprints", no_argument, NULL, 'f'},
         {NULL, 0, NULL, 0},
     };
     struct options o = {.seed = 1, .schedules = UINT64_MAX, .shrink = true};
@@ -262,6 +271,9 @@ int main(int argc, char **argv)
             break;
         case 'k':
             o.shrink = false;
+            break;
+        case 'f':
+            o.fingerprints = true;
             break;
         case 'v':
             o.verbose = true;

@@ -13,29 +13,31 @@
 
 struct floor {
     uint64_t version;
-    int write; /* -1: none */
+    int write;     /* -1: none */
+    uint64_t over; /* struct model_glance */
 };
 
 static struct model_write writes[MODEL_WRITES_MAX];
 static int writes_n;
 static int last_of[MODEL_IDS], before[MODEL_WRITES_MAX]; /* the writes of an id, newest call first */
-static struct floor floors[MODEL_IDS];
+static struct floor floors[MODEL_IDS], sure[MODEL_IDS]; /* struct model_glance says what is sure */
 static uint64_t events;
 static unsigned life;
 static enum model_home home;
-static bool has_wal;
+static bool foreigners; /* somebody else has written */
 
+bool (*model_outage)(void);
 bool (*model_excuses)(const struct model_glance *g, se_result result);
 
-void model_begin(enum model_home new_home, bool wal)
+void model_begin(enum model_home new_home)
 {
     writes_n = 0;
     events = 0;
     life = 0;
     home = new_home;
-    has_wal = wal;
+    foreigners = false;
     for (unsigned i = 0; i < MODEL_IDS; i++) {
-        floors[i] = (struct floor){.write = -1};
+        floors[i] = sure[i] = (struct floor){.write = -1};
         last_of[i] = -1;
     }
 }
@@ -58,10 +60,28 @@ size_t model_content(int write, size_t len, char *out)
 
 /* ---- floors ---- */
 
+static void raise_one(struct floor *f, uint64_t version, int write)
+{
+    if (version > f->version)
+        *f = (struct floor){.version = version, .write = write, .over = f->over};
+}
+
+/* An engine that does not know yet where the last one's clock has ended may give a write a version
+ * below that one's; the write is the newer one all the same, and gets a version that says so. With
+ * other writers about nobody can tell which is: either may be seen. */
+static void pass_over(struct floor *f, uint64_t version, int write)
+{
+    bool earlier = f->write >= 0 && writes[f->write].life < life;
+    if (earlier && version < f->version)
+        *f = (struct floor){.version = version,
+                            .write = write,
+                            .over = f->version};
+}
+
 static void raise_floor(unsigned id, uint64_t version, int write)
 {
-    if (version > floors[id].version)
-        floors[id] = (struct floor){.version = version, .write = write};
+    raise_one(&floors[id], version, write);
+    raise_one(&sure[id], version, write);
 }
 
 static int write_of_version(unsigned id, uint64_t version)
@@ -95,9 +115,17 @@ uint64_t model_home_version(unsigned id)
     return key && key->item ? se_item_version(key->item) : 0;
 }
 
+uint64_t model_home_reached(unsigned id)
+{
+    char name[32];
+    model_id(id, name);
+    return home == HOME_L3 ? l3_reached(name) : home == HOME_L2 ? l2_reached(name) : 0;
+}
+
+/* Once the clock has jumped tiers may disagree on it. */
 static bool expired(const struct model_write *w)
 {
-    return w->expires_at_ms && sim_wall_ms() >= w->expires_at_ms;
+    return w->expires_at_ms && (sim_wall_jumped() || sim_wall_ms() >= w->expires_at_ms);
 }
 
 static bool leaves_nothing(const struct model_write *w)
@@ -136,6 +164,7 @@ int model_write_begin(const struct model_new *spec)
 int model_foreign(const struct model_new *spec, uint64_t version)
 {
     int w = add_write(spec);
+    foreigners = true;
     writes[w].status = WRITE_DONE;
     writes[w].life = UINT32_MAX;
     writes[w].version = version;
@@ -143,17 +172,11 @@ int model_foreign(const struct model_new *spec, uint64_t version)
     return w;
 }
 
-/* The id's tombstone may have been purged by now. */
-static bool may_be_purged(const struct model_write *w)
-{
-    return w->deleted && home == HOME_L3 && sim_l3.floor >= w->version;
-}
-
 static void check_acked_home(int number)
 {
     const struct model_write *w = &writes[number];
-    uint64_t there = model_home_version(w->id);
-    if (there < w->version && !may_be_purged(w) && !w->cache_entry && home != HOME_L1)
+    uint64_t there = model_home_reached(w->id);
+    if (there < w->version && !w->cache_entry && home != HOME_L1)
         sim_fail("write %d was acknowledged as committed at version %" PRIu64
                  "; its home tier has %" PRIu64,
                  number, w->version, there);
@@ -172,7 +195,9 @@ void model_write_end(int number, se_result result, uint64_t version, se_ack ack)
     }
     w->status = WRITE_DONE;
     w->version = version > w->version ? version : w->version;
-    w->durable = result == SE_OK && (ack == SE_ACK_WAL || (ack == SE_ACK_L3 && home != HOME_L1));
+    w->durable = result == SE_OK && !w->cache_entry && (ack == SE_ACK_WAL || (ack == SE_ACK_L3 && home != HOME_L1));
+    pass_over(&floors[w->id], w->version, number);
+    pass_over(&sure[w->id], w->version, number);
     raise_floor(w->id, w->version, number);
     if (result == SE_OK && ack == SE_ACK_L3)
         check_acked_home(number);
@@ -185,6 +210,9 @@ struct model_glance model_glance(unsigned id)
     return (struct model_glance){.id = (uint8_t)id,
                                  .floor = floors[id].version,
                                  .floor_write = floors[id].write,
+                                 .sure = sure[id].version,
+                                 .sure_write = sure[id].write,
+                                 .over = floors[id].over,
                                  .began = ++events,
                                  .began_ns = sim_now_ns(),
                                  .life = life};
@@ -239,6 +267,9 @@ static void check_version(const struct model_glance *g, int number, uint64_t ver
         sim_fail("id %u shows write %d of version %" PRIu64 " after write %d of version %" PRIu64
                  " (home has %" PRIu64 ")",
                  g->id, number, version, g->floor_write, g->floor, model_home_version(g->id));
+    if (!foreigners && w->life < g->life && version <= g->over)
+        sim_fail("id %u shows write %d of version %" PRIu64 " of an earlier life after write %d", g->id,
+                 number, version, g->floor_write);
     w->version = version;
 }
 
@@ -247,8 +278,20 @@ static bool is_over(const struct model_glance *g)
     return g->life != life;
 }
 
-void model_read_end(const struct model_glance *g, se_result result, const se_item *item)
+/* By the floor that holds now. */
+static struct model_glance fair(const struct model_glance *g)
 {
+    struct model_glance f = *g;
+    if (model_outage()) {
+        f.floor = g->sure;
+        f.floor_write = g->sure_write;
+    }
+    return f;
+}
+
+void model_read_end(const struct model_glance *at_begin, se_result result, const se_item *item)
+{
+    struct model_glance now = fair(at_begin), *g = &now;
     events++;
     if (is_over(g))
         return;
@@ -265,14 +308,17 @@ void model_read_end(const struct model_glance *g, se_result result, const se_ite
     if (w < 0)
         sim_fail("id %u has a content that was never written to it", g->id);
     check_version(g, w, se_item_version(item));
-    raise_floor(g->id, se_item_version(item), w);
+    if (!model_outage())
+        raise_floor(g->id, se_item_version(item), w);
 }
 
 /* A copy comes without its version: it must not be one that is known to be older. */
-void model_copy_end(const struct model_glance *g, se_result result, const char *bytes, size_t len)
+void model_copy_end(const struct model_glance *at_begin, se_result result, const char *bytes,
+                    size_t len)
 {
+    struct model_glance now = fair(at_begin), *g = &now;
     if (result != SE_OK) {
-        model_read_end(g, result, NULL);
+        model_read_end(at_begin, result, NULL);
         return;
     }
     events++;
@@ -316,7 +362,8 @@ static void end_writes(bool clean)
             w->status = WRITE_MAYBE;
             w->ended = events;
         }
-        if (clean && w->status == WRITE_DONE && w->life == life && home != HOME_L1)
+        if (clean && w->status == WRITE_DONE && w->life == life && !w->cache_entry &&
+            home != HOME_L1)
             w->durable = true;
     }
 }
@@ -324,15 +371,20 @@ static void end_writes(bool clean)
 static void settle_floors(void)
 {
     for (unsigned i = 0; i < MODEL_IDS; i++)
-        floors[i] = (struct floor){.write = -1};
-    for (int i = 0; i < writes_n; i++)
-        if (writes[i].durable)
-            raise_floor(writes[i].id, writes[i].version, i);
+        floors[i] = sure[i] = (struct floor){.write = -1};
+    for (int i = 0; i < writes_n; i++) {
+        const struct model_write *w = &writes[i];
+        if (!w->durable)
+            continue;
+        raise_one(&floors[w->id], w->version, i);
+        if (home == HOME_L1 || model_home_reached(w->id) < w->version)
+            raise_one(&sure[w->id], w->version, i);
+    }
     for (unsigned i = 0; i < MODEL_IDS; i++) {
-        uint64_t there = model_home_version(i);
+        uint64_t there = model_home_reached(i);
         int w = there ? write_of_version(i, there) : -1;
         if (w >= 0)
-            raise_floor(i, there, w);
+            raise_one(&floors[i], there, w);
     }
 }
 
@@ -355,9 +407,9 @@ static void check_home(int number, uint64_t older_than_ms)
 {
     const struct model_write *w = &writes[number];
     if (w->status != WRITE_DONE || w->life != life || w->cache_entry ||
-        w->ended_ns + older_than_ms * 1000000 > sim_now_ns() || may_be_purged(w) || expired(w))
+        w->ended_ns + older_than_ms * 1000000 > sim_now_ns() || expired(w))
         return;
-    uint64_t there = model_home_version(w->id);
+    uint64_t there = model_home_reached(w->id);
     if (there < w->version)
         sim_fail("write %d of id %u, version %" PRIu64 ", was accepted %" PRIu64
                  " ms ago and is not at home (%" PRIu64 " is)",
@@ -374,8 +426,8 @@ void model_confirmed(const se_item *item, uint64_t in_log)
 {
     uint64_t version = se_item_version(item);
     bool cache_entry = se__item_route(item) == SE_ROUTE_L2;
-    uint64_t there = l3_version(se_item_id(item), NULL, NULL);
-    if (there < version && in_log < version && !cache_entry && sim_l3.floor < version)
+    uint64_t there = l3_reached(se_item_id(item));
+    if (there < version && in_log < version && !cache_entry)
         sim_fail("L2 is given '%s' of version %" PRIu64 "; L3 has %" PRIu64 ", the log %" PRIu64,
                  se_item_id(item), version, there, in_log);
 }
@@ -391,7 +443,7 @@ void model_final(unsigned id, se_result result, const se_item *item)
     uint64_t there = home == HOME_L3 ? l3_version(name, &kind, &row) : 0;
     if (home != HOME_L3 || result < 0)
         return;
-    if (there < g.floor && !(g.floor_write >= 0 && leaves_nothing(&writes[g.floor_write])))
+    if (model_home_reached(id) < g.floor && !(g.floor_write >= 0 && leaves_nothing(&writes[g.floor_write])))
         sim_fail("in the end L3 has version %" PRIu64 " of '%s', the newest is %" PRIu64, there,
                  name, g.floor);
     bool live = there && kind == RECORD_ITEM && !se__item_expired(row, sim_wall_ms());

@@ -39,11 +39,16 @@ struct model_glance {
     uint8_t id;
     uint64_t floor;
     int floor_write; /* -1: none */
+    /* The same for an engine that cannot ask its home tier: what it found in its log may be older than
+     * what that holds, and it cannot know (engine/read.c). */
+    uint64_t sure;
+    int sure_write;
+    uint64_t over; /* writes of earlier lives up to this version are not to be seen any more */
     uint64_t began, began_ns;
     unsigned life;
 };
 
-void model_begin(enum model_home home, bool wal);
+void model_begin(enum model_home home);
 
 void model_id(unsigned id, char name[32]);
 /* Content of write number `write`, of `len` bytes at least as long as its head. Returns its length. */
@@ -81,6 +86,8 @@ bool model_cache_entry(int write);
 
 /* ---- the home tier ---- */
 uint64_t model_home_version(unsigned id);
+/* The greatest it ever had there: a tombstone may have been purged since. */
+uint64_t model_home_reached(unsigned id);
 /* Whatever was accepted this long ago is at home. */
 void model_all_home(uint64_t older_than_ms);
 /* In the end: every id, read by an engine at rest. */
@@ -88,6 +95,8 @@ void model_final(unsigned id, se_result result, const se_item *item);
 /* L2 is given this: L3 or the log must have it. in_log: the version there, 0: none. */
 void model_confirmed(const se_item *item, uint64_t in_log);
 
+/* Has the home tier been out of reach a moment ago? */
+extern bool (*model_outage)(void);
 /* SE_ERR_BACKEND without a reason fails the world: tells when there is one. */
 extern bool (*model_excuses)(const struct model_glance *g, se_result result);
 

@@ -59,8 +59,9 @@ static struct task *current;
 static uint64_t now_ns, chance, last_id, switches;
 static int64_t wall_offset_ms;
 static unsigned preempt_in;
+static bool wall_jumped;
 
-void (*sim_on_failure)(const char *text);
+void (*sim_on_failure)(const char *kind, const char *text);
 bool sim_verbose;
 
 /* ---- failing ---- */
@@ -73,7 +74,7 @@ _Noreturn void sim_fail(const char *format, ...)
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
     if (sim_on_failure)
-        sim_on_failure(text);
+        sim_on_failure(format, text);
     fprintf(stderr, "%s\n", text);
     abort();
 }
@@ -137,11 +138,12 @@ int64_t sim_wall_ms(void)
 void sim_jump_wall(int64_t ms)
 {
     wall_offset_ms += ms;
+    wall_jumped = true;
 }
 
-int64_t sim_wall_offset_ms(void)
+bool sim_wall_jumped(void)
 {
-    return wall_offset_ms;
+    return wall_jumped;
 }
 
 void sim_tick_ns(uint64_t ns)
@@ -394,16 +396,18 @@ void sim_begin(uint64_t seed, unsigned preempt)
     tasks_top = 1;
     now_ns = BEGIN_MS * 1000000;
     wall_offset_ms = 0;
+    wall_jumped = false;
     chance = seed;
     switches = 0;
     preempt_in = preempt;
 }
 
-void sim_end(void)
+uint64_t sim_end(void)
 {
     for (struct task *t = tasks + 1; t < tasks + tasks_top; t++)
         if (t->state != TASK_FREE)
             sim_fail("the thread %s outlives its engine", t->name);
     tasks[0].state = TASK_FREE;
     current = NULL;
+    return chance ^ now_ns ^ switches << 40;
 }

@@ -21,8 +21,9 @@ struct task;
 
 /* The caller becomes the first task. preempt: one lock in so many lets others go first; 0: none. */
 void sim_begin(uint64_t seed, unsigned preempt);
-/* Every other task has ended and been joined. */
-void sim_end(void);
+/* Every other task has ended and been joined. Returns a number that another run of the same seed
+ * gives too. */
+uint64_t sim_end(void);
 
 /* ---- chance ---- */
 uint64_t sim_random(void);
@@ -36,7 +37,7 @@ uint64_t sim_now_ns(void);
 uint64_t sim_now_ms(void);
 int64_t sim_wall_ms(void);
 void sim_jump_wall(int64_t ms); /* the wall clock is set by so much */
-int64_t sim_wall_offset_ms(void);
+bool sim_wall_jumped(void);     /* ever */
 void sim_tick_ns(uint64_t ns); /* what a call costs, so that no loop stands still */
 
 /* ---- tasks ---- */
@@ -56,7 +57,8 @@ void sim_maybe_preempt(void);
 /* ---- failing ---- */
 /* The world has broken a law: ends the process or, while shrinking, the attempt. */
 _Noreturn void sim_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
-extern void (*sim_on_failure)(const char *text);
+/* kind: the format, the same for the same law. */
+extern void (*sim_on_failure)(const char *kind, const char *text);
 extern bool sim_verbose;
 void sim_say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 

@@ -5,11 +5,13 @@
 #include "sim/world.h"
 
 #include "base/hlc.h"
+#include "engine/owner.h"
 #include "sim/clients.h"
 #include "sim/disk.h"
 #include "sim/l2.h"
 #include "sim/sched.h"
 
+#include <sqlite3.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -36,10 +38,15 @@ static bool home_was_unwell(uint64_t since_ns)
             engine_since_ns() + grace > since_ns);
 }
 
+static bool outage(void)
+{
+    return home_was_unwell(sim_now_ns());
+}
+
 /* Only the engine itself can have it: then the home tier's outage is no reason. */
 static bool is_ours_alone(const struct model_glance *g)
 {
-    return g->floor_write >= 0 && model_home_version(g->id) < g->floor && !disk_trouble &&
+    return g->floor_write >= 0 && model_home_reached(g->id) < g->floor && !disk_trouble &&
            !model_cache_entry(g->floor_write);
 }
 
@@ -70,6 +77,19 @@ static void order(struct server *s, uint64_t *c, bool redis)
     server_order(s, how, calls, n);
 }
 
+/* Whoever writes here says so first: engine/owner.h. */
+static void show_foreign_owner(uint64_t version)
+{
+    struct owner_row row = {.open = true,
+                            .ceiling = version + se__version_of_ms(10000),
+                            .heartbeat = sim_now_ns(),
+                            .tag = "elsewhere/1",
+                            .name = "other"};
+    char value[320];
+    se__owner_print(&row, value, sizeof value);
+    meta_put(sim_l3.metas, &sim_l3.metas_n, OWNER_PREFIX "0000000000000000000000000000f00d", value);
+}
+
 static void foreign_write(unsigned id, uint64_t *c)
 {
     char name[32], content[MODEL_CONTENT_MAX];
@@ -77,6 +97,7 @@ static void foreign_write(unsigned id, uint64_t *c)
     model_id(id, name);
     uint64_t version =
         se__version_of_ms(sim_wall_ms() + (int64_t)draw(c, 200) - 100) + draw(c, 60000);
+    show_foreign_owner(version);
     int w = model_foreign(&new, version);
     size_t len = new.deleted ? 0 : model_content(w, 10 + draw(c, 200), content);
     struct item_spec spec = {.id = name,
@@ -233,16 +254,18 @@ static void check_end(void)
     engine_check_account();
 }
 
-void world_run(const struct script *s, const bool *keep)
+uint64_t world_run(const struct script *s, const bool *keep)
 {
     shape = s->shape;
     disk_trouble = false;
     sim_begin(s->seed ^ UINT64_C(0x5eed), s->preempt);
+    sqlite3_randomness(0, NULL); /* it is seeded from this world */
     disk_begin();
     l3_begin(shape.retention_s);
     l2_begin();
-    model_begin(shape.sql ? HOME_L3 : shape.redis ? HOME_L2 : HOME_L1, shape.wal);
+    model_begin(shape.sql ? HOME_L3 : shape.redis ? HOME_L2 : HOME_L1);
     model_excuses = excuses;
+    model_outage = outage;
     engines_begin(&shape);
     clients_begin(&shape);
     engine_open(0, false);
@@ -262,5 +285,5 @@ void world_run(const struct script *s, const bool *keep)
     l3_end();
     l2_end();
     disk_end();
-    sim_end();
+    return sim_end();
 }

@@ -6,7 +6,8 @@
 
 #include "sim/script.h"
 
-/* keep: which steps are done; NULL: all. Returns if no law was broken, else sim_fail. */
-void world_run(const struct script *s, const bool *keep);
+/* keep: which steps are done; NULL: all. Returns if no law was broken, else sim_fail; what it returns
+ * is the same whenever the same schedule runs. */
+uint64_t world_run(const struct script *s, const bool *keep);
 
 #endif

@@ -319,14 +319,17 @@ static void take_home(se_engine *e, struct lookup *l, struct tier_read *read)
         settle(l, SE_NOT_FOUND, NULL);
 }
 
-/* The home tier did not answer: what was found above it is better than
- * nothing, and not to be cached. */
+/* The home tier did not answer: what was found above it is better than nothing, and not to be
+ * cached. But no write is based on it, which would bring it back over what the home tier holds. */
 static void settle_outage(struct lookup *l, se_result outage)
 {
-    if (l->candidate)
+    if (l->candidate && !l->sure) {
         settle_item(l, newest(l, NULL));
-    else
+    } else {
+        se_item_release(l->candidate);
+        l->candidate = NULL;
         settle(l, outage, NULL);
+    }
     l->again = true; /* not shared, not promoted */
 }
 
