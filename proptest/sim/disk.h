@@ -40,7 +40,8 @@ void disk_begin(void);
 void disk_end(void); /* frees all; no handle is open */
 
 struct disk_file *disk_find(const char *name);
-struct disk_file *disk_open(const char *name, bool create); /* counts a handle; NULL name: nameless */
+struct disk_file *disk_open(const char *name,
+                            bool create); /* counts a handle; NULL name: nameless */
 void disk_close(struct disk_file *f);
 bool disk_remove(const char *name);
 bool disk_rename(const char *from, const char *to);
@@ -56,7 +57,8 @@ void disk_crash(const char *from, const char *to, bool power_loss);
 void disk_drop_shm(struct disk_file *f);
 
 /* ---- faults ---- */
-void disk_fail_syncs(unsigned n);  /* the next n fail, and what they should have brought is never there */
+void disk_fail_syncs(
+    unsigned n); /* the next n fail, and what they should have brought is never there */
 void disk_fail_writes(unsigned n); /* the next n find no space */
 
 int disk_vfs_register(void);

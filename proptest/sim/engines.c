@@ -302,9 +302,9 @@ void engine_check_account(void)
     uint64_t went = sum(M_SUPERSEDED) + sum(M_LOST) + sum(M_PERSISTED) + h.queue_items +
                     h.wal_items + h.dead_letters;
     if (came != went)
-        sim_fail("the account: accepted %" PRIu64 " + recovered %" PRIu64
-                 " != superseded %" PRIu64 " + lost %" PRIu64 " + persisted %" PRIu64
-                 " + queued %" PRIu64 " + in the WAL %" PRIu64 " + dead %" PRIu64,
+        sim_fail("the account: accepted %" PRIu64 " + recovered %" PRIu64 " != superseded %" PRIu64
+                 " + lost %" PRIu64 " + persisted %" PRIu64 " + queued %" PRIu64
+                 " + in the WAL %" PRIu64 " + dead %" PRIu64,
                  sum(M_ACCEPTED), sum(M_RECOVERED), sum(M_SUPERSEDED), sum(M_LOST),
                  sum(M_PERSISTED), h.queue_items, h.wal_items, h.dead_letters);
 }

@@ -29,7 +29,7 @@ unsigned sim_life_number(void);
 /* Between these an engine stays. NULL: the world ends. */
 se_engine *engine_enter(void);
 void engine_leave(void);
-bool engine_ending(void); /* shut down, or dead: calls may end with SE_ERR_STATE */
+bool engine_ending(void);    /* shut down, or dead: calls may end with SE_ERR_STATE */
 se_engine *engine_now(void); /* for the driver; NULL: none */
 uint64_t engine_since_ns(void);
 

@@ -107,9 +107,8 @@ static struct op begin(struct redis *r, enum server_call call, uint64_t deadline
     char identity[sizeof r->last];
     unsigned run = sim_l2.run;
     snprintf(identity, sizeof identity, "run%u/repl%u", run, run);
-    struct op op = {.r = r,
-                    .generation = r->generation,
-                    .ours = r->home || strcmp(r->accepted, identity) == 0};
+    struct op op = {
+        .r = r, .generation = r->generation, .ours = r->home || strcmp(r->accepted, identity) == 0};
     op.x = server_begin(&sim_l2.server, r->life, call, deadline_ms);
     if (op.x.does == DOES_LATER) /* every script carries a deadline: it never happens later */
         op.x.does = DOES_SOME;
@@ -156,6 +155,7 @@ static void store(const struct op *op, se_item *item, enum record_kind kind)
     struct l3_past *past = past_of(key->id);
     if (past->version < se_item_version(item))
         past->version = se_item_version(item);
+    sim_l2.stored(item);
     uint64_t ms = life_ms(op->r, item, kind);
     se_item_retain(item);
     se_item_release(key->item);

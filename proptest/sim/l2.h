@@ -28,6 +28,7 @@ struct l2_db {
     struct l3_past past[L2_KEYS_MAX];
     unsigned past_n;
     unsigned run; /* its identity */
+    void (*stored)(const se_item *item);
     /* Beside an L3: has the home tier, or the log, what is now given to L2? */
     void (*confirmed)(const se_item *item);
 };

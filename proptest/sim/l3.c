@@ -74,8 +74,10 @@ static uint64_t put_row(se_item *item, enum record_kind kind)
     int order = found ? se__item_compare(sim_l3.rows[at].item, item) : -1;
     if (order > 0)
         return se_item_version(sim_l3.rows[at].item);
-    if (order < 0)
+    if (order < 0) {
         set_row(at, found, item, kind);
+        sim_l3.stored(item);
+    }
     return 0;
 }
 
@@ -374,8 +376,7 @@ static void purge_row(unsigned at)
     sim_l3.floor = version > sim_l3.floor ? version : sim_l3.floor;
     se_item_release(sim_l3.rows[at].item);
     sim_l3.rows_n--;
-    memmove(&sim_l3.rows[at], &sim_l3.rows[at + 1],
-            (sim_l3.rows_n - at) * sizeof sim_l3.rows[0]);
+    memmove(&sim_l3.rows[at], &sim_l3.rows[at + 1], (sim_l3.rows_n - at) * sizeof sim_l3.rows[0]);
 }
 
 static struct tier_reply on_purge(void *tier, size_t limit, size_t *purged, uint64_t deadline_ms)

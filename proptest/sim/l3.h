@@ -38,6 +38,7 @@ struct l3_db {
     uint64_t floor;
     uint32_t retention_s;
     bool (*refuses)(const se_item *item); /* poison */
+    void (*stored)(const se_item *item);
 };
 
 extern struct l3_db sim_l3;

@@ -240,7 +240,8 @@ static int explore(const struct options *o)
     if (!run_many(o))
         return explain(report->seed, o->shrink);
     double took = now_s() - began;
-    printf("%" PRIu64 " schedules from seed %" PRIu64 " in %.1f s (%.0f a minute): every law holds\n",
+    printf("%" PRIu64 " schedules from seed %" PRIu64
+           " in %.1f s (%.0f a minute): every law holds\n",
            report->done, o->seed, took, (double)report->done / took * 60);
     return 0;
 }
@@ -248,11 +249,10 @@ static int explore(const struct options *o)
 int main(int argc, char **argv)
 {
     static const struct option known[] = {
-        {"seed", required_argument, NULL, 's'},      {"schedules", required_argument, NULL, 'n'},
-        {"seconds", required_argument, NULL, 't'},   {"replay", required_argument, NULL, 'r'},
-        {"no-shrink", no_argument, NULL, 'k'},       {"verbose", no_argument, NULL, 'v'},
-        {"fingerprints", no_argument, NULL, 'f'},
-        {NULL, 0, NULL, 0},
+        {"seed", required_argument, NULL, 's'},    {"schedules", required_argument, NULL, 'n'},
+        {"seconds", required_argument, NULL, 't'}, {"replay", required_argument, NULL, 'r'},
+        {"no-shrink", no_argument, NULL, 'k'},     {"verbose", no_argument, NULL, 'v'},
+        {"fingerprints", no_argument, NULL, 'f'},  {NULL, 0, NULL, 0},
     };
     struct options o = {.seed = 1, .schedules = UINT64_MAX, .shrink = true};
     for (int c; (c = getopt_long(argc, argv, "", known, NULL)) != -1;) {

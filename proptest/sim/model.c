@@ -19,7 +19,8 @@ struct floor {
 
 static struct model_write writes[MODEL_WRITES_MAX];
 static int writes_n;
-static int last_of[MODEL_IDS], before[MODEL_WRITES_MAX]; /* the writes of an id, newest call first */
+static int last_of[MODEL_IDS],
+    before[MODEL_WRITES_MAX];                           /* the writes of an id, newest call first */
 static struct floor floors[MODEL_IDS], sure[MODEL_IDS]; /* struct model_glance says what is sure */
 static uint64_t events;
 static unsigned life;
@@ -73,9 +74,7 @@ static void pass_over(struct floor *f, uint64_t version, int write)
 {
     bool earlier = f->write >= 0 && writes[f->write].life < life;
     if (earlier && version < f->version)
-        *f = (struct floor){.version = version,
-                            .write = write,
-                            .over = f->version};
+        *f = (struct floor){.version = version, .write = write, .over = f->version};
 }
 
 static void raise_floor(unsigned id, uint64_t version, int write)
@@ -172,10 +171,21 @@ int model_foreign(const struct model_new *spec, uint64_t version)
     return w;
 }
 
+/* A cache entry that takes the place of a delete leaves nothing at home where nothing was. */
+static bool replaced_by_cache_entry(const struct model_write *w)
+{
+    for (int i = last_of[w->id]; w->deleted && i >= 0; i = before[i])
+        if (writes[i].cache_entry && (!writes[i].version || writes[i].version > w->version))
+            return true;
+    return false;
+}
+
 static void check_acked_home(int number)
 {
     const struct model_write *w = &writes[number];
     uint64_t there = model_home_reached(w->id);
+    if (replaced_by_cache_entry(w))
+        return;
     if (there < w->version && !w->cache_entry && home != HOME_L1)
         sim_fail("write %d was acknowledged as committed at version %" PRIu64
                  "; its home tier has %" PRIu64,
@@ -195,7 +205,8 @@ void model_write_end(int number, se_result result, uint64_t version, se_ack ack)
     }
     w->status = WRITE_DONE;
     w->version = version > w->version ? version : w->version;
-    w->durable = result == SE_OK && !w->cache_entry && (ack == SE_ACK_WAL || (ack == SE_ACK_L3 && home != HOME_L1));
+    w->durable = result == SE_OK && !w->cache_entry &&
+                 (ack == SE_ACK_WAL || (ack == SE_ACK_L3 && home != HOME_L1));
     pass_over(&floors[w->id], w->version, number);
     pass_over(&sure[w->id], w->version, number);
     raise_floor(w->id, w->version, number);
@@ -260,16 +271,15 @@ static void check_version(const struct model_glance *g, int number, uint64_t ver
     struct model_write *w = &writes[number];
     if (w->status == WRITE_FAILED)
         sim_fail("write %d was refused, and is read", number);
-    if (w->version && version < w->version)
-        sim_fail("write %d had version %" PRIu64 " and now has %" PRIu64, number, w->version,
-                 version);
+    if (version < w->version) /* it has been given a higher one meanwhile */
+        version = w->version;
     if (version < g->floor)
         sim_fail("id %u shows write %d of version %" PRIu64 " after write %d of version %" PRIu64
                  " (home has %" PRIu64 ")",
                  g->id, number, version, g->floor_write, g->floor, model_home_version(g->id));
     if (!foreigners && w->life < g->life && version <= g->over)
-        sim_fail("id %u shows write %d of version %" PRIu64 " of an earlier life after write %d", g->id,
-                 number, version, g->floor_write);
+        sim_fail("id %u shows write %d of version %" PRIu64 " of an earlier life after write %d",
+                 g->id, number, version, g->floor_write);
     w->version = version;
 }
 
@@ -407,7 +417,8 @@ static void check_home(int number, uint64_t older_than_ms)
 {
     const struct model_write *w = &writes[number];
     if (w->status != WRITE_DONE || w->life != life || w->cache_entry ||
-        w->ended_ns + older_than_ms * 1000000 > sim_now_ns() || expired(w))
+        replaced_by_cache_entry(w) || w->ended_ns + older_than_ms * 1000000 > sim_now_ns() ||
+        expired(w))
         return;
     uint64_t there = model_home_reached(w->id);
     if (there < w->version)
@@ -420,6 +431,47 @@ void model_all_home(uint64_t older_than_ms)
 {
     for (int i = 0; home != HOME_L1 && i < writes_n; i++)
         check_home(i, older_than_ms);
+}
+
+/* The delete that this tombstone must be of: one whose version is not known, else the last. */
+static int delete_of(unsigned id, uint64_t version)
+{
+    int last = -1;
+    for (int w = last_of[id]; w >= 0; w = before[w]) {
+        if (!writes[w].deleted || writes[w].status == WRITE_FAILED)
+            continue;
+        if (writes[w].version == 0)
+            return w;
+        if (last < 0 && writes[w].version < version)
+            last = w;
+    }
+    return last;
+}
+
+static int id_of(const char *name)
+{
+    for (unsigned i = 0; i < MODEL_IDS; i++) {
+        char own[32];
+        model_id(i, own);
+        if (strcmp(own, name) == 0)
+            return (int)i;
+    }
+    sim_fail("a tier is given '%s', which nobody wrote", name);
+}
+
+void model_stored(const se_item *item)
+{
+    unsigned id = (unsigned)id_of(se_item_id(item));
+    uint64_t version = se_item_version(item);
+    if (write_of_version(id, version) >= 0)
+        return;
+    int w = se__item_deleted(item) ? delete_of(id, version)
+                                   : write_of(id, se_item_content(item), se_item_content_len(item));
+    if (w < 0 || writes[w].version > version)
+        return;
+    writes[w].version = version;
+    if (floors[id].write == w)
+        raise_floor(id, version, w);
 }
 
 void model_confirmed(const se_item *item, uint64_t in_log)
@@ -443,7 +495,8 @@ void model_final(unsigned id, se_result result, const se_item *item)
     uint64_t there = home == HOME_L3 ? l3_version(name, &kind, &row) : 0;
     if (home != HOME_L3 || result < 0)
         return;
-    if (model_home_reached(id) < g.floor && !(g.floor_write >= 0 && leaves_nothing(&writes[g.floor_write])))
+    if (model_home_reached(id) < g.floor &&
+        !(g.floor_write >= 0 && leaves_nothing(&writes[g.floor_write])))
         sim_fail("in the end L3 has version %" PRIu64 " of '%s', the newest is %" PRIu64, there,
                  name, g.floor);
     bool live = there && kind == RECORD_ITEM && !se__item_expired(row, sim_wall_ms());

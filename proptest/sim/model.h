@@ -92,6 +92,9 @@ uint64_t model_home_reached(unsigned id);
 void model_all_home(uint64_t older_than_ms);
 /* In the end: every id, read by an engine at rest. */
 void model_final(unsigned id, se_result result, const se_item *item);
+/* A tier has stored this: so that is its version (a write may get a higher one than its caller was told:
+ * flush/renew.c). */
+void model_stored(const se_item *item);
 /* L2 is given this: L3 or the log must have it. in_log: the version there, 0: none. */
 void model_confirmed(const se_item *item, uint64_t in_log);
 

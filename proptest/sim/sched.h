@@ -27,7 +27,7 @@ uint64_t sim_end(void);
 
 /* ---- chance ---- */
 uint64_t sim_random(void);
-unsigned sim_pick(unsigned n);        /* 0 .. n - 1 */
+unsigned sim_pick(unsigned n); /* 0 .. n - 1 */
 bool sim_chance(unsigned per_mille);
 /* A stream of its own, for what must not depend on who runs when. */
 uint64_t sim_mix(uint64_t *state);
@@ -38,7 +38,7 @@ uint64_t sim_now_ms(void);
 int64_t sim_wall_ms(void);
 void sim_jump_wall(int64_t ms); /* the wall clock is set by so much */
 bool sim_wall_jumped(void);     /* ever */
-void sim_tick_ns(uint64_t ns); /* what a call costs, so that no loop stands still */
+void sim_tick_ns(uint64_t ns);  /* what a call costs, so that no loop stands still */
 
 /* ---- tasks ---- */
 struct task *sim_spawn(const char *name, void (*run)(void *arg), void *arg);

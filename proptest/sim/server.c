@@ -73,9 +73,9 @@ static struct exchange time_out(struct exchange x, enum server_call call, uint64
 {
     while (sim_now_ms() < deadline_ms && !x.life->dead)
         sim_sleep_ns(deadline_ms * 1000000 - sim_now_ns());
-    enum server_does does = call == CALL_WRITE ? (enum server_does[]){DOES_ALL, DOES_NOTHING,
-                                                                      DOES_LATER}[sim_pick(3)]
-                                               : DOES_NOTHING;
+    enum server_does does =
+        call == CALL_WRITE ? (enum server_does[]){DOES_ALL, DOES_NOTHING, DOES_LATER}[sim_pick(3)]
+                           : DOES_NOTHING;
     return ends(x, does, unwell(2013, true));
 }
 

@@ -36,8 +36,8 @@ enum trouble_how {
     TROUBLE_LOST_AFTER,  /* all was done, the answer is lost */
     TROUBLE_PARTIAL,     /* some of it was done (Redis) */
     TROUBLE_CONFLICT,
-    TROUBLE_READ_ONLY,  /* an answer: the server is unwell */
-    TROUBLE_LATE,        /* no answer in time; carried out some time after (SQL), or not at all */
+    TROUBLE_READ_ONLY, /* an answer: the server is unwell */
+    TROUBLE_LATE,      /* no answer in time; carried out some time after (SQL), or not at all */
     TROUBLE_KINDS
 };
 enum { TROUBLES_MAX = 8 };

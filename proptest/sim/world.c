@@ -18,9 +18,7 @@
 enum { EXCUSE_MS = 3000, SETTLE_MS = 60000 };
 
 static struct shape shape;
-static bool disk_trouble;    /* was ordered some time in this schedule */
-
-
+static bool disk_trouble; /* was ordered some time in this schedule */
 
 static unsigned draw(uint64_t *c, unsigned n)
 {
@@ -70,8 +68,8 @@ static void order(struct server *s, uint64_t *c, bool redis)
         how = TROUBLE_PARTIAL;
     if (!redis && how == TROUBLE_PARTIAL)
         how = TROUBLE_LOST_AFTER;
-    static const unsigned kinds[] = {CALL_WRITE, CALL_WRITE, CALL_READ, CALL_META, CALL_SCAN,
-                                     CALL_LEASE, CALL_ANY};
+    static const unsigned kinds[] = {CALL_WRITE, CALL_WRITE, CALL_READ, CALL_META,
+                                     CALL_SCAN,  CALL_LEASE, CALL_ANY};
     unsigned n = 1 + draw(c, draw(c, 3) ? 3 : 12), calls = kinds[draw(c, 7)];
     sim_say("--- %s: trouble %d for %u calls of %x", s->name, (int)how, n, calls);
     server_order(s, how, calls, n);
@@ -213,8 +211,8 @@ static void happen(const struct step *s)
         restart((enum step_kind)s->kind, &c);
         break;
     default:
-        trouble(s->kind <= STEP_L3_SLOW ? &sim_l3.server : &sim_l2.server,
-                (enum step_kind)s->kind, &c);
+        trouble(s->kind <= STEP_L3_SLOW ? &sim_l3.server : &sim_l2.server, (enum step_kind)s->kind,
+                &c);
     }
 }
 
@@ -266,6 +264,7 @@ uint64_t world_run(const struct script *s, const bool *keep)
     model_begin(shape.sql ? HOME_L3 : shape.redis ? HOME_L2 : HOME_L1);
     model_excuses = excuses;
     model_outage = outage;
+    sim_l3.stored = sim_l2.stored = model_stored;
     engines_begin(&shape);
     clients_begin(&shape);
     engine_open(0, false);

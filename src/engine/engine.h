@@ -171,6 +171,7 @@ struct write {
     uint64_t expected_version;
     uint64_t expected_epoch; /* with an expectation: l1 epoch of the read it is based on */
     bool wal_pending;        /* the WAL has not confirmed in time */
+    bool only_wal;           /* a newer write has replaced it, and is not home either */
     struct worker_waiter waiter;
     bool watching;
     uint64_t version; /* out */
