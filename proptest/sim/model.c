@@ -477,7 +477,12 @@ void model_stored(const se_item *item)
 void model_confirmed(const se_item *item, uint64_t in_log)
 {
     uint64_t version = se_item_version(item);
+    /* Cache entries do not go to L3, and take the place of what was on its way there. */
     bool cache_entry = se__item_route(item) == SE_ROUTE_L2;
+    unsigned id = (unsigned)id_of(se_item_id(item));
+    for (int w = last_of[id]; w >= 0; w = before[w])
+        cache_entry = cache_entry || (writes[w].cache_entry &&
+                                      (!writes[w].version || writes[w].version >= version));
     uint64_t there = l3_reached(se_item_id(item));
     if (there < version && in_log < version && !cache_entry)
         sim_fail("L2 is given '%s' of version %" PRIu64 "; L3 has %" PRIu64 ", the log %" PRIu64,

@@ -401,13 +401,14 @@ static void lead(se_engine *e, struct lookup **ask, size_t n, struct room *room,
     ask_tiers(e, ask, n, room, deadline_ms);
     for (size_t i = 0; i < n; i++) {
         struct lookup *l = ask[i];
-        /* Who joined after a write that has come and gone since the
-         * result was judged must not get it. */
+        /* Who joined after a write that has come and gone since the result was judged must not get
+         * it, not even an outage: the write may be in the WAL. */
         se__flight_close(e->loads, l->flight);
-        l->again = l->again || se__l1_epoch(e->l1, l->hash) != l->epoch;
-        /* An outage is everybody's: followers get it instead of asking a
-         * dead tier one after the other. */
-        bool again = l->again && l->result != SE_ERR_BACKEND && l->result != SE_ERR_STATE;
+        bool overtaken = se__l1_epoch(e->l1, l->hash) != l->epoch;
+        /* Else an outage is everybody's: followers get it instead of asking a dead tier one after
+         * the other. */
+        bool outage = l->result == SE_ERR_BACKEND || l->result == SE_ERR_STATE;
+        bool again = overtaken || (l->again && !outage);
         se__flight_land(e->loads, l->flight, l->result, l->item, again);
         l->flight = NULL;
     }
