@@ -79,8 +79,9 @@ static uint64_t life_ms(const struct redis *r, const se_item *item, enum record_
     if (kind != RECORD_ITEM)
         return MARK_MS;
     uint64_t ms = se__item_cache_ttl_ms(item);
-    int64_t end = se__item_expires_at_ms(item), left = end - sim_wall_ms();
-    return end && (ms == 0 || (uint64_t)left < ms) ? (uint64_t)left : ms;
+    int64_t end = se__item_expires_at_ms(item);
+    uint64_t left = (uint64_t)(end - sim_wall_ms()) + (r->home ? r->tombstone_ms : 0);
+    return end && (ms == 0 || left < ms) ? left : ms;
 }
 
 static enum record_kind kind_of(const se_item *item, enum record_kind kind)
