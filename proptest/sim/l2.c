@@ -478,12 +478,14 @@ se_result se__redis_open(const struct redis_options *options, struct tier *tier,
 
 void l2_lose_key(unsigned nth)
 {
+    sim_l2.losses++;
     if (sim_l2.keys_n)
         drop_key(sim_l2.keys, &sim_l2.keys_n, nth % sim_l2.keys_n);
 }
 
 void l2_flush_all(void)
 {
+    sim_l2.losses++;
     while (sim_l2.keys_n)
         drop_key(sim_l2.keys, &sim_l2.keys_n, 0);
 }
@@ -511,16 +513,40 @@ void l2_restart(void)
     sim_l2.run++;
 }
 
-void l2_foreign_put(se_item *item)
+struct foreign {
+    se_item *item;
+    uint64_t generation;
+    unsigned run, losses;
+};
+
+enum { FOREIGN_MAX = 40, FOREIGN_MS_MAX = 30 };
+static struct task *foreign_tasks[FOREIGN_MAX];
+static unsigned foreign_n;
+
+static void put_foreign(void *arg)
 {
-    struct l2_key *key = find(se_item_id(item));
-    if (!key || (key->item && se__item_compare(key->item, item) > 0))
-        return;
-    se_item_retain(item);
-    se_item_release(key->item);
-    key->item = item;
-    key->kind = kind_of(item, RECORD_ITEM);
-    key->expires_ns = SIM_FOREVER;
+    struct foreign *f = arg;
+    struct redis other = {.tombstone_ms = MARK_MS};
+    struct op op = {.r = &other, .generation = f->generation};
+    struct tier_write write = {.item = f->item,
+                               .kind = se__item_deleted(f->item) ? RECORD_TOMBSTONE : RECORD_ITEM};
+    sim_sleep_ns((uint64_t)sim_pick(FOREIGN_MS_MAX * 1000) * 1000);
+    /* After a loss nothing stands in its way but the deadline that every script has. */
+    if (f->run == sim_l2.run && f->losses == sim_l2.losses)
+        guard(&op, &write);
+    se_item_release(f->item);
+    free(f);
+}
+
+void l2_foreign_put(se_item *item, uint64_t generation)
+{
+    struct foreign *f = malloc(sizeof *f);
+    if (!f)
+        abort();
+    *f = (struct foreign){se_item_retain(item), generation, sim_l2.run, sim_l2.losses};
+    if (foreign_n == FOREIGN_MAX)
+        sim_join(foreign_tasks[--foreign_n]);
+    foreign_tasks[foreign_n++] = sim_spawn("somebody else", put_foreign, f);
 }
 
 void l2_begin(void)
@@ -532,6 +558,8 @@ void l2_begin(void)
 
 void l2_end(void)
 {
+    while (foreign_n)
+        sim_join(foreign_tasks[--foreign_n]);
     l2_flush_all();
     while (saved_n)
         drop_key(saved, &saved_n, 0);

@@ -27,7 +27,8 @@ struct l2_db {
     unsigned metas_n;
     struct l3_past past[L2_KEYS_MAX];
     unsigned past_n;
-    unsigned run; /* its identity */
+    unsigned run;    /* its identity */
+    unsigned losses; /* keys that went though nobody wrote them */
     void (*stored)(const se_item *item);
     /* Beside an L3: has the home tier, or the log, what is now given to L2? */
     void (*confirmed)(const se_item *item);
@@ -45,8 +46,9 @@ void l2_lose_key(unsigned nth); /* evicted, or expired early */
 void l2_flush_all(void);
 void l2_save(void);    /* a snapshot, */
 void l2_restart(void); /* with which it comes back as another server */
-/* Another engine of the same generation has written this to L3, and now here. */
-void l2_foreign_put(se_item *item);
+/* Another engine has written this to L3, and brings it here a little later, under the generation that
+ * was in force when it began. */
+void l2_foreign_put(se_item *item, uint64_t generation);
 /* The greatest version ever stored under an id, in place or not. */
 uint64_t l2_reached(const char *id);
 const struct l2_key *l2_find(const char *id);

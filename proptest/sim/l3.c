@@ -64,6 +64,16 @@ static void set_row(unsigned at, bool found, se_item *item, enum record_kind kin
     remember(item);
 }
 
+/* The order of writes, by itself: se__item_compare is under test. */
+static bool is_less(const se_item *a, const se_item *b)
+{
+    uint8_t x[SE_HASH_SIZE], y[SE_HASH_SIZE];
+    se__item_record_hash(a, x);
+    se__item_record_hash(b, y);
+    return se_item_version(a) < se_item_version(b) ||
+           (se_item_version(a) == se_item_version(b) && memcmp(x, y, sizeof x) < 0);
+}
+
 /* The guard. Returns the version that stands in the way, 0: stored. */
 static uint64_t put_row(se_item *item, enum record_kind kind)
 {
@@ -78,6 +88,9 @@ static uint64_t put_row(se_item *item, enum record_kind kind)
         set_row(at, found, item, kind);
         sim_l3.stored(item);
     }
+    if (is_less(sim_l3.rows[at].item, item))
+        sim_fail("L3: '%s' keeps the lesser of two writes of version %llu", se_item_id(item),
+                 (unsigned long long)se_item_version(item));
     return 0;
 }
 

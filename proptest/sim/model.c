@@ -443,7 +443,11 @@ void model_all_home(uint64_t older_than_ms)
 /* The delete that this tombstone must be of: one whose version is not known, else the last. */
 static int delete_of(unsigned id, uint64_t version)
 {
-    int last = -1;
+    int last = -1, under_way = 0;
+    for (int w = last_of[id]; w >= 0; w = before[w])
+        under_way += writes[w].deleted && writes[w].status == WRITE_UNDER_WAY;
+    if (under_way > 1)
+        return -1; /* which of them, their callers will tell */
     for (int w = last_of[id]; w >= 0; w = before[w]) {
         if (!writes[w].deleted || writes[w].status == WRITE_FAILED)
             continue;
@@ -511,6 +515,9 @@ void model_final(unsigned id, se_result result, const se_item *item)
         !(g.floor_write >= 0 && leaves_nothing(&writes[g.floor_write])))
         sim_fail("in the end L3 has version %" PRIu64 " of '%s', the newest is %" PRIu64, there,
                  name, g.floor);
+    if (row && result == SE_OK && se_item_version(item) == there && kind == RECORD_ITEM &&
+        se__item_compare(item, row) != 0)
+        sim_fail("in the end '%s' of version %" PRIu64 " is another one than in L3", name, there);
     bool live = there && kind == RECORD_ITEM && !se__item_expired(row, sim_wall_ms());
     if (live && result == SE_OK && se_item_version(item) < there)
         sim_fail("in the end '%s' reads as version %" PRIu64 ", L3 has %" PRIu64, name,

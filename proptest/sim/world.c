@@ -88,6 +88,18 @@ static void show_foreign_owner(uint64_t version)
     meta_put(sim_l3.metas, &sim_l3.metas_n, OWNER_PREFIX "0000000000000000000000000000f00d", value);
 }
 
+static uint64_t stored_generation(void)
+{
+    struct buf value = {0};
+    uint64_t generation = 0;
+    if (meta_get(sim_l3.metas, sim_l3.metas_n, "l2_generation", &value)) {
+        se__buf_append(&value, "", 1);
+        generation = strtoull(value.data, NULL, 10);
+    }
+    se__buf_done(&value);
+    return generation;
+}
+
 static void foreign_write(unsigned id, uint64_t *c)
 {
     char name[32], content[MODEL_CONTENT_MAX];
@@ -95,6 +107,9 @@ static void foreign_write(unsigned id, uint64_t *c)
     model_id(id, name);
     uint64_t version =
         se__version_of_ms(sim_wall_ms() + (int64_t)draw(c, 200) - 100) + draw(c, 60000);
+    uint64_t generation = stored_generation(), there = l3_version(name, NULL, NULL);
+    if (there && draw(c, 5) == 0)
+        version = there; /* two clocks have issued the same */
     show_foreign_owner(version);
     int w = model_foreign(&new, version);
     size_t len = new.deleted ? 0 : model_content(w, 10 + draw(c, 200), content);
@@ -111,7 +126,7 @@ static void foreign_write(unsigned id, uint64_t *c)
     bool stored = l3_put(item, new.deleted ? RECORD_TOMBSTONE : RECORD_ITEM);
     sim_say("--- somebody else writes %d '%s': %d", w, name, stored);
     if (stored && shape.redis)
-        l2_foreign_put(item);
+        l2_foreign_put(item, generation);
     se_item_release(item);
 }
 
