@@ -211,7 +211,7 @@ struct lookup {
     bool sure;
     /* the rest belongs to read.c */
     struct flight *flight;
-    bool leads, settled, again;
+    bool leads, settled, again, held_back;
     se_item *candidate; /* found above the home tier, but maybe older than what that holds */
     struct tier_read read;
     struct redis_lease lease;

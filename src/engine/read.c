@@ -326,6 +326,7 @@ static void settle_outage(struct lookup *l, se_result outage)
     if (l->candidate && !l->sure) {
         settle_item(l, newest(l, NULL));
     } else {
+        l->held_back = l->candidate != NULL; /* a follower who only reads may have it */
         se_item_release(l->candidate);
         l->candidate = NULL;
         settle(l, outage, NULL);
@@ -408,7 +409,7 @@ static void lead(se_engine *e, struct lookup **ask, size_t n, struct room *room,
         /* Else an outage is everybody's: followers get it instead of asking a dead tier one after
          * the other. */
         bool outage = l->result == SE_ERR_BACKEND || l->result == SE_ERR_STATE;
-        bool again = overtaken || (l->again && !outage);
+        bool again = overtaken || l->held_back || (l->again && !outage);
         se__flight_land(e->loads, l->flight, l->result, l->item, again);
         l->flight = NULL;
     }
@@ -441,7 +442,7 @@ static void round_trip(se_engine *e, struct lookup *lookups, size_t n, struct lo
         struct lookup *l = &lookups[i];
         if (l->settled || look_in_l1(e, l))
             continue;
-        l->again = l->wants_lease = l->corrupt_l2 = false;
+        l->again = l->held_back = l->wants_lease = l->corrupt_l2 = false;
         l->lease.taken = false;
         if (!se__cache_entries(e) && exclude(e, l))
             continue;
