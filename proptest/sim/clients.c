@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MANY = 4, READ_SLACK_MS = 60 };
+enum { MANY = 4, READ_SLACK_MS = 60, CALM_MS = 3000 };
 
 struct client {
     struct task *task;
@@ -80,13 +80,16 @@ static size_t draw_len(uint64_t *c)
     return draw(c, 3) ? 10 + draw(c, 300) : draw(c, MODEL_CONTENT_MAX - 20);
 }
 
-static void put(struct client *cl, se_engine *e, unsigned id, uint64_t *c, bool deleted)
+static void put(struct client *cl, se_engine *e, unsigned id, uint64_t *c, bool deleted,
+                bool lazily)
 {
     char name[32];
     se_submit_options o;
     uint64_t version = 0;
     model_id(id, name);
     draw_options(c, deleted, &o);
+    if (lazily) /* nobody waits, so that only its age sends a batch off */
+        o.ack = SE_ACK_MEMORY;
     int w = begin_write(id, deleted, &o);
     size_t len = deleted ? 0 : model_content(w, draw_len(c), cl->content);
     struct write_spec spec = {
@@ -99,6 +102,23 @@ static void put(struct client *cl, se_engine *e, unsigned id, uint64_t *c, bool 
     model_write_end(w, r, version, resolved(o.ack));
 }
 
+static void put_quickly(struct client *cl, se_engine *e, unsigned id)
+{
+    char name[32];
+    se_submit_options o;
+    uint64_t version = 0;
+    model_id(id, name);
+    se_submit_options_init(&o);
+    o.ack = SE_ACK_MEMORY;
+    int w = begin_write(id, false, &o);
+    size_t len = model_content(w, 20, cl->content);
+    struct write_spec spec = {.id = name, .content = cl->content, .len = len, .options = &o};
+    se_result r = se__write_one(e, &spec, &version);
+    sim_say("put %d '%s': %d", w, name, (int)r);
+    check_write(r);
+    model_write_end(w, r, version, SE_ACK_MEMORY);
+}
+
 static void put_many(se_engine *e, unsigned id, uint64_t *c)
 {
     static char contents[MANY][400]; /* lent for the call, which copies before it waits */
@@ -108,7 +128,7 @@ static void put_many(se_engine *e, unsigned id, uint64_t *c)
     se_put puts[MANY];
     for (unsigned i = 0; i < MANY; i++) {
         char content[MODEL_CONTENT_MAX];
-        unsigned which = (id + i * 3) % MODEL_IDS;
+        unsigned which = (id + i * 3) % MODEL_IDS_COMMON;
         model_id(which, names[i]);
         draw_options(c, false, &o[i]);
         ws[i] = begin_write(which, false, &o[i]);
@@ -129,17 +149,19 @@ static void put_many(se_engine *e, unsigned id, uint64_t *c)
 /* One id, written faster than batches leave: it must leave all the same. */
 static void hot(struct client *cl, unsigned id, uint64_t *c)
 {
+    if (draw(c, 2))
+        sim_sleep_ms(CALM_MS + 200);
     uint64_t since = sim_now_ms();
     const struct server *home = shape.sql ? &sim_l3.server : &sim_l2.server;
-    while (sim_now_ms() - since < 700) {
+    for (unsigned i = 0; i < 120 && sim_now_ms() - since < 700; i++) {
         uint64_t same = *c;
         se_engine *e = engine_enter();
-        put(cl, e, id, &same, false);
+        put(cl, e, id, &same, false, true);
         engine_leave();
         sim_sleep_ns((uint64_t)shape.batch_ms * 300000 + draw(c, 2000000));
         (void)sim_mix(c);
-        bool well = home->well_since_ns < (since > 4000 ? since - 4000 : 0) * 1000000 &&
-                    engine_since_ns() + UINT64_C(4000000000) < since * 1000000;
+        uint64_t calm_ns = (since - CALM_MS) * 1000000;
+        bool well = home->well_since_ns < calm_ns && engine_since_ns() < calm_ns;
         if (well && !engine_ending() && shape.batch_items > 1)
             model_all_home(shape.batch_ms * 4 + 250);
     }
@@ -200,9 +222,9 @@ static void get_many(se_engine *e, unsigned id)
     se_result results[MANY];
     struct model_glance g[MANY];
     for (unsigned i = 0; i < MANY; i++) {
-        model_id((id + i) % MODEL_IDS, names[i]);
+        model_id((id + i) % MODEL_IDS_COMMON, names[i]);
         ids[i] = names[i];
-        g[i] = model_glance((id + i) % MODEL_IDS);
+        g[i] = model_glance((id + i) % MODEL_IDS_COMMON);
     }
     (void)se_get_many(e, ids, MANY, items, results);
     for (unsigned i = 0; i < MANY; i++) {
@@ -302,7 +324,10 @@ static void call(struct client *cl, const struct step *s)
     switch (s->kind) {
     case STEP_PUT:
     case STEP_DELETE:
-        put(cl, e, s->id, &c, s->kind == STEP_DELETE);
+        put(cl, e, s->id, &c, s->kind == STEP_DELETE, false);
+        break;
+    case STEP_PUT_QUICK:
+        put_quickly(cl, e, s->id);
         break;
     case STEP_COPY:
         copy(cl, e, s->id);
@@ -328,7 +353,7 @@ static void call(struct client *cl, const struct step *s)
     default:
         get(e, s->id);
     }
-    look_for_a_false_no(e, draw(&c, MODEL_IDS));
+    look_for_a_false_no(e, draw(&c, 2) ? s->id : draw(&c, MODEL_IDS));
     engine_leave();
     if (s->kind == STEP_HOT)
         hot(cl, s->id, &c);
@@ -349,6 +374,12 @@ static void run(void *arg)
 }
 
 /* ---- for the driver ---- */
+
+void clients_look_for_false_nos(se_engine *e)
+{
+    for (unsigned i = 0; i < MODEL_IDS; i++)
+        look_for_a_false_no(e, i);
+}
 
 void clients_begin(const struct shape *s)
 {
@@ -397,6 +428,8 @@ void clients_check_all(se_engine *e)
     for (unsigned i = 0; i < MODEL_IDS; i++) {
         char name[32];
         se_item *item = NULL;
+        if (!model_is_written(i))
+            continue;
         model_id(i, name);
         se_result r = se_get(e, name, &item);
         model_final(i, r, item);

@@ -14,6 +14,8 @@ void clients_give(const struct step *step);
 /* Waits until all that was given is done. */
 void clients_settle(void);
 void clients_end(void);
+/* No id that is there may be said to be missing. */
+void clients_look_for_false_nos(se_engine *e);
 /* Reads every id by one engine at rest, beside what the home tier holds. */
 void clients_check_all(se_engine *e);
 

@@ -50,6 +50,11 @@ void model_id(unsigned id, char name[32])
     snprintf(name, 32, shapes[id % 4], id / 4);
 }
 
+bool model_is_written(unsigned id)
+{
+    return last_of[id] >= 0;
+}
+
 size_t model_content(int write, size_t len, char *out)
 {
     int head = snprintf(out, MODEL_CONTENT_MAX, "w%05d|", write);

@@ -18,7 +18,12 @@
 #include "item/item.h"
 #include "sim/server.h"
 
-enum { MODEL_IDS = 20, MODEL_WRITES_MAX = 3000, MODEL_CONTENT_MAX = 7000 };
+enum {
+    MODEL_IDS = 40,
+    MODEL_IDS_COMMON = 20, /* the others: script.c */
+    MODEL_WRITES_MAX = 8000,
+    MODEL_CONTENT_MAX = 7000
+};
 
 enum model_home { HOME_L3, HOME_L2, HOME_L1 };
 
@@ -51,6 +56,7 @@ struct model_glance {
 void model_begin(enum model_home home);
 
 void model_id(unsigned id, char name[32]);
+bool model_is_written(unsigned id); /* ever */
 /* Content of write number `write`, of `len` bytes at least as long as its head. Returns its length. */
 size_t model_content(int write, size_t len, char *out);
 

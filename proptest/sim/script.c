@@ -22,6 +22,7 @@ static const struct {
     [STEP_INVALIDATE] = {"invalidate", 5},
     [STEP_FLUSH] = {"flush", 2},
     [STEP_HOT] = {"hot", 1},
+    [STEP_PUT_QUICK] = {"quick put", 0},
     [STEP_REST] = {"rest", 6},
     [STEP_FOREIGN] = {"foreign", 5},
     [STEP_L3_TROUBLE] = {"L3 trouble", 8},
@@ -36,6 +37,7 @@ static const struct {
     [STEP_L2_FLUSH] = {"L2 loses all", 2},
     [STEP_L2_RESTART] = {"L2 restarts", 3},
     [STEP_HEAL] = {"all is well", 10},
+    [STEP_L3_SLOW_SCANS] = {"L3 scans slowly", 0},
     [STEP_DISK_SYNC] = {"fsync fails", 2},
     [STEP_DISK_FULL] = {"disk full", 2},
     [STEP_CLOCK] = {"clock jumps", 3},
@@ -128,6 +130,24 @@ static uint8_t pick_kind(uint64_t *c, const unsigned *weights, unsigned from, un
     return (uint8_t)k;
 }
 
+/* What a copy of the filter lacks shows only where ids are new just while it is written, the process dies
+ * before the next, and little else has changed: ids of their own, a stream of them, then a kill. */
+static void plant_new_ids(uint64_t *c, struct script *s)
+{
+    unsigned from = 70 + draw(c, 40), stream = 8 + draw(c, MODEL_IDS - MODEL_IDS_COMMON - 8);
+    struct step *step = &s->steps[from];
+    *step++ = (struct step){.kind = STEP_HEAL, .gap_us = 1000};
+    for (unsigned i = 0; i < MODEL_IDS_COMMON; i++)
+        *step++ = (struct step){.kind = STEP_PUT_QUICK, .id = (uint8_t)i, .gap_us = 500};
+    *step++ = (struct step){.kind = STEP_L3_SLOW_SCANS, .gap_us = 1200000};
+    for (unsigned i = 0; i < stream; i++)
+        *step++ = (struct step){.kind = STEP_PUT_QUICK,
+                                .id = (uint8_t)(MODEL_IDS_COMMON + i),
+                                .gap_us = 30000 + draw(c, 40000)};
+    *step++ = (struct step){.kind = STEP_HEAL, .gap_us = 80000};
+    *step = (struct step){.kind = STEP_KILL, .chance = sim_mix(c)};
+}
+
 void script_make(uint64_t seed, struct script *s)
 {
     static const uint32_t gaps_us[] = {300, 2000, 8000, 20000};
@@ -140,7 +160,7 @@ void script_make(uint64_t seed, struct script *s)
     s->preempt = (unsigned[]){0, 200, 40, 12}[draw(&c, 4)];
     s->n = 215 + draw(&c, 60);
     uint32_t gap = gaps_us[draw(&c, 4)];
-    unsigned ids = 2 + draw(&c, MODEL_IDS - 1), world_in = 8 + draw(&c, 25);
+    unsigned ids = 2 + draw(&c, MODEL_IDS_COMMON - 1), world_in = 8 + draw(&c, 25);
     for (unsigned i = 0; i < s->n; i++) {
         struct step *step = &s->steps[i];
         bool world = draw(&c, world_in) == 0;
@@ -151,6 +171,8 @@ void script_make(uint64_t seed, struct script *s)
         step->gap_us = draw(&c, 2 * gap);
         step->chance = sim_mix(&c);
     }
+    if (s->shape.sql && s->shape.wal && draw(&c, 8) == 0)
+        plant_new_ids(&c, s);
     /* At least one fault, whatever was drawn. */
     s->steps[s->n / 2].kind = (uint8_t)(weights[STEP_POWER] ? STEP_POWER : STEP_KILL);
 }

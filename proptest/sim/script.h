@@ -25,6 +25,7 @@ enum step_kind {
     STEP_INVALIDATE,
     STEP_FLUSH,
     STEP_HOT,
+    STEP_PUT_QUICK, /* acknowledged from memory, to all tiers */
     CLIENT_STEPS,
     /* the world's doing */
     STEP_REST = CLIENT_STEPS,
@@ -41,6 +42,7 @@ enum step_kind {
     STEP_L2_FLUSH,
     STEP_L2_RESTART,
     STEP_HEAL,
+    STEP_L3_SLOW_SCANS,
     STEP_DISK_SYNC,
     STEP_DISK_FULL,
     STEP_CLOCK,

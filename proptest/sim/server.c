@@ -112,17 +112,19 @@ static bool wait_hung(struct server *s, uint64_t deadline_ms)
     return true;
 }
 
-static uint64_t draw_latency_ns(const struct server *s)
+static uint64_t draw_latency_ns(const struct server *s, enum server_call call)
 {
     uint64_t ns = 1000 + (uint64_t)sim_pick(s->latency_us * 1000);
-    return s->slow_ms ? ns + (uint64_t)sim_pick(s->slow_ms * 1000) * 1000 : ns;
+    return s->slow_ms && (s->slow_calls & (unsigned)call)
+               ? ns + (uint64_t)sim_pick(s->slow_ms * 1000) * 1000
+               : ns;
 }
 
 struct exchange server_begin(struct server *s, const struct life *life, enum server_call call,
                              uint64_t deadline_ms)
 {
     struct exchange x = {.s = s, .life = life, .does = DOES_ALL};
-    uint64_t latency = draw_latency_ns(s);
+    uint64_t latency = draw_latency_ns(s, call);
     if (life->dead || s->down) {
         sim_sleep_ns(REFUSED_NS);
         return ends(x, DOES_NOTHING, unwell(2002, false));

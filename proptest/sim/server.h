@@ -51,6 +51,7 @@ struct server {
     const char *name;
     bool down, hung;
     uint32_t latency_us, slow_ms; /* slow_ms 0: at its best */
+    unsigned slow_calls;          /* which kinds are slow */
     struct trouble troubles[TROUBLES_MAX];
     unsigned troubles_n;
     uint64_t well_since_ns; /* nothing was wrong since */

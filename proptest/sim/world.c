@@ -153,6 +153,7 @@ static void restart(enum step_kind kind, uint64_t *c)
     if (draw(c, 4) == 0)
         sim_sleep_ms(draw(c, 3000));
     engine_open(draw(c, 5) ? 0 : 1 + draw(c, 40), power);
+    clients_look_for_false_nos(engine_now());
 }
 
 static void heal(void)
@@ -173,8 +174,10 @@ static void trouble(struct server *s, enum step_kind kind, uint64_t *c)
         s->down = true;
     else if (kind == STEP_L3_HANG || kind == STEP_L2_HANG)
         s->hung = true;
-    else
+    else {
         s->slow_ms = (uint32_t[]){20, 80, 250}[draw(c, 3)];
+        s->slow_calls = draw(c, 3) ? CALL_ANY : CALL_SCAN;
+    }
     server_note(s);
 }
 
@@ -208,6 +211,11 @@ static void happen(const struct step *s)
         break;
     case STEP_HEAL:
         heal();
+        break;
+    case STEP_L3_SLOW_SCANS:
+        sim_l3.server.slow_ms = 140;
+        sim_l3.server.slow_calls = CALL_SCAN;
+        server_note(&sim_l3.server);
         break;
     case STEP_DISK_SYNC:
         disk_trouble = true;
