@@ -228,7 +228,8 @@ void disk_fail_writes(unsigned n)
 
 static void take_sector(const struct disk_file *f, struct disk_file *to, size_t i, unsigned luck)
 {
-    bool lucky = f->unsynced[i] && sim_pick(3) < luck;
+    /* What was cut off is there whole or not at all: a length is no matter of sectors. */
+    bool lucky = f->unsynced[i] && i * SECTOR < f->len && sim_pick(3) < luck;
     memcpy(to->bytes + i * SECTOR, (lucky ? f->bytes : f->safe) + i * SECTOR, SECTOR);
 }
 
