@@ -139,11 +139,6 @@ static bool leaves_nothing(const struct model_write *w)
     return w->deleted || w->cache_entry || expired(w);
 }
 
-bool model_cache_entry(int write)
-{
-    return writes[write].cache_entry;
-}
-
 /* A put at or below the purge floor creates no row: so ends a write of an engine that did not know yet
  * how far the clocks of others had come (see pass_over). */
 static bool lost_to_purge(uint64_t version)
@@ -192,6 +187,11 @@ static bool replaced_by_cache_entry(const struct model_write *w)
         if (writes[i].cache_entry && (!writes[i].version || writes[i].version > w->version))
             return true;
     return false;
+}
+
+bool model_cache_entry(int write)
+{
+    return writes[write].cache_entry || replaced_by_cache_entry(&writes[write]);
 }
 
 static void check_acked_home(int number)

@@ -88,6 +88,7 @@ void model_factory_runs(const struct model_glance *g);
 void model_life_ends(bool clean);
 void model_life_begins(unsigned number);
 
+/* It, or what took its place, was for L2 alone. */
 bool model_cache_entry(int write);
 
 /* ---- the home tier ---- */
