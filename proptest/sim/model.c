@@ -180,10 +180,10 @@ int model_foreign(const struct model_new *spec, uint64_t version)
     return w;
 }
 
-/* A cache entry that takes the place of a delete leaves nothing at home where nothing was. */
+/* A cache entry that takes the place of a write leaves nothing at home where nothing was. */
 static bool replaced_by_cache_entry(const struct model_write *w)
 {
-    for (int i = last_of[w->id]; w->deleted && i >= 0; i = before[i])
+    for (int i = last_of[w->id]; i >= 0; i = before[i])
         if (writes[i].cache_entry && (!writes[i].version || writes[i].version > w->version))
             return true;
     return false;
