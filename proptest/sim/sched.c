@@ -1,7 +1,7 @@
 /*
  * sched.c - tasks are stacks of their own (ucontext) between which _longjmp switches: swapcontext
- * makes two system calls each time, and a schedule switches some ten thousand times. Under
- * AddressSanitizer, which must be told of every change of stack, swapcontext does.
+ * makes two system calls each time, and a schedule switches some ten thousand times.
+ * AddressSanitizer is told of every change of stack.
  */
 #include "sim/sched.h"
 
@@ -162,26 +162,36 @@ static void arrive(void)
     __sanitizer_finish_switch_fiber(current->fake_stack, &came_from->bottom, &came_from->size);
 }
 
-static void switch_stacks(struct task *from, struct task *to)
+static void depart(struct task *from, const struct task *to)
 {
     came_from = from;
     /* NULL: the stack that is left is not needed any more */
     __sanitizer_start_switch_fiber(from->state == TASK_ENDED ? NULL : &from->fake_stack, to->bottom,
                                    to->size);
-    swapcontext(&from->context, &to->context);
-    arrive();
 }
 #else
+static void arrive(void)
+{
+}
+
+static void depart(const struct task *from, const struct task *to)
+{
+    (void)from, (void)to;
+}
+#endif
+
 static void switch_stacks(struct task *from, struct task *to)
 {
-    if (_setjmp(from->jump) != 0)
+    if (_setjmp(from->jump) != 0) {
+        arrive();
         return;
+    }
+    depart(from, to);
     if (to->begun)
         _longjmp(to->jump, 1);
     to->begun = true;
     setcontext(&to->context);
 }
-#endif
 
 static void switch_to(struct task *to)
 {
@@ -314,9 +324,7 @@ void sim_maybe_preempt(void)
 
 static void first_steps(void)
 {
-#ifdef ANNOTATED
     arrive();
-#endif
     current->run(current->arg);
     current->state = TASK_ENDED;
     sim_wake_all(current);
