@@ -238,6 +238,10 @@ static bool take_census(se_engine *e, bool joining, uint64_t deadline_ms)
         fine(e->home.ops->meta_list(e->home.self, OWNER_PREFIX, visit_owner, &c, deadline_ms)) &&
         !c.gone.failed;
     if (ok) {
+        /* What was issued so far may be below what earlier runs wrote: flush/renew.c. */
+        if (joining && c.live == 0)
+            atomic_store_explicit(&e->blind_until, c.ceiling,
+                                  memory_order_relaxed); /* published by `attached` */
         se__hlc_observe(&e->hlc, c.ceiling, se__wall_ms(), UINT32_MAX);
         set_foreign(e, c.live);
         se__existence_owners(e, c.live, c.newest, joining);

@@ -70,8 +70,9 @@ struct se_engine {
     bool refused;         /* the home tier may not be used: another database, a newer
                              schema */
     char refusal[512];
-    bool generation_due;   /* L2 must get a new generation before it is used */
-    struct owners *owners; /* who else writes this database */
+    _Atomic uint64_t blind_until; /* set before `attached` is: worker.h */
+    bool generation_due;          /* L2 must get a new generation before it is used */
+    struct owners *owners;        /* who else writes this database */
 
     /* Background threads (keeper.c). */
     struct keeper *keeper;
@@ -174,6 +175,7 @@ struct write {
     uint64_t expected_version;
     uint64_t expected_epoch; /* with an expectation: l1 epoch of the read it is based on */
     bool wal_pending;        /* the WAL has not confirmed in time */
+    bool only_wal;           /* a newer write has replaced it, and is not home either */
     struct worker_waiter waiter;
     bool watching;
     uint64_t version; /* out */
@@ -207,10 +209,13 @@ struct lookup {
     se_item *item;    /* out: a reference, with SE_OK */
     uint64_t epoch;   /* out: L1's epoch of the id from before the look; with SE_NOT_FOUND
                          a basis for L1_EXPECT_ABSENT */
-    bool sure; /* in: L3 itself is asked for what is nowhere above it, whatever the filter says */
+    /* in: a write will be based on the answer. L3 itself is asked for what is nowhere above it,
+     * whatever the filter says; and if it cannot be, what the log brought back from an earlier run,
+     * maybe older than L3's, is no answer. */
+    bool sure;
     /* the rest belongs to read.c */
     struct flight *flight;
-    bool leads, settled, again;
+    bool leads, settled, again, held_back;
     se_item *candidate; /* found above the home tier, but maybe older than what that holds */
     struct tier_read read;
     struct redis_lease lease;

@@ -284,6 +284,7 @@ static se_result open_workers(se_engine *e)
             .log = &e->settings.log,
             .hlc = &e->hlc,
             .max_clock_skew_ms = c->max_clock_skew_ms,
+            .blind_until = &e->blind_until,
             .cover = se__cover,
             .excludes = excludes,
             .arg = e,

@@ -319,14 +319,18 @@ static void take_home(se_engine *e, struct lookup *l, struct tier_read *read)
         settle(l, SE_NOT_FOUND, NULL);
 }
 
-/* The home tier did not answer: what was found above it is better than
- * nothing, and not to be cached. */
+/* The home tier did not answer: what was found above it is better than nothing, and not to be
+ * cached. But no write is based on it, which would bring it back over what the home tier holds. */
 static void settle_outage(struct lookup *l, se_result outage)
 {
-    if (l->candidate)
+    if (l->candidate && !l->sure) {
         settle_item(l, newest(l, NULL));
-    else
+    } else {
+        l->held_back = l->candidate != NULL; /* a follower who only reads may have it */
+        se_item_release(l->candidate);
+        l->candidate = NULL;
         settle(l, outage, NULL);
+    }
     l->again = true; /* not shared, not promoted */
 }
 
@@ -398,13 +402,14 @@ static void lead(se_engine *e, struct lookup **ask, size_t n, struct room *room,
     ask_tiers(e, ask, n, room, deadline_ms);
     for (size_t i = 0; i < n; i++) {
         struct lookup *l = ask[i];
-        /* Who joined after a write that has come and gone since the
-         * result was judged must not get it. */
+        /* Who joined after a write that has come and gone since the result was judged must not get
+         * it, not even an outage: the write may be in the WAL. */
         se__flight_close(e->loads, l->flight);
-        l->again = l->again || se__l1_epoch(e->l1, l->hash) != l->epoch;
-        /* An outage is everybody's: followers get it instead of asking a
-         * dead tier one after the other. */
-        bool again = l->again && l->result != SE_ERR_BACKEND && l->result != SE_ERR_STATE;
+        bool overtaken = se__l1_epoch(e->l1, l->hash) != l->epoch;
+        /* Else an outage is everybody's: followers get it instead of asking a dead tier one after
+         * the other. */
+        bool outage = l->result == SE_ERR_BACKEND || l->result == SE_ERR_STATE;
+        bool again = overtaken || l->held_back || (l->again && !outage);
         se__flight_land(e->loads, l->flight, l->result, l->item, again);
         l->flight = NULL;
     }
@@ -437,7 +442,7 @@ static void round_trip(se_engine *e, struct lookup *lookups, size_t n, struct lo
         struct lookup *l = &lookups[i];
         if (l->settled || look_in_l1(e, l))
             continue;
-        l->again = l->wants_lease = l->corrupt_l2 = false;
+        l->again = l->held_back = l->wants_lease = l->corrupt_l2 = false;
         l->lease.taken = false;
         if (!se__cache_entries(e) && exclude(e, l))
             continue;

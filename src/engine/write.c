@@ -211,6 +211,7 @@ static void put(se_engine *e, struct write *w, struct l1_put_result *result)
         .expected_version = w->expected_version,
         .expected_epoch = w->expected_epoch,
         .now_wall_ms = se__wall_ms(),
+        .clock = se__hlc_last(&e->hlc),
         .renewable = w->expect == L1_EXPECT_ANY,
     };
     se__l1_put(e->l1, w->hash, w->item, &w->ticket, &how, result);
@@ -330,6 +331,13 @@ static bool is_safe(se_engine *e, const struct write *w, const struct l1_put_res
            version > w->version;
 }
 
+static bool is_in_wal(se_engine *e, const struct write *w)
+{
+    uint64_t version;
+    return e->wal && se__wal_look(e->wal, se_item_id(w->item), se__item_id_len(w->item),
+                                  &version) != WAL_NOWHERE;
+}
+
 /* A record of a write that has been published already. */
 static void insure(se_engine *e, struct write *w, uint64_t deadline_ms)
 {
@@ -350,8 +358,10 @@ static void publish_one(se_engine *e, struct write *w, uint64_t deadline_ms)
          * crash would leave of either. */
         if (is_safe(e, w, &result))
             drop_insurance(e, w);
-        if (!result.winner_dirty)
-            unwatch(e, w); /* what is newer is home already */
+        if (!result.winner_dirty) { /* what is newer is home already, or in the WAL */
+            unwatch(e, w);
+            w->only_wal = w->ack == SE_ACK_L3 && is_in_wal(e, w);
+        }
         return;
     }
     /* one that came while this was published */
@@ -445,6 +455,8 @@ se_result se__write_ack(se_engine *e, struct write *w, uint64_t deadline_ms)
 {
     if (w->wal_pending)
         return pending(w, "the WAL did not confirm it in time");
+    if (w->only_wal)
+        return pending(w, "only the WAL has the newer write that took its place");
     if (!w->watching)
         return SE_OK;
     enum worker_outcome outcome =
@@ -505,6 +517,7 @@ static se_result try_set_state(se_engine *e, const char *id, const char *state,
     struct lookup l;
     *again = false;
     se_result r = se__lookup_init(e, id, &l);
+    l.sure = true;
     if (r == SE_OK)
         r = se__lookup(e, &l, 1, se__read_deadline(e));
     if (r == SE_OK)

@@ -1,11 +1,17 @@
 /*
- * renew - a write that lost against a version too far ahead of the clock is written again, above
- * that version.
+ * renew - a write that lost for its version alone is written again, above what it lost against: where
+ * that is too far ahead of the clock, and where this engine's own clock did not yet know of it.
  *
  * Some writer's clock is, or was, wrong. Its versions do not push ours (hlc.h, I3), so a write to
  * such an id that did not know of it is refused by the guard, however new it is. The caller has its
  * acknowledgement; taking the row's word would lose it. The new version is issued for this write
  * only.
+ *
+ * An engine that starts without its home tier, and without a log that would tell, takes versions from
+ * the wall clock alone. An earlier run may have been ahead of that (a clock that was set back since;
+ * crashes in a row, each starting at the last one's ceiling), and its rows would win against writes
+ * that were acknowledged after them. The greatest stored ceiling, known once the tier is reached, tells
+ * which writes and which rows those are. Not with another engine at work: it may be newer in truth.
  *
  * Not done for what the drain brings: there the WAL's record would have to change its version.
  * docs/flush.md says so.
@@ -46,9 +52,19 @@ static bool publish(struct worker *w, const struct slot *slot, se_item *copy)
     return result.stored == L1_STORED;
 }
 
+static bool is_blind(const struct worker *w, const se_item *item, uint64_t newer)
+{
+    /* relaxed: set before the tier answered the first write */
+    uint64_t until =
+        w->o.blind_until ? atomic_load_explicit(w->o.blind_until, memory_order_relaxed) : 0;
+    return se_item_version(item) <= until && newer <= until;
+}
+
 bool se__flush_renew(struct worker *w, const struct slot *slot, uint64_t newer)
 {
-    if (!newer || !w->o.hlc ||
+    if (!newer || !w->o.hlc)
+        return false;
+    if (!is_blind(w, slot->item, newer) &&
         se__hlc_observe(w->o.hlc, newer, se__wall_ms(), w->o.max_clock_skew_ms))
         return false;
     se_item *copy = copy_above(w, slot->item, newer);

@@ -65,6 +65,9 @@ struct worker_options {
     const struct se__log *log;
     struct hlc *hlc;
     uint32_t max_clock_skew_ms;
+    /* Versions of this engine up to it were taken before it knew where earlier runs had ended; 0:
+     * none. NULL: never. Constant once the home tier can be reached. */
+    const _Atomic uint64_t *blind_until;
     /* Stores a ceiling that covers `version`. Called without locks. */
     se_result (*cover)(void *arg, uint64_t version);
     /* L3 is sure to hold nothing of the id. NULL: never sure. */

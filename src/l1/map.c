@@ -201,7 +201,8 @@ static enum l1_stored judge(const struct stripe *s, const struct entry *e, const
  * stripe would have to go above it. */
 static bool near_clock(const se_item *item, const struct l1_put *how)
 {
-    return se__version_ms(se_item_version(item)) <= how->now_wall_ms + NEAR_CLOCK_MS;
+    uint64_t version = se_item_version(item);
+    return version <= how->clock || se__version_ms(version) <= how->now_wall_ms + NEAR_CLOCK_MS;
 }
 
 /* What an entry will be based on once the item is in it; see struct flush_state. */

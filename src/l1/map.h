@@ -96,7 +96,9 @@ struct l1_put {
     uint64_t expected_epoch; /* with an expectation and no entry: the epoch of the read it is
                                 based on must still be the stripe's */
     int64_t now_wall_ms;     /* for expiry with L1_EXPECT_ABSENT, and to tell versions
-                                far ahead of the clock */
+                                far ahead of the clock; */
+    uint64_t clock;          /* so is this: what the clock has issued is not far ahead of it, though
+                                the wall clock may have been set back since */
     /* The caller can give the write a newer version and try again. Set it wherever that is so:
      * between taking a version and this call a newer write of the id may have come, gone home
      * and been evicted, and without an entry there is nothing to compare with. */

@@ -33,8 +33,12 @@ struct life se__life_of(const struct redis *r, const se_item *item, enum record_
      * an older put could come back. */
     if (end_ms != 0 && end_ms <= now_wall_ms)
         return (struct life){.kind = RECORD_FLOOR, .px = MARK_PX_MS};
-    if (end_ms != 0 && (px == 0 || (uint64_t)(end_ms - now_wall_ms) < px))
-        px = (uint64_t)(end_ms - now_wall_ms);
+    /* Where this is the home nothing else remembers the version: it outlives the item as a
+     * tombstone's does, or an older record of a log would bring the id back. Reads look at the end. */
+    uint64_t left =
+        end_ms != 0 ? (uint64_t)(end_ms - now_wall_ms) + (r->home ? r->tombstone_ms : 0) : 0;
+    if (end_ms != 0 && (px == 0 || left < px))
+        px = left;
     if (px > PX_MAX)
         px = 0;
     return (struct life){.kind = RECORD_ITEM, .px = px};

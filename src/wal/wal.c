@@ -137,11 +137,15 @@ static bool recover_row(struct recovery *rec, sqlite3_stmt *row)
         .dead_row = rec->as == OVERLAY_DEAD,
         .recovered = true,
     };
+    /* The same write twice: as insurance, and moved there by the flush. One of them counts. */
+    bool twice = rec->as == OVERLAY_HOME && se__overlay_by_version(&w->overlay, proto.key, version);
     uint32_t node = se__overlay_add(&w->overlay, &proto);
     if (!node)
         return false;
+    if (twice)
+        se__overlay_forget(&w->overlay, proto.key, version);
     se__overlay_publish(&w->overlay, node, rec->as);
-    w->recovered++;
+    w->recovered += !twice;
     rec->version_max = version > rec->version_max ? version : rec->version_max;
     return true;
 }

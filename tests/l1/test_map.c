@@ -208,6 +208,29 @@ Test(map, one_id_far_ahead_of_the_clock_holds_up_no_other)
     fixture_close(&f);
 }
 
+/* Found by proptest/simulate: a write that waited for the WAL, while a newer one came and left. */
+Test(map, what_the_clock_has_issued_is_remembered_though_the_wall_clock_was_set_back)
+{
+    struct fixture f;
+    fixture_open(&f, MIB, false);
+    uint64_t issued = se__version_of_ms(86400000 + 1000000);
+    struct l1_put how = {.renewable = true, .now_wall_ms = 1000000, .clock = issued};
+    se_item *newer = make_item("a", issued, 1), *older = make_item("a", issued - 1, 1);
+    cr_assert_eq(put_item(&f, newer, &how).stored, L1_STORED);
+    invalidate(&f, "a");
+    cr_assert_eq(shown(&f, "a"), 0);
+    struct l1_ticket ticket;
+    struct l1_put_result r;
+    cr_assert_eq(se__l1_prepare(f.map, 1, se__item_size(older), &ticket), SE_OK);
+    se__l1_put(f.map, hash_of(&f, "a"), older, &ticket, &how, &r);
+    cr_assert(r.stored == L1_STALE && r.renew);
+    cr_assert_geq(r.winner, issued);
+    se__l1_cancel(f.map, &ticket);
+    se_item_release(newer);
+    se_item_release(older);
+    fixture_close(&f);
+}
+
 Test(map, an_expired_item_is_absent)
 {
     struct fixture f;
