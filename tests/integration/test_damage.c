@@ -214,6 +214,13 @@ static void expect_report(const se_verify_report *r, bool deep)
     cr_assert(!r->roots_equal);
 }
 
+static void put_victims(se_engine *e, const char *word)
+{
+    for (int kind = 0; kind < KINDS; kind++)
+        for (int nth = 0; nth < 3; nth++)
+            put_word(e, victim(kind, nth), word);
+}
+
 static void found_and_repaired(const struct shape *shape)
 {
     static char old[KINDS][3][256];
@@ -226,10 +233,13 @@ static void found_and_repaired(const struct shape *shape)
     for (int i = 0; i < ITEMS; i++)
         put_word(s.e, i, "first word");
     stand_flush(&s);
+    /* On a busy machine some write to Redis may have been too late; with such a doubt the next engine
+     * begins a new generation, in which older values are misses and no damage. It is begun here. */
+    stand_reopen(&s);
+    put_victims(s.e, "first word");
+    stand_flush(&s);
     keep_old(&s, old, len);
-    for (int kind = 0; kind < KINDS; kind++)
-        for (int nth = 0; nth < 3; nth++)
-            put_word(s.e, victim(kind, nth), "second word");
+    put_victims(s.e, "second word");
     stand_reopen(&s);
     expect_sound(&s, ITEMS);
     damage(&s, old, len);

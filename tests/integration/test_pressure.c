@@ -112,7 +112,7 @@ static void check_level(double p, se_pressure level)
     cr_assert_eq(entered(s.e, level), 0);
     fill_to(&s, p);
     bool refused = level >= SE_PRESSURE_CRITICAL;
-    cr_assert_eq(bed_metric(s.e, "sync_engine_pressure_level", ""), level, "at %f", p);
+    cr_assert_eq(bed_metric(s.e, "sync_engine_pressure_level", ""), (double)level, "at %f", p);
     cr_assert_eq(se_pressure_level(s.e), level);
     cr_assert(entered(s.e, level) >= 1, "%s", flood_level_name(level));
     for (se_pressure above = level + 1; above <= SE_PRESSURE_SHUTDOWN; above++)
