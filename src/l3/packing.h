@@ -35,7 +35,7 @@ enum { ENCODING_PLAIN = 0, ENCODING_ZSTD = 1, ENCODING_DICTIONARY = 2 };
 #define DICTIONARY_LAST 33791u
 #define DICTIONARY_COUNT (DICTIONARY_LAST - DICTIONARY_FIRST + 1)
 #define DICTIONARY_BYTES_MAX (256u << 10)
-#define PACKING_LEVEL 3
+#define PACKING_LEVEL 1 /* 3 takes a third more time for small contents and saves a hundredth */
 #define PACKING_CONTENT_MAX ((size_t)1 << 30)
 
 struct packing;
