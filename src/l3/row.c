@@ -276,9 +276,9 @@ static void describe_flaw(const struct db_value *c, unsigned n, const struct dec
     const struct db_value *content =
         is_bytes(&c[COL_PAYLOAD]) ? &c[COL_PAYLOAD] : &c[COL_PAYLOAD_BLOB];
     memcpy(flaw->expected, c[COL_CONTENT_HASH].bytes, SE_HASH_SIZE);
-    if (is_bytes(content))
-        se__hash128(0, content->bytes, content->len, flaw->actual);
     flaw->pack = pack_flaw(d->why);
+    if (is_bytes(content) && flaw->pack == TIER_PACK_NONE)
+        se__hash128(0, content->bytes, content->len, flaw->actual);
     flaw->number = flaw->pack == TIER_PACK_ENCODING ? c[COL_ENCODING].number : d->dictionary;
 }
 

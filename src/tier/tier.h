@@ -73,8 +73,8 @@ struct tier_flaw {
     uint64_t version;
     uint8_t record_hash[SE_HASH_SIZE];
     uint8_t expected[SE_HASH_SIZE]; /* with header_fits: the content's hash as stored, */
-    uint8_t actual[SE_HASH_SIZE];   /* and that of the content (zeros if there is none) */
-    enum tier_unpack pack;          /* with header_fits: then `actual` is that of what is packed */
+    uint8_t actual[SE_HASH_SIZE];   /* and that of the content (zeros if there is none to be had) */
+    enum tier_unpack pack;          /* with header_fits */
     int64_t number;
 };
 /* With header_fits: what is wrong, as the end of "what is there ...". */
