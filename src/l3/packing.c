@@ -286,22 +286,24 @@ void *se__packer_room(struct packer *k, size_t bytes)
 
 /* ---- unpackers ---- */
 
-static uint64_t *tried_word(struct unpacker *u, uint32_t id, uint64_t *bit)
+static uint64_t *word_of(struct unpacker *u, uint32_t id)
 {
-    uint32_t i = id - DICTIONARY_FIRST;
-    *bit = UINT64_C(1) << (i % 64);
-    return &u->tried[i / 64];
+    return &u->tried[(id - DICTIONARY_FIRST) / 64];
+}
+
+static uint64_t bit_of(uint32_t id)
+{
+    return UINT64_C(1) << ((id - DICTIONARY_FIRST) % 64);
 }
 
 bool se__unpacker_wants(struct unpacker *u, int64_t encoding, const void *bytes, size_t len)
 {
     size_t size;
     uint32_t id;
-    uint64_t bit;
     if (encoding != ENCODING_DICTIONARY ||
         se__unpack_size(u->packing, encoding, bytes, len, &size, &id) != UNPACK_DICTIONARY)
         return false;
-    if (*tried_word(u, id, &bit) & bit)
+    if (*word_of(u, id) & bit_of(id))
         return false;
     u->wanted = id;
     return true;
@@ -309,9 +311,8 @@ bool se__unpacker_wants(struct unpacker *u, int64_t encoding, const void *bytes,
 
 void se__unpacker_tried(struct unpacker *u)
 {
-    uint64_t bit;
     assert(is_ours(u->wanted));
-    *tried_word(u, u->wanted, &bit) |= bit;
+    *word_of(u, u->wanted) |= bit_of(u->wanted);
     u->wanted = 0;
 }
 
