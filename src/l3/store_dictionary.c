@@ -6,7 +6,7 @@
  * A dictionary is stored before the first row that needs it, so one that is not there now is missing,
  * or the row is damaged; nothing is remembered of that, and the next call asks again.
  *
- * A writer looks every ten seconds, after a write, for the newest one. That another process has
+ * A writer looks every five seconds, after a write, for the newest one. That another process has
  * trained one is seen within that time.
  */
 #include "l3/store.h"
@@ -15,7 +15,7 @@
 
 #include <string.h>
 
-#define RENEW_MS 10000u
+#define RENEW_MS 5000u
 
 static void complain(struct store *s, uint32_t id, const char *what)
 {
