@@ -113,7 +113,7 @@ static void make_all_forms(struct stand *s, const struct shape *shape)
     reopen_as(s, SE_COMPRESSION_ON);
     put_range(s, EACH, EACH);
     for (int i = 2; i < 4; i++) {
-        cr_assert_eq(train(s).id, 32767 + i);
+        cr_assert_eq(train(s).id, 32767u + (unsigned)i);
         reopen_as(s, SE_COMPRESSION_DICTIONARY);
         put_range(s, i * EACH, EACH);
     }
