@@ -411,8 +411,8 @@ static void a_damaged_dictionary_is_as_good_as_none(struct l3_fixture *f)
     static const char *const damages[] = {
         "UPDATE sync_items_meta SET value = '' WHERE name = 'dictionary/32769'",
         "UPDATE sync_items_meta SET value = 'rubbish' WHERE name = 'dictionary/32769'",
-        "UPDATE sync_items_meta SET value = '1 1 1 1 1 1 00112233445566778899aabbccddeeff 00' "
-        "WHERE name = 'dictionary/32769'"};
+        ("UPDATE sync_items_meta SET value = '1 1 1 1 1 1 00112233445566778899aabbccddeeff 00' "
+         "WHERE name = 'dictionary/32769'")};
     for (size_t i = 0; i < sizeof damages / sizeof *damages; i++) {
         cr_assert(l3_sql(f, damages[i]));
         packed_reopen(f, SE_COMPRESSION_DICTIONARY);
