@@ -99,7 +99,7 @@ static void write_variable_part(se_item *item, const struct item_spec *s)
     }
     if (item->state_len)
         memcpy(item->bytes + state_at(item), s->state, item->state_len + 1u);
-    if (s->content_len)
+    if (s->content_len && s->content)
         memcpy(item->bytes + content_at(item), s->content, s->content_len);
 }
 
@@ -110,6 +110,7 @@ se_item *se__item_new(const struct item_spec *spec)
     bool times = s.expires_at_ms != 0 || s.cache_ttl_ms != 0;
     assert(s.id_len >= 1 && s.id_len <= SE_ID_MAX && state_len <= SE_STATE_MAX);
     assert((s.route & ~ITEM_ROUTE_ALL) == 0);
+    assert(s.content || s.content_len == 0 || s.content_hash);
     if (s.content_len > UINT32_MAX)
         return NULL;
     se_item *item = se__alloc(bytes_for(s.id_len, state_len, s.content_len, times));
@@ -131,6 +132,11 @@ se_item *se__item_new(const struct item_spec *spec)
         se__hash128(0, s.content, s.content_len, item->content_hash);
     write_variable_part(item, &s);
     return item;
+}
+
+void *se__item_fill(se_item *item)
+{
+    return item->bytes + content_at(item);
 }
 
 se_item *se__item_with_state(const se_item *item, const char *state, uint64_t version,

@@ -28,7 +28,8 @@
 struct item_spec {
     const char *id; /* borrowed, checked by the caller */
     size_t id_len;
-    const void *content; /* borrowed */
+    const void *content; /* borrowed; NULL with a length: the caller fills it, se__item_fill, and
+                            gives its hash */
     size_t content_len;
     uint64_t version;
     int64_t updated_at_ms;
@@ -44,6 +45,8 @@ struct item_spec {
 /* NULL without memory, or for content of 4 GiB and more. content_hash is taken as given when
  * present: se__item_intact tells whether it fits. */
 SE_NODISCARD se_item *se__item_new(const struct item_spec *spec);
+/* Where the content goes of an item that was made without it; before anybody else sees the item. */
+void *se__item_fill(se_item *item);
 /* A copy of `item` with another version, time and state (content shared by copying). */
 SE_NODISCARD se_item *se__item_with_state(const se_item *item, const char *state, uint64_t version,
                                           int64_t updated_at_ms);
