@@ -19,7 +19,7 @@ struct sql_row *rows_of(const struct batches *b)
     if (!rows)
         bench_fail("out of memory");
     for (size_t i = 0; i < b->n * b->size; i++)
-        se__row_init(b->writes[i].item, RECORD_ITEM, &rows[i]);
+        se__row_init(b->writes[i].item, RECORD_ITEM, NULL, &rows[i]);
     return rows;
 }
 

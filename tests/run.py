@@ -46,7 +46,7 @@ STAGES = {
     'fuzz': {'options': ['-Dfuzz=enabled'], 'env': {'CC': 'clang'}, 'targets': ['fuzzers'], 'seconds': 300},
 }
 # About 10 s each on a machine with nothing else to do.
-FUZZ_RUNS = {'fuzz_record': 600_000, 'fuzz_reply': 250_000, 'fuzz_snapshot': 60_000, 'fuzz_url': 600_000}
+FUZZ_RUNS = {'fuzz_packing': 1_000_000, 'fuzz_record': 600_000, 'fuzz_reply': 250_000, 'fuzz_snapshot': 60_000, 'fuzz_url': 600_000}
 CORPUS = ROOT / 'tests' / 'fuzz' / 'corpus'
 CORPUS_LEAST = 10
 

@@ -32,6 +32,8 @@ static const char *placeholder(enum option_type type)
         return "true|false";
     case OPTION_ACK:
         return "memory|wal|l3";
+    case OPTION_COMPRESSION:
+        return "off|on|dictionary";
     case OPTION_U32:
     case OPTION_U64:
     case OPTION_DOUBLE:

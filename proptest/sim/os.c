@@ -175,7 +175,10 @@ void se__thread_join(struct se__thread *t)
     t->started = false;
 }
 
-uint64_t se__thread_id(void)
+/* Stays 0: tasks share a thread, so each call asks whose turn it is. */
+_Thread_local uint64_t se__thread_number;
+
+uint64_t se__thread_count(void)
 {
     return sim_task_id();
 }

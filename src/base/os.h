@@ -63,7 +63,12 @@ SE_NODISCARD se_result se__thread_start(struct se__thread *t, const char *name, 
 void se__thread_join(struct se__thread *t);
 /* A small id of the calling thread: 1, 2, 3 in the order of first calls,
  * never given twice in a process. */
-uint64_t se__thread_id(void);
+extern _Thread_local __attribute__((tls_model("initial-exec"))) uint64_t se__thread_number;
+uint64_t se__thread_count(void); /* gives the calling thread its number */
+static inline uint64_t se__thread_id(void)
+{
+    return __builtin_expect(se__thread_number != 0, 1) ? se__thread_number : se__thread_count();
+}
 /* Pauses the calling thread; only for bounded throttling of a
  * writer, never to wait for an event. */
 void se__pause_ms(uint32_t ms);

@@ -175,16 +175,16 @@ void se__thread_join(struct se__thread *t)
     t->started = false;
 }
 
-uint64_t se__thread_id(void)
+_Thread_local uint64_t se__thread_number;
+
+uint64_t se__thread_count(void)
 {
     /* Counted and not gettid(): small numbers spread evenly over stripes. Two engines may
      * share it, it is only a name. */
-    static _Atomic uint64_t last_id;
-    static _Thread_local __attribute__((tls_model("initial-exec"))) uint64_t id;
-    if (id == 0)
-        /* relaxed: a number */
-        id = atomic_fetch_add_explicit(&last_id, 1, memory_order_relaxed) + 1;
-    return id;
+    static _Atomic uint64_t last;
+    /* relaxed: a number */
+    se__thread_number = atomic_fetch_add_explicit(&last, 1, memory_order_relaxed) + 1;
+    return se__thread_number;
 }
 
 void se__pause_ms(uint32_t ms)

@@ -74,27 +74,46 @@ size_t se__utf8_cut(const char *text, size_t len)
     return char_len(s + lead - 1, len - lead + 1) ? len : lead - 1;
 }
 
-/* No byte below 0x20 and none that is 0x7f among eight: the subtraction sets the high bit of some
- * byte whose own is not set only if one of them borrows (Warren, "Hacker's Delight", 6-1). */
-static bool eight_without_control(const char *text)
+/* The high bit of some byte is set if one of the eight is not in 0x20..0x7e: such a byte has it
+ * itself, or loses it when 0x20 is taken from it, or gains it when 1 is added. No byte borrows from
+ * its neighbour, as its high bit is set before; where one carries, it is none of ours anyway. */
+static uint64_t odd_among_eight(const char *text)
 {
     const uint64_t ones = UINT64_C(0x0101010101010101), highs = UINT64_C(0x8080808080808080);
     uint64_t word;
     memcpy(&word, text, sizeof word);
-    uint64_t rubout = word ^ (ones * 0x7f);
-    return (((word - ones * 0x20) & ~word) & highs) == 0 &&
-           (((rubout - ones) & ~rubout) & highs) == 0;
+    return (word | ~((word | highs) - ones * 0x20) | (word + ones)) & highs;
+}
+
+/* What nearly every id is made of. Says nothing of texts shorter than eight bytes. */
+static bool is_printable_ascii(const char *text, size_t len)
+{
+    if (len < 8)
+        return false;
+    for (size_t i = 0; i + 8 < len; i += 8)
+        if (odd_among_eight(text + i))
+            return false;
+    return !odd_among_eight(text + len - 8);
 }
 
 static size_t first_control(const char *text, size_t len)
 {
-    size_t i = 0;
-    while (len - i >= 8 && eight_without_control(text + i))
-        i += 8;
-    for (; i < len; i++)
+    for (size_t i = 0; i < len; i++)
         if ((unsigned char)text[i] < 0x20 || text[i] == 0x7f)
             return i;
     return len;
+}
+
+static se_result check_bytes(const char *what, const char *id, size_t n)
+{
+    size_t bad = first_control(id, n);
+    if (bad < n)
+        return se__error(SE_ERR_INVALID, "%s: control byte 0x%02x at byte %zu", what,
+                         (unsigned char)id[bad], bad);
+    bad = se__utf8_check(id, n);
+    if (bad < n)
+        return se__error(SE_ERR_INVALID, "%s: not UTF-8 at byte %zu", what, bad);
+    return SE_OK;
 }
 
 se_result se__id_check(const char *what, const char *id, size_t min, size_t max, size_t *len)
@@ -107,14 +126,8 @@ se_result se__id_check(const char *what, const char *id, size_t min, size_t max,
                       : se__error(SE_ERR_INVALID, "%s: is shorter than %zu bytes", what, min);
     if (n > max)
         return se__error(SE_ERR_INVALID, "%s: is longer than %zu bytes", what, max);
-    size_t bad = first_control(id, n);
-    if (bad < n)
-        return se__error(SE_ERR_INVALID, "%s: control byte 0x%02x at byte %zu", what,
-                         (unsigned char)id[bad], bad);
-    bad = se__utf8_check(id, n);
-    if (bad < n)
-        return se__error(SE_ERR_INVALID, "%s: not UTF-8 at byte %zu", what, bad);
-    if (len)
+    se_result r = is_printable_ascii(id, n) ? SE_OK : check_bytes(what, id, n);
+    if (r == SE_OK && len)
         *len = n;
-    return SE_OK;
+    return r;
 }

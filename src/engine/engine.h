@@ -20,6 +20,7 @@
 #include "engine/settings.h"
 #include "filter/warm.h"
 #include "flush/worker.h"
+#include "item/inside.h"
 #include "l2/redis.h"
 #include "l3/l3.h"
 #include "tier/pressure.h"
@@ -228,6 +229,12 @@ SE_NODISCARD se_result se__lookup(se_engine *e, struct lookup *lookups, size_t n
 /* Checks one id and prepares a lookup. */
 SE_NODISCARD se_result se__lookup_init(se_engine *e, const char *id, struct lookup *l);
 uint64_t se__read_deadline(const se_engine *e);
+/* Such an item says with authority that its id is gone. The clock is read only if that matters. */
+static inline bool se__says_gone(const se_item *item)
+{
+    return !se__item_is_plain(item) &&
+           (se__item_deleted(item) || se__item_expired(item, se__wall_ms()));
+}
 /* Makes a version from outside known to the clock. */
 void se__see_version(se_engine *e, uint64_t version);
 

@@ -9,19 +9,68 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Looks one id up. *item is a reference, with SE_OK. */
-static se_result look_up(se_engine *e, const char *id, se_item **item)
+/* ---- sampled time ---- */
+
+#define ONE_IN 1024u
+
+/* One call in so many of a thread is timed: two looks at the clock would cost half a lookup. 0: not
+ * this one. */
+static uint64_t sampled_start(void)
+{
+    static _Thread_local __attribute__((tls_model("initial-exec"))) uint32_t turn;
+    return turn++ % ONE_IN == 0 ? se__mono_ns() : 0;
+}
+
+static void sampled_end(se_engine *e, uint64_t start_ns)
+{
+    if (start_ns)
+        se__metrics_observe(e->metrics, M_L1_GET_SECONDS, (double)(se__mono_ns() - start_ns) / 1e9);
+}
+
+/* ---- single ids ---- */
+
+/* What L1 does not have. Looks there again: that costs little beside a round trip. */
+static se_result look_below(se_engine *e, const char *id, se_item **item)
 {
     struct lookup l;
-    se_result r = se__look_in(e);
-    if (r == SE_OK)
-        r = se__lookup_init(e, id, &l);
+    se_result r = se__lookup_init(e, id, &l);
     if (r == SE_OK)
         r = se__lookup(e, &l, 1, se__read_deadline(e));
     if (r != SE_OK)
         return r;
     *item = l.item;
     return l.result;
+}
+
+/* A hit in L1: counted, and given out if it is not a "gone". Takes the reference. */
+static se_result take_hit(se_item **item)
+{
+    if (!se__says_gone(*item))
+        return SE_OK;
+    se_item_release(*item);
+    *item = NULL;
+    return SE_NOT_FOUND;
+}
+
+/* Looks one id up. *item is a reference, with SE_OK; else it is as it was. */
+static se_result look_up(se_engine *e, const char *id, se_item **item)
+{
+    size_t id_len;
+    se_result r = se__look_in(e);
+    if (r == SE_OK)
+        r = se__id_check("id", id, 1, SE_ID_MAX, &id_len);
+    if (r != SE_OK)
+        return r;
+    uint64_t started = sampled_start();
+    se_item *hit = se__l1_get(e->l1, se__l1_hash(e->l1, id, id_len), id, id_len);
+    if (!hit)
+        return look_below(e, id, item);
+    se__metrics_inc(e->metrics, M_OPS_L1_GET_HIT);
+    r = take_hit(&hit);
+    if (hit)
+        *item = hit;
+    sampled_end(e, started);
+    return r;
 }
 
 se_result se_get(se_engine *e, const char *id, se_item **item)
@@ -95,16 +144,18 @@ se_result se_get_copy(se_engine *e, const char *id, void *buffer, size_t cap, si
         r = se__id_check("id", id, 1, SE_ID_MAX, &id_len);
     if (r != SE_OK)
         return r;
+    uint64_t started = sampled_start();
     uint64_t hash = se__l1_hash(e->l1, id, id_len);
-    if (se__l1_get_copy(e->l1, hash, id, id_len, se__wall_ms(), buffer, cap, &copy)) {
+    if (se__l1_get_copy(e->l1, hash, id, id_len, buffer, cap, &copy)) {
         se__metrics_inc(e->metrics, M_OPS_L1_GET_HIT);
-        if (copy.deleted || copy.expired)
+        sampled_end(e, started);
+        if (copy.deleted || (copy.expires_at_ms && se__wall_ms() >= copy.expires_at_ms))
             return SE_NOT_FOUND;
         *len = copy.len;
         return SE_OK;
     }
     se_item *item = NULL;
-    r = look_up(e, id, &item);
+    r = look_below(e, id, &item);
     if (r == SE_OK)
         copy_out(item, buffer, cap, len);
     se_item_release(item);
@@ -113,46 +164,99 @@ se_result se_get_copy(se_engine *e, const char *id, void *buffer, size_t cap, si
 
 /* ---- lists ---- */
 
-static se_result init_many(se_engine *e, const char *const *ids, size_t n, struct lookup *lookups)
+#define KEYS_ON_STACK 64u
+
+static se_result make_keys(se_engine *e, const char *const *ids, size_t n, struct l1_key *keys)
 {
     for (size_t i = 0; i < n; i++) {
-        se_result r = se__lookup_init(e, ids[i], &lookups[i]);
+        se_result r = se__id_check("id", ids[i], 1, SE_ID_MAX, &keys[i].id_len);
         if (r != SE_OK)
             return se__error(r, "ids[%zu]: %s", i, se_errmsg());
+        keys[i].id = ids[i];
+        keys[i].hash = se__l1_hash(e->l1, ids[i], keys[i].id_len);
     }
     return SE_OK;
 }
 
-/* Without per-id results an outage is the whole call's. */
-static se_result hand_out(struct lookup *lookups, size_t n, se_item **items, se_result *results)
+/* Lookups of those that L1 did not have, in their order. */
+static struct lookup *make_lookups(const struct l1_key *keys, size_t n, se_item *const *items,
+                                   size_t misses)
 {
-    se_result worst = SE_OK;
+    struct lookup *lookups = se__alloc_zeroed(misses, sizeof *lookups);
+    for (size_t i = 0, at = 0; lookups && i < n; i++)
+        if (!items[i])
+            lookups[at++] =
+                (struct lookup){.id = keys[i].id, .id_len = keys[i].id_len, .hash = keys[i].hash};
+    return lookups;
+}
+
+static void release_all(se_item **items, size_t n)
+{
     for (size_t i = 0; i < n; i++) {
-        items[i] = lookups[i].item;
-        if (results)
-            results[i] = lookups[i].result;
-        else if (lookups[i].result < 0 && worst != SE_ERR_BACKEND)
-            worst = lookups[i].result;
-    }
-    for (size_t i = 0; worst < 0 && i < n; i++) {
         se_item_release(items[i]);
         items[i] = NULL;
     }
+}
+/* items: L1's, and NULL where the next of the lookups tells. Without per-id results an outage is the
+ * whole call's. */
+static se_result hand_out(const struct lookup *lookups, size_t n, se_item **items,
+                          se_result *results)
+{
+    se_result worst = SE_OK;
+    for (size_t i = 0; i < n; i++) {
+        se_result r;
+        if (items[i]) {
+            r = take_hit(&items[i]);
+        } else {
+            r = lookups->result;
+            items[i] = lookups++->item;
+        }
+        if (results)
+            results[i] = r;
+        else if (r < 0 && worst != SE_ERR_BACKEND)
+            worst = r;
+    }
+    if (worst < 0)
+        release_all(items, n);
     return worst;
+}
+
+/* L1 first, all at once: most calls end there and allocate nothing. */
+static se_result get_keys(se_engine *e, const struct l1_key *keys, size_t n, se_item **items,
+                          se_result *results)
+{
+    size_t misses = 0;
+    se__l1_get_many(e->l1, keys, n, items);
+    for (size_t i = 0; i < n; i++)
+        misses += !items[i];
+    se__metrics_add(e->metrics, M_OPS_L1_GET_HIT, n - misses);
+    if (misses == 0)
+        return hand_out(NULL, n, items, results);
+    struct lookup *lookups = make_lookups(keys, n, items, misses);
+    se_result r =
+        lookups ? se__lookup(e, lookups, misses, se__read_deadline(e)) : se__error_nomem();
+    if (r == SE_OK)
+        r = hand_out(lookups, n, items, results);
+    else
+        release_all(items, n);
+    se__free(lookups);
+    return r;
 }
 
 static se_result get_many(se_engine *e, const char *const *ids, size_t n, se_item **items,
                           se_result *results)
 {
-    struct lookup *lookups = se__alloc_zeroed(n, sizeof *lookups);
-    if (!lookups)
+    struct l1_key few[KEYS_ON_STACK], *keys = few;
+    few[0] = (struct l1_key){0}; /* a compiler that does not see n > 0 asks for it */
+    if (n > KEYS_ON_STACK)
+        keys = se__alloc_zeroed(n, sizeof *keys);
+    if (!keys)
         return se__error_nomem();
-    se_result r = init_many(e, ids, n, lookups);
+    se_result r = make_keys(e, ids, n, keys);
     if (r == SE_OK)
-        r = se__lookup(e, lookups, n, se__read_deadline(e));
-    if (r == SE_OK)
-        r = hand_out(lookups, n, items, results);
-    se__free(lookups);
+        r = get_keys(e, keys, n, items, results);
+    if (keys != few)
+        se__free(keys);
     return r;
 }
 

@@ -167,6 +167,8 @@ static se_result open_l3(se_engine *e, struct tier *tier)
         .workers = e->partitions,
         .tombstone_retention_s = c->tombstone_retention_s,
         .read_only = c->read_only,
+        .compression = c->sql_compression,
+        .payload_max = c->max_payload_bytes,
         .log = &e->settings.log,
     };
     return e->settings.sql.scheme == URL_SQLITE ? se__sqlite_open(&options, tier)

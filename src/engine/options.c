@@ -100,6 +100,10 @@ static const struct option table[] = {
      "Approximate length of that stream."},
     {"tombstone_retention_s", OPTION_U32, AT(tombstone_retention_s), "86400", 1, U32_MAX,
      "How long L3 keeps the tombstone of a delete."},
+    {"sql_compression", OPTION_COMPRESSION, AT(sql_compression), "off", 0, 0,
+     "How L3 stores contents: off (plain), on (zstd where it saves an eighth), dictionary (zstd "
+     "with "
+     "the table's newest dictionary)."},
 };
 
 const struct option *se__options(size_t *n)
@@ -146,6 +150,8 @@ static size_t width_of(enum option_type type)
         return sizeof(bool);
     case OPTION_ACK:
         return sizeof(se_ack);
+    case OPTION_COMPRESSION:
+        return sizeof(se_compression);
     }
     return 0;
 }
@@ -266,6 +272,20 @@ static bool parse_ack(const char *text, se_ack *out)
     return false;
 }
 
+/* Switches are given in many words: those of a boolean mean off and on here, too. */
+static bool parse_compression(const char *text, se_compression *out)
+{
+    bool on;
+    if (strcasecmp(text, "dictionary") == 0) {
+        *out = SE_COMPRESSION_DICTIONARY;
+        return true;
+    }
+    if (!parse_bool(text, &on))
+        return false;
+    *out = on ? SE_COMPRESSION_ON : SE_COMPRESSION_OFF;
+    return true;
+}
+
 static bool counts_bytes(const struct option *o)
 {
     return o->type == OPTION_SIZE || strstr(o->name, "_bytes") != NULL;
@@ -279,6 +299,8 @@ static se_result bad_value(const struct option *o, const char *value)
         return se__error(SE_ERR_CONFIG, "%s: '%.40s' is not true or false", o->name, value);
     case OPTION_ACK:
         return se__error(SE_ERR_CONFIG, "%s: '%.40s' is not memory, wal or l3", o->name, value);
+    case OPTION_COMPRESSION:
+        return se__error(SE_ERR_CONFIG, "%s: '%.40s' is not off, on or dictionary", o->name, value);
     case OPTION_DOUBLE:
         return se__error(SE_ERR_CONFIG, "%s: '%.40s' is not a number from %g to %g", o->name, value,
                          o->min, o->max);
@@ -312,6 +334,7 @@ static se_result set_option(se_config *config, const struct option *o, const cha
     char *at = (char *)config + o->offset;
     bool flag;
     se_ack ack;
+    se_compression compression;
     switch (o->type) {
     case OPTION_TEXT:
     case OPTION_URL:
@@ -325,6 +348,11 @@ static se_result set_option(se_config *config, const struct option *o, const cha
         if (!parse_ack(value, &ack))
             return bad_value(o, value);
         memcpy(at, &ack, sizeof ack);
+        return SE_OK;
+    case OPTION_COMPRESSION:
+        if (!parse_compression(value, &compression))
+            return bad_value(o, value);
+        memcpy(at, &compression, sizeof compression);
         return SE_OK;
     default:
         return set_number(config, o, value);
@@ -438,6 +466,12 @@ void se__option_show(const se_config *config, const struct option *o, char *out,
                  : *(const se_ack *)at == SE_ACK_L3 ? "l3"
                                                     : "memory");
         break;
+    case OPTION_COMPRESSION:
+        snprintf(out, cap, "%s",
+                 *(const se_compression *)at == SE_COMPRESSION_DICTIONARY ? "dictionary"
+                 : *(const se_compression *)at == SE_COMPRESSION_ON       ? "on"
+                                                                          : "off");
+        break;
     }
 }
 
@@ -493,6 +527,10 @@ se_result se__options_check(const se_config *config)
     if ((int)config->default_ack < SE_ACK_DEFAULT || config->default_ack > SE_ACK_L3)
         return se__error(SE_ERR_CONFIG, "default_ack: %d is not an se_ack",
                          (int)config->default_ack);
+    if ((int)config->sql_compression < SE_COMPRESSION_OFF ||
+        config->sql_compression > SE_COMPRESSION_DICTIONARY)
+        return se__error(SE_ERR_CONFIG, "sql_compression: %d is not an se_compression",
+                         (int)config->sql_compression);
     return SE_OK;
 }
 
@@ -504,6 +542,8 @@ static const char *range_of(const struct option *o, char *out, size_t cap)
         return "true, false";
     if (o->type == OPTION_ACK)
         return "memory, wal, l3";
+    if (o->type == OPTION_COMPRESSION)
+        return "off, on, dictionary";
     if (o->type == OPTION_URL)
         return "URL";
     if (o->type == OPTION_TEXT)

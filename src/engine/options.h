@@ -19,7 +19,8 @@ enum option_type {
     OPTION_SIZE, /* size_t; "64MiB", "1GiB", "512KiB", "100kB" or plain bytes */
     OPTION_DOUBLE,
     OPTION_BOOL, /* true/false, yes/no, on/off, 1/0 */
-    OPTION_ACK   /* memory, wal, l3 */
+    OPTION_ACK,        /* memory, wal, l3 */
+    OPTION_COMPRESSION /* off, on, dictionary */
 };
 
 struct option {

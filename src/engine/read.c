@@ -68,7 +68,7 @@ static void settle(struct lookup *l, se_result result, se_item *item)
 /* Takes the reference. Tombstones and expired items are authoritative: the id is gone. */
 static void settle_item(struct lookup *l, se_item *item)
 {
-    if (se__item_deleted(item) || se__item_expired(item, se__wall_ms())) {
+    if (se__says_gone(item)) {
         se_item_release(item);
         settle(l, SE_NOT_FOUND, NULL);
     } else
@@ -279,14 +279,6 @@ static se_item *newest(struct lookup *l, se_item *item)
     return ours ? candidate : item;
 }
 
-static void describe_flaw(const struct tier_flaw *flaw, char *out, size_t cap)
-{
-    char expected[SE__HEX_SIZE], actual[SE__HEX_SIZE];
-    se__hash_hex(flaw->expected, expected);
-    se__hash_hex(flaw->actual, actual);
-    snprintf(out, cap, "has content with hash %s instead of %s", actual, expected);
-}
-
 static void settle_corrupt(se_engine *e, struct lookup *l, const struct tier_flaw *flaw)
 {
     se__metrics_inc(e->metrics, e->home_is_l3 ? M_CORRUPT_L3 : M_CORRUPT_L2);
@@ -294,9 +286,9 @@ static void settle_corrupt(se_engine *e, struct lookup *l, const struct tier_fla
         settle_item(l, newest(l, NULL));
         return;
     }
-    char what[2 * 2 * SE_HASH_SIZE + 64] = "does not decode";
+    char what[160] = "does not decode";
     if (flaw->header_fits)
-        describe_flaw(flaw, what, sizeof what);
+        se__tier_flaw_text(flaw, what, sizeof what);
     se__error(SE_ERR_CORRUPT, "id '%s': what the home tier holds %s, and no tier has a good copy",
               l->id, what);
     settle(l, SE_ERR_CORRUPT, NULL);

@@ -1,21 +1,7 @@
 /*
  * item - the immutable item.
- *
- * In memory:
- *
- *   off size
- *     0   4  references
- *     4   1  content type, AUTO until somebody asks
- *     5   1  flags: route, deleted, has times
- *     6   1  length of the id
- *     7   1  length of the state tag, 0: "default" (then the tag and its NUL are not there)
- *     8   8  version
- *    16   8  updated_at_ms
- *    24  16  content hash
- *    40   4  content length
- *    44   -  id NUL, [expires_at_ms, cache_ttl_ms], [state NUL], content
  */
-#include "item/item.h"
+#include "item/inside.h"
 
 #include "base/bytes.h"
 #include "base/hash.h"
@@ -26,29 +12,15 @@
 #include <stdatomic.h>
 #include <string.h>
 
-#define FLAG_DELETED 0x04u
-#define FLAG_TIMES 0x08u
 #define TIMES_SIZE 16u /* expires_at_ms, cache_ttl_ms; unaligned */
 
 #define DEFAULT_STATE "default"
 
-struct se_item {
-    _Atomic uint32_t refs;
-    _Atomic uint8_t type; /* se_content_type; the cache of I2 */
-    uint8_t flags;
-    uint8_t id_len;
-    uint8_t state_len;
-    uint64_t version;
-    int64_t updated_at_ms;
-    uint8_t content_hash[SE_HASH_SIZE];
-    uint32_t content_len;
-    char bytes[];
-};
-
 #define ITEM_HEADER_SIZE offsetof(struct se_item, bytes)
 
-static_assert(ITEM_HEADER_SIZE == 44, "the header stays small: there may be hundreds of millions");
-static_assert((ITEM_ROUTE_ALL & (FLAG_DELETED | FLAG_TIMES)) == 0, "route and flags share a byte");
+static_assert(ITEM_HEADER_SIZE == 48, "the header stays small: there may be hundreds of millions");
+static_assert((ITEM_ROUTE_ALL & (ITEM_FLAG_DELETED | ITEM_FLAG_TIMES)) == 0,
+              "route and flags share a byte");
 static_assert(SE_ID_MAX <= UINT8_MAX && SE_STATE_MAX <= UINT8_MAX, "lengths fit their bytes");
 
 /* ---- layout ---- */
@@ -60,7 +32,7 @@ static size_t times_at(const se_item *item)
 
 static size_t state_at(const se_item *item)
 {
-    return times_at(item) + (item->flags & FLAG_TIMES ? TIMES_SIZE : 0);
+    return times_at(item) + (item->flags & ITEM_FLAG_TIMES ? TIMES_SIZE : 0);
 }
 
 static size_t content_at(const se_item *item)
@@ -121,13 +93,13 @@ static void write_variable_part(se_item *item, const struct item_spec *s)
 {
     memcpy(item->bytes, s->id, s->id_len);
     item->bytes[s->id_len] = '\0';
-    if (item->flags & FLAG_TIMES) {
+    if (item->flags & ITEM_FLAG_TIMES) {
         memcpy(item->bytes + times_at(item), &s->expires_at_ms, 8);
         memcpy(item->bytes + times_at(item) + 8, &s->cache_ttl_ms, 8);
     }
     if (item->state_len)
         memcpy(item->bytes + state_at(item), s->state, item->state_len + 1u);
-    if (s->content_len)
+    if (s->content_len && s->content)
         memcpy(item->bytes + content_at(item), s->content, s->content_len);
 }
 
@@ -138,6 +110,7 @@ se_item *se__item_new(const struct item_spec *spec)
     bool times = s.expires_at_ms != 0 || s.cache_ttl_ms != 0;
     assert(s.id_len >= 1 && s.id_len <= SE_ID_MAX && state_len <= SE_STATE_MAX);
     assert((s.route & ~ITEM_ROUTE_ALL) == 0);
+    assert(s.content || s.content_len == 0 || s.content_hash);
     if (s.content_len > UINT32_MAX)
         return NULL;
     se_item *item = se__alloc(bytes_for(s.id_len, state_len, s.content_len, times));
@@ -145,7 +118,9 @@ se_item *se__item_new(const struct item_spec *spec)
         return NULL;
     atomic_init(&item->refs, 1);
     atomic_init(&item->type, (uint8_t)s.content_type);
-    item->flags = (uint8_t)(s.route | (s.deleted ? FLAG_DELETED : 0) | (times ? FLAG_TIMES : 0));
+    atomic_init(&item->since, 0);
+    item->flags =
+        (uint8_t)(s.route | (s.deleted ? ITEM_FLAG_DELETED : 0) | (times ? ITEM_FLAG_TIMES : 0));
     item->id_len = (uint8_t)s.id_len;
     item->state_len = (uint8_t)state_len;
     item->version = s.version;
@@ -157,6 +132,11 @@ se_item *se__item_new(const struct item_spec *spec)
         se__hash128(0, s.content, s.content_len, item->content_hash);
     write_variable_part(item, &s);
     return item;
+}
+
+void *se__item_fill(se_item *item)
+{
+    return item->bytes + content_at(item);
 }
 
 se_item *se__item_with_state(const se_item *item, const char *state, uint64_t version,
@@ -208,6 +188,21 @@ void se_item_release(se_item *item)
 uint32_t se__item_refs(const se_item *item)
 {
     return atomic_load_explicit(&item->refs, memory_order_relaxed); /* relaxed: a hint */
+}
+
+bool se__item_has_id(const se_item *item, const char *id, size_t id_len)
+{
+    return item->id_len == id_len && memcmp(item->bytes, id, id_len) == 0;
+}
+
+uint32_t se__item_since(const se_item *item)
+{
+    return atomic_load_explicit(&item->since, memory_order_relaxed);
+}
+
+void se__item_set_since(se_item *item, uint32_t since)
+{
+    atomic_store_explicit(&item->since, since, memory_order_relaxed);
 }
 
 /* ---- what it says ---- */
@@ -273,7 +268,7 @@ void se_item_hash(const se_item *item, uint8_t hash[SE_HASH_SIZE])
 
 bool se__item_deleted(const se_item *item)
 {
-    return (item->flags & FLAG_DELETED) != 0;
+    return (item->flags & ITEM_FLAG_DELETED) != 0;
 }
 
 uint8_t se__item_route(const se_item *item)
@@ -284,7 +279,7 @@ uint8_t se__item_route(const se_item *item)
 int64_t se__item_expires_at_ms(const se_item *item)
 {
     int64_t ms = 0;
-    if (item->flags & FLAG_TIMES)
+    if (item->flags & ITEM_FLAG_TIMES)
         memcpy(&ms, item->bytes + times_at(item), sizeof ms);
     return ms;
 }
@@ -292,7 +287,7 @@ int64_t se__item_expires_at_ms(const se_item *item)
 uint64_t se__item_cache_ttl_ms(const se_item *item)
 {
     uint64_t ms = 0;
-    if (item->flags & FLAG_TIMES)
+    if (item->flags & ITEM_FLAG_TIMES)
         memcpy(&ms, item->bytes + times_at(item) + 8, sizeof ms);
     return ms;
 }

@@ -2,14 +2,14 @@
  * item - one version of one id: immutable, reference counted, one allocation.
  *
  * A write makes a new item; readers that hold the old one keep it. Layout of the allocation:
- *   header (44 bytes) | id NUL | expiry and cache ttl | state NUL | content
- * where expiry and ttl (16 bytes) and the state are only there if one is set: a plain item costs 45
+ *   header (48 bytes) | id NUL | expiry and cache ttl | state NUL | content
+ * where expiry and ttl (16 bytes) and the state are only there if one is set: a plain item costs 49
  * bytes and its id. A delete is an item too (deleted; no content, state, expiry or ttl): the
  * tombstone.
  *
  * Invariants
- *   I1  nothing but the reference count and the cache of I2 changes after se__item_new (but
- *       se__item_set_version)
+ *   I1  nothing but the reference count, the cache of I2 and the map's own word (se__item_since)
+ *       changes after se__item_new (but se__item_set_version)
  *   I2  content_type AUTO is decided at most once in effect: every thread computes the same answer,
  *       and it is cached (relaxed: the answer depends on the content only)
  *   I3  an item belongs to no engine: it outlives se_close
@@ -28,7 +28,8 @@
 struct item_spec {
     const char *id; /* borrowed, checked by the caller */
     size_t id_len;
-    const void *content; /* borrowed */
+    const void *content; /* borrowed; NULL with a length: the caller fills it, se__item_fill, and
+                            gives its hash */
     size_t content_len;
     uint64_t version;
     int64_t updated_at_ms;
@@ -44,6 +45,8 @@ struct item_spec {
 /* NULL without memory, or for content of 4 GiB and more. content_hash is taken as given when
  * present: se__item_intact tells whether it fits. */
 SE_NODISCARD se_item *se__item_new(const struct item_spec *spec);
+/* Where the content goes of an item that was made without it; before anybody else sees the item. */
+void *se__item_fill(se_item *item);
 /* A copy of `item` with another version, time and state (content shared by copying). */
 SE_NODISCARD se_item *se__item_with_state(const se_item *item, const char *state, uint64_t version,
                                           int64_t updated_at_ms);
@@ -66,6 +69,10 @@ uint64_t se__item_cache_ttl_ms(const se_item *item);
 bool se__item_expired(const se_item *item, int64_t now_wall_ms);
 bool se__item_is_default_state(const se_item *item);
 uint32_t se__item_refs(const se_item *item); /* a hint: may change at once */
+bool se__item_has_id(const se_item *item, const char *id, size_t id_len);
+/* A word of L1's, which has an item in at most one place: when the copy came there. 0 at first. */
+uint32_t se__item_since(const se_item *item);
+void se__item_set_since(se_item *item, uint32_t since);
 
 /* True if the content fits its hash. */
 bool se__item_intact(const se_item *item);

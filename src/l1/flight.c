@@ -30,61 +30,68 @@
 struct event {
     struct l1 *map;
     struct stripe *s;
-    struct entry *e;
+    bool there;
+    bool gone; /* to be dropped if it is clean, hidden or doubted as it is */
+    struct entry e;
 };
+
+static void begin_at(struct event *ev, struct l1 *map, uint64_t hash)
+{
+    *ev = (struct event){.map = map, .s = se__l1_stripe(map, hash)};
+    se__mutex_lock(&ev->s->lock);
+}
 
 static bool begin(struct event *ev, struct l1 *map, const se_item *item)
 {
     const char *id = se_item_id(item);
     size_t len = se__item_id_len(item);
     uint64_t hash = se__hash64(map->seed, id, len);
-    *ev = (struct event){.map = map, .s = se__l1_stripe(map, hash)};
-    se__mutex_lock(&ev->s->lock);
-    ev->e = se__stripe_find(ev->s, hash, id, len);
-    if (ev->e)
-        se__stripe_leave(map, ev->s, ev->e);
-    return ev->e != NULL;
+    begin_at(ev, map, hash);
+    ev->there = se__stripe_find(ev->s, hash, id, len, &ev->e);
+    if (ev->there)
+        se__stripe_leave(map, ev->s, &ev->e);
+    return ev->there;
 }
 
 static void end(struct event *ev)
 {
-    struct entry *victims = NULL;
-    size_t freed = 0;
-    if (ev->e) {
-        se__stripe_enter(ev->map, ev->s, ev->e);
-        if ((ev->e->hidden || ev->e->doubted) && se__entry_clean(ev->e))
-            freed = se__stripe_remove(ev->map, ev->s, ev->e, &victims);
-    }
-    se__mutex_unlock(&ev->s->lock);
-    se__l1_free_victims(victims);
-    se__l1_unreserve(ev->map, freed);
+    const struct flush_state *f = ev->e.flush;
+    bool drop = ev->there && se__flush_clean(f) && (ev->gone || (f && (f->hidden || f->doubted)));
+    if (ev->there)
+        se__stripe_enter(ev->map, ev->s, &ev->e);
+    if (drop)
+        se__stripe_remove(ev->map, ev->s, &ev->e);
+    se__stripe_end(ev->map, ev->s, drop);
 }
 
 /* Home, or newer than what is in flight: either way nothing of this
  * entry is on its way any more. */
-static void end_flight(struct entry *e, const se_item *item)
+static void end_flight(struct flush_state *f, const se_item *item)
 {
-    if (e->flight && e->flight <= se_item_version(item))
-        e->flight = 0;
+    if (f->flight && f->flight <= se_item_version(item))
+        f->flight = 0;
 }
 
-static void drop_pin(struct entry *e)
+static void drop_pin(struct flush_state *f)
 {
-    if (e->pins > 0)
-        e->pins--;
+    if (f->pins > 0)
+        f->pins--;
 }
 
 se_item *se__l1_take(struct l1 *map, struct dirty_node *node)
 {
-    struct entry *e = (struct entry *)((char *)node - offsetof(struct entry, node));
-    struct event ev = {.map = map, .s = se__l1_stripe(map, node->hash), .e = e};
-    se__mutex_lock(&ev.s->lock);
-    assert(e->queued);
-    se__stripe_leave(map, ev.s, e);
-    e->queued = false;
-    e->flight = se_item_version(e->item);
-    e->pins++;
-    se_item *item = se_item_retain(e->item);
+    struct flush_state *f =
+        (struct flush_state *)((char *)node - offsetof(struct flush_state, node));
+    struct event ev;
+    begin_at(&ev, map, node->hash);
+    ev.there = true;
+    se__stripe_find_flush(ev.s, f, &ev.e);
+    se__stripe_leave(map, ev.s, &ev.e);
+    assert(f->queued);
+    f->queued = false;
+    f->flight = se_item_version(f->item);
+    f->pins++;
+    se_item *item = se_item_retain(f->item);
     end(&ev);
     return item;
 }
@@ -92,16 +99,16 @@ se_item *se__l1_take(struct l1 *map, struct dirty_node *node)
 void se__l1_home(struct l1 *map, const se_item *item)
 {
     struct event ev;
-    if (begin(&ev, map, item))
-        end_flight(ev.e, item);
+    if (begin(&ev, map, item) && ev.e.flush)
+        end_flight(ev.e.flush, item);
     end(&ev);
 }
 
 void se__l1_unpin(struct l1 *map, const se_item *item)
 {
     struct event ev;
-    if (begin(&ev, map, item))
-        drop_pin(ev.e);
+    if (begin(&ev, map, item) && ev.e.flush)
+        drop_pin(ev.e.flush);
     end(&ev);
 }
 
@@ -109,13 +116,13 @@ bool se__l1_requeue(struct l1 *map, const se_item *item, uint64_t first_ms)
 {
     struct event ev;
     bool queue = false;
-    if (begin(&ev, map, item)) {
-        end_flight(ev.e, item);
-        drop_pin(ev.e);
-        queue = !ev.e->queued && !ev.e->hidden;
+    if (begin(&ev, map, item) && ev.e.flush) { /* the item's own pin keeps the state */
+        end_flight(ev.e.flush, item);
+        drop_pin(ev.e.flush);
+        queue = !ev.e.flush->queued && !ev.e.flush->hidden;
     }
     if (queue)
-        se__entry_queue(map, ev.e, true, first_ms);
+        se__entry_queue(map, &ev.e, true, first_ms);
     end(&ev);
     return queue;
 }
@@ -124,11 +131,12 @@ bool se__l1_bury(struct l1 *map, const se_item *item)
 {
     struct event ev;
     bool dead = false;
-    if (begin(&ev, map, item)) {
-        end_flight(ev.e, item);
-        drop_pin(ev.e);
-        dead = !ev.e->queued && !ev.e->hidden && se__item_compare(ev.e->item, item) <= 0;
-        ev.e->dead = ev.e->dead || dead;
+    if (begin(&ev, map, item) && ev.e.flush) {
+        struct flush_state *f = ev.e.flush;
+        end_flight(f, item);
+        drop_pin(f);
+        dead = !f->queued && !f->hidden && se__item_compare(f->item, item) <= 0;
+        f->dead = f->dead || dead;
     }
     end(&ev);
     return dead;
@@ -137,10 +145,12 @@ bool se__l1_bury(struct l1 *map, const se_item *item)
 void se__l1_lost(struct l1 *map, const se_item *item)
 {
     struct event ev;
-    if (begin(&ev, map, item) && !ev.e->queued && !ev.e->dead &&
-        se__item_compare(ev.e->item, item) <= 0) {
-        ev.e->hidden = true;
-        ev.s->epoch++; /* a load that read the loser must not bring it back */
+    if (begin(&ev, map, item) && !(ev.e.flush && (ev.e.flush->queued || ev.e.flush->dead)) &&
+        se__item_compare(ev.e.item, item) <= 0) {
+        if (ev.e.flush)
+            ev.e.flush->hidden = true;
+        ev.gone = true;
+        se__stripe_advance_epoch(ev.s); /* a load that read the loser must not bring it back */
     }
     end(&ev);
 }

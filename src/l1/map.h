@@ -21,12 +21,11 @@
  *   I5  removing an entry whose item was written here (not loaded), and every invalidation,
  *       advances its stripe's epoch, so that a load that began before cannot put back what it read
  *
- * Locks: one mutex a stripe, rank 10. The sink is called with it held; it may take the queue's lock
+ * Locks: reads of single ids take none, but for entries that are not clean or past their life. The
+ * rest: one mutex a stripe, rank 10. The sink is called with it held; it may take the queue's lock
  * (rank 20), never block, and never call back.
  * Threads: any.  Memory: the map holds one reference per item; what it hands out is a reference for
- * the caller.
- * This is the simple form: chained hash stripes with a lock each and CLOCK eviction. The interface
- * is what stays.
+ * the caller, and holds up no memory but that item's.
  */
 #ifndef SE_L1_MAP_H
 #define SE_L1_MAP_H
@@ -159,13 +158,25 @@ void se__l1_lost(struct l1 *map, const se_item *item);
 /* The item of an id, tombstones and expired items included (the caller looks), or NULL. A clean
  * copy past its cache_ttl_ms, or past the clean life, is none. Counts nothing. */
 se_item *se__l1_get(struct l1 *map, uint64_t hash, const char *id, size_t id_len);
+/* se__l1_get of each of n keys at once: hashes are known, so the processor fetches all before any is
+ * compared. *items: a reference or NULL each. */
+struct l1_key {
+    uint64_t hash;
+    const char *id;
+    size_t id_len;
+};
+void se__l1_get_many(struct l1 *map, const struct l1_key *keys, size_t n, se_item **items);
+/* Has the processor fetch what the next call for this hash reads first. For a caller that has
+ * something else to do before that call. */
+void se__l1_prefetch(struct l1 *map, uint64_t hash);
 /* As se__l1_get, copying at most cap bytes instead of taking a reference. */
 struct l1_copy {
     size_t len;
-    bool deleted, expired;
+    int64_t expires_at_ms; /* 0: never */
+    bool deleted;
 };
-bool se__l1_get_copy(struct l1 *map, uint64_t hash, const char *id, size_t id_len,
-                     int64_t now_wall_ms, void *buffer, size_t cap, struct l1_copy *copy);
+bool se__l1_get_copy(struct l1 *map, uint64_t hash, const char *id, size_t id_len, void *buffer,
+                     size_t cap, struct l1_copy *copy);
 struct l1_view {
     uint64_t version;
     bool deleted, dirty, dead; /* dirty: not yet in home tier or WAL */
@@ -212,7 +223,7 @@ struct l1_stats {
 };
 void se__l1_stats(const struct l1 *map, struct l1_stats *stats);
 
-size_t se__l1_unevictable_bytes(const struct l1 *map); /* the same number alone: one atomic load */
+size_t se__l1_unevictable_bytes(const struct l1 *map); /* the same number alone, from few loads */
 
 /* The tan curve M(p) of DESIGN.md: 1 below 0.75, 0 above 0.95. */
 double se__l1_curve(double p);

@@ -1,323 +1,442 @@
 /*
- * stripe - see stripe.h.
+ * stripe - see stripe.h: entries and their account. What waits to be freed is in limbo.c.
  *
- * A table grows by doubling when it has as many entries as buckets. The old table is emptied a few
- * buckets per insert, so no operation pays for all of it; a lookup knows by the bucket's number in
- * which of the two an id is. If there is no room for the bigger table the chains grow longer
- * instead: growing never evicts.
+ * A put can not fail any more once it has its ticket, but a table can be full and a bigger one not
+ * to be had. Then the entry stays outside, in a list of loose ones (its flush state is its place)
+ * until a bigger table takes it in. So nothing here allocates.
  */
 #include "l1/stripe.h"
 
+#include "base/hash.h"
 #include "base/mem.h"
 
 #include <assert.h>
-#include <string.h>
 
-#define BUCKETS_MIN 8u
-#define MIGRATE_PER_INSERT 4u
-#define REAP_PER_RETIRE 2u
+#define BUCKETS_MIN 1u
+#define FULL_PERCENT 93u  /* above it, a table is replaced by one an eighth larger */
+#define EMPTY_PERCENT 40u /* below it, by a smaller one */
+#define SHRINK_MIN 64u    /* entries fewer than this are no matter */
 
-static size_t table_bytes(size_t buckets)
+/* ---- life ---- */
+
+se_result se__stripe_open(struct stripe *s, struct front *front, size_t *bytes)
 {
-    return se__l1_cost(buckets * sizeof(struct entry *));
-}
-
-se_result se__stripe_open(struct stripe *s)
-{
-    s->table = se__alloc_zeroed(BUCKETS_MIN, sizeof *s->table);
-    if (!s->table)
+    struct table *t = se__table_new(BUCKETS_MIN);
+    if (!t)
         return se__error_nomem();
-    s->mask = BUCKETS_MIN - 1;
+    atomic_init(&front->table, se__table_pack(t));
+    s->front = front;
     se__mutex_init(&s->lock);
+    *bytes += t->cost;
     return SE_OK;
 }
 
-static void free_table(struct entry **table, size_t from, size_t mask)
+static void free_entry(uintptr_t word)
 {
-    for (size_t i = from; table && i <= mask; i++)
-        se__l1_free_victims(table[i]);
-    se__free(table);
+    struct flush_state *f = se__word_flush(word);
+    se_item_release(f ? f->item : se__word_item(word));
+    se__free(f);
 }
 
 void se__stripe_close(struct stripe *s)
 {
-    if (!s->table)
+    if (!s->front)
         return; /* never opened */
-    free_table(s->table, 0, s->mask);
-    free_table(s->old, s->old_at, s->old_mask);
-    se__l1_free_victims(s->detached);
+    struct table *t = se__stripe_table(s);
+    for (uint32_t slot = 0; slot < se__table_slots(t); slot++)
+        free_entry(atomic_load(se__table_word(t, slot)));
+    for (struct flush_state *f = se__stripe_loose(s), *next; f; f = next) {
+        next = atomic_load(&f->loose);
+        free_entry((uintptr_t)f | WORD_FLUSH);
+    }
+    for (unsigned i = 0; i < s->limbo_n; i++)
+        se__retired_free(s->limbo[i].what);
+    for (size_t i = 0; i < s->detached_n; i++)
+        se_item_release(s->detached[i]);
+    se__free(s->detached);
+    se__free(t->memory);
     se__mutex_done(&s->lock);
 }
 
-size_t se__stripe_table_bytes(const struct stripe *s)
+/* ---- finding ---- */
+
+static void unpack(struct entry *e, uintptr_t word, uint32_t slot, uint64_t hash)
 {
-    return table_bytes(s->mask + 1) + (s->old ? table_bytes(s->old_mask + 1) : 0);
+    struct flush_state *f = se__word_flush(word);
+    *e = (struct entry){.item = f ? f->item : se__word_item(word),
+                        .flush = f,
+                        .slot = slot,
+                        .marks = f ? f->marks : (uint8_t)(word & WORD_MARKS),
+                        .hash = f ? f->node.hash : hash};
+    e->based_on = f ? f->based_on : e->marks & MARK_BASED ? 1 : 0;
 }
 
-static struct entry **bucket_of(const struct stripe *s, uint64_t hash)
+bool se__stripe_at(const struct stripe *s, uint32_t slot, struct entry *e)
 {
-    if (s->old && (hash & s->old_mask) >= s->old_at)
-        return &s->old[hash & s->old_mask];
-    return &s->table[hash & s->mask];
+    uintptr_t word = atomic_load(se__table_word(se__stripe_table(s), slot));
+    if (word)
+        unpack(e, word, slot, 0);
+    return word != 0;
 }
 
-struct entry *se__stripe_find(const struct stripe *s, uint64_t hash, const char *id, size_t id_len)
+/* Calls of `fits` for every word that an entry of this hash could have. */
+static bool find(const struct stripe *s, uint64_t hash, struct entry *e,
+                 bool (*fits)(uintptr_t word, const void *arg), const void *arg)
 {
-    for (struct entry *e = *bucket_of(s, hash); e; e = e->chain) {
-        if (e->node.hash == hash && se__item_id_len(e->item) == id_len &&
-            memcmp(se_item_id(e->item), id, id_len) == 0)
-            return e;
+    const struct table *t = se__stripe_table(s);
+    uint32_t bucket = se__table_home(t, hash);
+    for (uint32_t n = 0; n < t->buckets; n++, bucket = bucket + 1 == t->buckets ? 0 : bucket + 1) {
+        struct bucket_head *h = &t->heads[bucket];
+        uint64_t match = se__table_match(atomic_load_explicit(&h->tags, memory_order_relaxed),
+                                         se__table_tag(hash));
+        for (; match; match &= match - 1) {
+            uint32_t slot = bucket * BUCKET_SLOTS + se__table_first(match);
+            uintptr_t word = atomic_load(se__table_word(t, slot));
+            if (word && fits(word, arg)) {
+                unpack(e, word, slot, hash);
+                return true;
+            }
+        }
+        if (atomic_load_explicit(&h->passed, memory_order_relaxed) == 0)
+            break;
     }
-    return NULL;
-}
-
-static void move_bucket(struct stripe *s, struct entry *e)
-{
-    while (e) {
-        struct entry *next = e->chain;
-        struct entry **to = &s->table[e->node.hash & s->mask];
-        e->chain = *to;
-        *to = e;
-        e = next;
+    for (struct flush_state *f = se__stripe_loose(s); f; f = atomic_load(&f->loose)) {
+        uintptr_t word = (uintptr_t)f | WORD_FLUSH;
+        if (f->node.hash == hash && fits(word, arg)) {
+            unpack(e, word, NO_SLOT, hash);
+            return true;
+        }
     }
+    return false;
 }
 
-void se__stripe_migrate(struct l1 *map, struct stripe *s, size_t n)
+struct id {
+    const char *bytes;
+    size_t len;
+};
+
+static bool has_id(uintptr_t word, const void *arg)
 {
-    if (!s->old)
-        return;
-    for (; n > 0 && s->old_at <= s->old_mask; n--, s->old_at++)
-        move_bucket(s, s->old[s->old_at]);
-    if (s->old_at <= s->old_mask)
-        return;
-    se__free(s->old);
-    s->old = NULL;
-    se__l1_unreserve(map, table_bytes(s->old_mask + 1));
+    const struct id *id = arg;
+    const struct flush_state *f = se__word_flush(word);
+    return se__item_has_id(f ? f->item : se__word_item(word), id->bytes, id->len);
 }
 
-static void grow(struct l1 *map, struct stripe *s)
+bool se__stripe_find(const struct stripe *s, uint64_t hash, const char *id, size_t id_len,
+                     struct entry *e)
 {
-    size_t buckets = (s->mask + 1) * 2;
-    if (!se__l1_reserve(map, table_bytes(buckets)))
-        return;
-    struct entry **table = se__alloc_zeroed(buckets, sizeof *table);
-    if (!table) {
-        se__l1_unreserve(map, table_bytes(buckets));
-        return;
-    }
-    s->old = s->table;
-    s->old_mask = s->mask;
-    s->old_at = 0;
-    s->table = table;
-    s->mask = buckets - 1;
+    return find(s, hash, e, has_id, &(struct id){id, id_len});
 }
 
-static void note_arrival(struct stripe *s, struct entry *e, se_item *item)
+static bool has_state(uintptr_t word, const void *arg)
 {
-    e->item = se_item_retain(item);
-    e->since_ms = se__mono_ms();
-    e->hidden = false;
-    uint64_t came = atomic_load_explicit(&s->came_bytes, memory_order_relaxed);
-    atomic_store_explicit(&s->came_bytes, came + se__entry_bytes(e), memory_order_relaxed);
+    return se__word_flush(word) == arg;
 }
 
-void se__stripe_add(struct l1 *map, struct stripe *s, struct entry *e, uint64_t hash, se_item *item)
+void se__stripe_find_flush(const struct stripe *s, struct flush_state *f, struct entry *e)
 {
-    note_arrival(s, e, item);
-    e->node.hash = hash;
-    se__stripe_migrate(map, s, MIGRATE_PER_INSERT);
-    if (!s->old && s->entries > s->mask)
-        grow(map, s);
-    struct entry **bucket = bucket_of(s, e->node.hash);
-    e->chain = *bucket;
-    *bucket = e;
-    s->entries++;
-}
-
-void se__stripe_replace(struct stripe *s, struct entry *e, se_item *item, struct entry *spare,
-                        struct entry **victims)
-{
-    spare->item = e->item;
-    note_arrival(s, e, item);
-    se__stripe_retire(s, spare, victims);
-}
-
-static void unlink_entry(struct stripe *s, struct entry *e)
-{
-    struct entry **at = bucket_of(s, e->node.hash);
-    while (*at != e)
-        at = &(*at)->chain;
-    *at = e->chain;
-    s->entries--;
+    bool found = find(s, f->node.hash, e, has_state, f);
+    assert(found);
+    (void)found;
 }
 
 /* ---- the account ---- */
 
-static void list_append(struct stripe *s, struct entry *e)
-{
-    e->older = s->newest;
-    e->newer = NULL;
-    *(s->newest ? &s->newest->newer : &s->oldest) = e;
-    s->newest = e;
-}
-
-static void list_remove(struct stripe *s, struct entry *e)
-{
-    *(e->older ? &e->older->newer : &s->oldest) = e->newer;
-    *(e->newer ? &e->newer->older : &s->newest) = e->older;
-}
-
 /* relaxed: the stripe's lock makes this the only writer. */
-static void count(_Atomic size_t *counter, bool applies, bool add)
+static void count(_Atomic size_t *counter, size_t n, bool add)
 {
-    if (!applies)
-        return;
-    size_t n = atomic_load_explicit(counter, memory_order_relaxed);
-    atomic_store_explicit(counter, add ? n + 1 : n - 1, memory_order_relaxed);
+    size_t before = atomic_load_explicit(counter, memory_order_relaxed);
+    atomic_store_explicit(counter, add ? before + n : before - n, memory_order_relaxed);
 }
 
-static void count_states(const struct l1 *map, struct stripe *s, const struct entry *e, bool add)
+static void count_entry(const struct l1 *map, struct stripe *s, const struct entry *e, bool add)
 {
-    count(&s->live, !e->hidden && !se__item_deleted(e->item), add);
-    count(&s->dirty, e->queued || e->flight, add);
-    count(&s->dead, e->dead, add);
-    if (se__entry_mortal(map, e))
-        s->mortal += add ? 1 : (size_t)-1;
+    const struct flush_state *f = e->flush;
+    if (!se__entry_hidden(e) && !se__item_deleted(e->item))
+        count(&s->live, 1, add);
+    if (f && (f->queued || f->flight))
+        count(&s->dirty, 1, add);
+    if (f && f->dead)
+        count(&s->dead, 1, add);
+    if (!se__entry_evictable(map, e))
+        s->unevictable_change += add ? se__entry_bytes(e) : -se__entry_bytes(e);
 }
 
-void se__stripe_leave(struct l1 *map, struct stripe *s, struct entry *e)
+void se__stripe_leave(struct l1 *map, struct stripe *s, const struct entry *e)
 {
-    count_states(map, s, e, false);
-    if (e->listed)
-        list_remove(s, e);
-    else
-        atomic_fetch_sub_explicit(&map->unevictable, se__entry_bytes(e), memory_order_relaxed);
-    e->listed = false;
+    count_entry(map, s, e, false);
+}
+
+/* ---- changing ---- */
+
+static void store_word(const struct stripe *s, const struct entry *e)
+{
+    _Atomic uintptr_t *at = se__table_word(se__stripe_table(s), e->slot);
+    uintptr_t word = e->flush ? (uintptr_t)e->flush | WORD_FLUSH : (uintptr_t)e->item | e->marks;
+    if (atomic_load_explicit(at, memory_order_relaxed) != word)
+        atomic_store(at, word);
+}
+
+static void store_state(const struct entry *e)
+{
+    struct flush_state *f = e->flush;
+    se_item *shown = f->hidden ? NULL : e->item;
+    f->item = e->item;
+    f->marks = e->marks;
+    f->based_on = e->based_on;
+    if (atomic_load_explicit(&f->shown, memory_order_relaxed) != shown)
+        atomic_store(&f->shown, shown);
 }
 
 void se__stripe_enter(struct l1 *map, struct stripe *s, struct entry *e)
 {
-    count_states(map, s, e, true);
-    e->listed = se__entry_evictable(map, e);
-    if (e->listed)
-        list_append(s, e);
-    else
-        atomic_fetch_add_explicit(&map->unevictable, se__entry_bytes(e), memory_order_relaxed);
+    struct flush_state *f = e->flush;
+    e->marks = (uint8_t)((e->marks & ~MARK_BASED) | (e->based_on ? MARK_BASED : 0));
+    if (f && se__flush_clean(f) && !f->hidden && !f->doubted && e->slot != NO_SLOT)
+        e->flush = NULL;
+    if (e->flush)
+        store_state(e);
+    if (e->slot != NO_SLOT)
+        store_word(s, e);
+    if (f && !e->flush)
+        se__stripe_retire(map, s, (uintptr_t)f | RETIRED_FLUSH);
+    count_entry(map, s, e, true);
+    if (se__entry_evictable(map, e) && !se__table_listed(se__stripe_table(s), e->slot))
+        se__entry_list(s, e);
+    if (e->slot != NO_SLOT)
+        se__entry_due(map, s, e);
 }
 
-bool se__l1_reserve(struct l1 *map, size_t bytes)
+static void count_came(struct stripe *s, const struct entry *e)
 {
-    /* relaxed: the number itself is all that is agreed on. */
-    size_t used = atomic_load_explicit(&map->used, memory_order_relaxed);
-    do {
-        if (bytes > map->bytes_max - used)
-            return false;
-    } while (!atomic_compare_exchange_weak_explicit(&map->used, &used, used + bytes,
-                                                    memory_order_relaxed, memory_order_relaxed));
+    uint64_t came = atomic_load_explicit(&s->came_bytes, memory_order_relaxed);
+    atomic_store_explicit(&s->came_bytes, came + se__entry_bytes(e), memory_order_relaxed);
+}
+
+se_item *se__stripe_replace(struct l1 *map, struct stripe *s, struct entry *e, se_item *item,
+                            bool near_put)
+{
+    se_item *old = e->item;
+    if (e->marks & MARK_PUT && !near_put && se_item_version(old) > s->floor)
+        s->floor = se_item_version(old); /* early: the entry forgets it now */
+    e->marks = (uint8_t)((e->marks & ~MARK_PUT) | (near_put ? MARK_PUT : 0));
+    e->item = se_item_retain(item);
+    if (e->flush)
+        e->flush->hidden = false;
+    se__copy_born(map, item);
+    count_came(s, e);
+    return old;
+}
+
+static void link_loose(struct stripe *s, struct flush_state *f)
+{
+    atomic_store(&f->loose, se__stripe_loose(s));
+    atomic_store(&s->front->loose, f);
+    s->loose_entries++;
+}
+
+static void unlink_loose(struct stripe *s, struct flush_state *f)
+{
+    _Atomic(struct flush_state *) *at = &s->front->loose;
+    while (atomic_load(at) != f)
+        at = &atomic_load(at)->loose;
+    atomic_store(at, atomic_load(&f->loose));
+    s->loose_entries--;
+}
+
+static bool has_free_slot(const struct stripe *s)
+{
+    const struct table *t = se__stripe_table(s);
+    return t->used < se__table_slots(t);
+}
+
+/* Better one copy less than an entry without a slot. */
+static bool make_free_slot(struct l1 *map, struct stripe *s)
+{
+    struct entry victim;
+    if (has_free_slot(s))
+        return true;
+    if (!se__stripe_victim(map, s, &victim))
+        return false;
+    se__stripe_remove(map, s, &victim);
     return true;
 }
 
-void se__l1_unreserve(struct l1 *map, size_t bytes)
+static void take_state(struct entry *e, struct flush_state **spare)
 {
-    size_t before = atomic_fetch_sub_explicit(&map->used, bytes, memory_order_relaxed);
-    assert(before >= bytes);
-    (void)before;
+    e->flush = *spare;
+    *spare = NULL;
+    e->flush->node.hash = e->hash;
 }
 
-/* ---- leaving ---- */
-
-size_t se__stripe_remove(struct l1 *map, struct stripe *s, struct entry *e, struct entry **victims)
+bool se__stripe_add(struct l1 *map, struct stripe *s, uint64_t hash, se_item *item, bool with_state,
+                    struct flush_state **spare, struct entry *e)
 {
-    assert(se__entry_clean(e));
-    size_t bytes = se__entry_bytes(e);
+    bool slot = make_free_slot(map, s);
+    if (!slot && !*spare)
+        return false;
+    *e = (struct entry){.item = se_item_retain(item), .hash = hash, .slot = NO_SLOT};
+    if (with_state || !slot)
+        take_state(e, spare);
+    se__copy_born(map, item);
+    count_came(s, e);
+    if (e->flush)
+        store_state(e);
+    if (slot)
+        e->slot = se__table_insert(se__stripe_table(s), hash,
+                                   e->flush ? (uintptr_t)e->flush | WORD_FLUSH : (uintptr_t)item);
+    else
+        link_loose(s, e->flush);
+    return true;
+}
+
+void se__entry_queue(struct l1 *map, struct entry *e, bool front, uint64_t first_ms)
+{
+    struct flush_state *f = e->flush;
+    f->queued = true;
+    f->node.next = NULL;
+    f->node.first_ms = first_ms;
+    f->node.bytes = se__item_size(e->item);
+    map->sink.push(map->sink.arg, &f->node, front);
+}
+
+void se__stripe_advance_epoch(struct stripe *s)
+{
+    uint64_t epoch = atomic_load_explicit(&s->epoch, memory_order_relaxed);
+    /* release: who takes it for a load asks its tier after what has made it advance. */
+    atomic_store_explicit(&s->epoch, epoch + 1, memory_order_release);
+}
+
+static uint64_t hash_of(const struct l1 *map, const struct entry *e)
+{
+    if (e->hash)
+        return e->hash;
+    return se__hash64(map->seed, se_item_id(e->item), se__item_id_len(e->item));
+}
+
+void se__stripe_remove(struct l1 *map, struct stripe *s, struct entry *e)
+{
+    assert(se__flush_clean(e->flush));
     se__stripe_leave(map, s, e);
-    unlink_entry(s, e);
-    if (e->written || e->doubted)
-        s->epoch++;
-    if (e->put_version > s->floor)
-        s->floor = e->put_version;
+    bool doubted = e->flush && e->flush->doubted;
+    if (e->slot != NO_SLOT)
+        se__table_erase(se__stripe_table(s), hash_of(map, e), e->slot);
+    else
+        unlink_loose(s, e->flush);
+    if (e->marks & MARK_WRITTEN || doubted)
+        se__stripe_advance_epoch(s);
+    if (e->marks & MARK_PUT && se_item_version(e->item) > s->floor)
+        s->floor = se_item_version(e->item);
     if (e->based_on && se_item_version(e->item) > s->based_floor)
         s->based_floor = se_item_version(e->item);
-    se__stripe_retire(s, e, victims);
-    return bytes;
+    if (e->flush)
+        se__stripe_retire(map, s, (uintptr_t)e->flush | RETIRED_FLUSH);
+    se__stripe_retire(map, s, (uintptr_t)e->item);
 }
 
-static void count_detached(struct stripe *s, const struct entry *e, bool add)
+/* ---- fitting ---- */
+
+/* How many buckets n entries want, given how many there are. */
+static uint32_t buckets_for(uint32_t buckets, uint32_t n)
 {
-    count(&s->detached_items, true, add);
-    size_t n = atomic_load_explicit(&s->detached_bytes, memory_order_relaxed);
-    size_t bytes = se__entry_bytes(e);
-    atomic_store_explicit(&s->detached_bytes, add ? n + bytes : n - bytes, memory_order_relaxed);
+    uint64_t slots = (uint64_t)buckets * BUCKET_SLOTS;
+    uint64_t wanted = buckets;
+    if (n * UINT64_C(100) > slots * FULL_PERCENT)
+        wanted = n * UINT64_C(100) / (BUCKET_SLOTS * 83) + 1; /* the percentage an eighth later */
+    else if (n * UINT64_C(100) < slots * EMPTY_PERCENT && slots > SHRINK_MIN)
+        wanted = n * UINT64_C(100) / (BUCKET_SLOTS * 70) + 1;
+    return wanted < TABLE_BUCKETS_MAX ? (uint32_t)wanted : TABLE_BUCKETS_MAX;
 }
 
-static void detach(struct stripe *s, struct entry *e)
+static uint32_t entries_of(const struct stripe *s)
 {
-    e->chain = NULL;
-    *(s->detached ? &s->detached_last->chain : &s->detached) = e;
-    s->detached_last = e;
+    return se__stripe_table(s)->used + s->loose_entries;
 }
 
-void se__stripe_retire(struct stripe *s, struct entry *e, struct entry **victims)
+static uint32_t wanted_buckets(const struct stripe *s)
 {
-    /* With one reference, ours, and out of the table, no one can gain another. */
-    if (se__item_refs(e->item) > 1) {
-        detach(s, e);
-        count_detached(s, e, true);
-        se__stripe_reap(s, REAP_PER_RETIRE, victims);
+    return buckets_for(se__stripe_table(s)->buckets, entries_of(s));
+}
+
+bool se__stripe_misfits(const struct stripe *s)
+{
+    return wanted_buckets(s) != se__stripe_table(s)->buckets && entries_of(s) >= s->resize_above;
+}
+
+static uint64_t hash_of_word(const void *arg, uintptr_t word)
+{
+    struct entry e;
+    unpack(&e, word, 0, 0);
+    return hash_of(arg, &e);
+}
+
+/* Stored after the table that has it: readers that miss it here look there again. */
+static void take_in_loose(struct stripe *s, struct table *t)
+{
+    for (struct flush_state *f = se__stripe_loose(s); f; f = atomic_load(&f->loose))
+        se__table_insert(t, f->node.hash, (uintptr_t)f | WORD_FLUSH);
+    atomic_store(&s->front->table, se__table_pack(t));
+    atomic_store(&s->front->loose, NULL);
+    s->loose_entries = 0;
+}
+
+/* What had no slot may be clean: to the account, and to the queues. */
+static void recount_loose(struct l1 *map, struct stripe *s, struct flush_state *f)
+{
+    for (struct flush_state *next; f; f = next) {
+        struct entry e;
+        next = atomic_load(&f->loose);
+        se__stripe_find_flush(s, f, &e);
+        e.slot = NO_SLOT; /* as it was counted */
+        se__stripe_leave(map, s, &e);
+        se__stripe_find_flush(s, f, &e);
+        se__stripe_enter(map, s, &e);
+    }
+}
+
+static bool replace_table(struct l1 *map, struct stripe *s, struct table *t)
+{
+    struct table *old = se__stripe_table(s);
+    if (!se__stripe_misfits(s) || wanted_buckets(s) > t->buckets ||
+        wanted_buckets(s) < t->buckets / 2 || entries_of(s) > se__table_slots(t))
+        return false; /* another was faster, or no table is large enough */
+    struct flush_state *loose = se__stripe_loose(s);
+    se__table_move(old, t, hash_of_word, map);
+    take_in_loose(s, t);
+    recount_loose(map, s, loose);
+    se__stripe_retire(map, s, (uintptr_t)old | RETIRED_TABLE);
+    s->resize_above = 0;
+    return true;
+}
+
+static struct table *new_table(struct l1 *map, uint32_t buckets)
+{
+    size_t cost = se__table_cost(buckets);
+    if (!se__l1_reserve_evicting(map, cost))
+        return NULL;
+    struct table *t = se__table_new(buckets);
+    if (!t)
+        se__l1_unreserve(map, cost);
+    return t;
+}
+
+void se__stripe_fit(struct l1 *map, struct stripe *s)
+{
+    se__mutex_lock(&s->lock);
+    bool misfits = se__stripe_misfits(s);
+    uint32_t buckets = wanted_buckets(s), entries = entries_of(s);
+    se__mutex_unlock(&s->lock);
+    if (!misfits)
         return;
+    struct table *t = new_table(map, buckets);
+    se__mutex_lock(&s->lock);
+    bool used = t && replace_table(map, s, t);
+    if (!t)
+        s->resize_above = entries + entries / 16 + 1;
+    se__stripe_end(map, s, used);
+    if (t && !used) {
+        size_t cost = t->cost;
+        se__free(t->memory);
+        se__l1_unreserve(map, cost);
     }
-    e->chain = *victims;
-    *victims = e;
-}
-
-void se__stripe_reap(struct stripe *s, size_t n, struct entry **victims)
-{
-    for (; n > 0 && s->detached; n--) {
-        struct entry *e = s->detached;
-        s->detached = e->chain;
-        if (se__item_refs(e->item) > 1) {
-            detach(s, e); /* to the end: the next look is for others first */
-            continue;
-        }
-        count_detached(s, e, false);
-        e->chain = *victims;
-        *victims = e;
-    }
-}
-
-void se__l1_free_victims(struct entry *victims)
-{
-    while (victims) {
-        struct entry *e = victims;
-        victims = e->chain;
-        se_item_release(e->item);
-        se__free(e);
-    }
-}
-
-/* ---- lives ---- */
-
-bool se__entry_past_life(const struct l1 *map, const struct entry *e, uint64_t now_ms)
-{
-    if (map->resident || !se__entry_clean(e))
-        return false;
-    uint64_t ttl = se__item_cache_ttl_ms(e->item);
-    uint32_t life = atomic_load_explicit(&map->life_ms, memory_order_acquire);
-    if (ttl == 0 && life == 0)
-        return false;
-    if (now_ms == 0)
-        now_ms = se__mono_ms();
-    if (ttl && now_ms >= e->since_ms && now_ms - e->since_ms >= ttl)
-        return true;
-    uint64_t from = atomic_load_explicit(&map->life_set_ms, memory_order_relaxed);
-    if (from < e->since_ms)
-        from = e->since_ms;
-    return life && now_ms >= from && now_ms - from >= life;
-}
-
-bool se__entry_mortal(const struct l1 *map, const struct entry *e)
-{
-    if (map->resident && se__item_deleted(e->item))
-        return true;
-    return se__item_expires_at_ms(e->item) != 0 || se__item_cache_ttl_ms(e->item) != 0;
 }

@@ -1,72 +1,119 @@
 /*
- * stripe - one lock's share of L1: a chained hash table, its evictable list, its account. Private
- * to this room.
+ * stripe - one lock's share of L1: its table, the entries that are not clean, its account, and what
+ * waits to be freed. Private to this room.
+ *
+ * A clean entry is nothing but a word of the table: the item and three marks. While it is anything
+ * else (queued, in flight, pinned, dead) a struct flush_state stands between, brought by the ticket
+ * of the put and gone when the entry is clean again. A writer has an entry in hand as struct entry:
+ * se__stripe_leave takes its share out of the account, se__stripe_enter puts it back and stores
+ * what readers see, in one store.
  *
  * Invariants
- *   I1  the counters are the sum over the entries in the table: every change of an entry stands
- *       between se__stripe_leave and se__stripe_enter, which take its share out and put it back
- *   I2  an entry is in the evictable list exactly if se__entry_evictable: the hand never meets a
- *       dirty one
- *   I3  map->used = fixed part + tables + entries in the tables + open tickets; map->unevictable =
- *       entries that are not evictable + open tickets
+ *   I1  the counters are the sum over the entries: every change of an entry stands between
+ *       se__stripe_leave and se__stripe_enter
+ *   I2  an entry that is evictable is in one of its table's queues; what is in a queue and is not
+ *       evictable leaves it when its turn comes, and returns when it is
+ *   I3  bytes_max - what is free = fixed part + tables + entries + open tickets + what is retired
+ *       (in limbo); unevictable = entries that are not evictable + open tickets
+ *   I4  what readers may be looking at is retired, never freed at once
  *
- * Locks: the stripe's mutex guards everything in it but the atomics, which others may read. No two
- * stripes are locked at once.
+ * Locks: the stripe's mutex (rank 10) guards everything in it but what is atomic, which others may
+ * read. No two stripes are locked at once.
  */
 #ifndef SE_L1_STRIPE_H
 #define SE_L1_STRIPE_H
 
+#include "base/epoch.h"
 #include "base/os.h"
+#include "item/inside.h"
 #include "l1/map.h"
+#include "l1/table.h"
 
-#include <stdatomic.h>
+#define WORD_FLUSH ((uintptr_t)1) /* the word is a struct flush_state */
+/* Marks of a clean entry; in a struct flush_state they are all in `marks`. */
+#define MARK_WRITTEN ((uintptr_t)2) /* some item of this entry came by se__l1_put: sticky, I5 */
+#define MARK_PUT ((uintptr_t)4)   /* this item did, and is not far ahead of the clock: see floor */
+#define MARK_BASED ((uintptr_t)8) /* it came by a put with an expectation: see based_on */
+#define WORD_MARKS (MARK_WRITTEN | MARK_PUT | MARK_BASED)
+#define WORD_POINTER (~(uintptr_t)15)
 
-struct entry {
-    struct entry *chain;         /* in a bucket; later in a list of victims or of detached items */
-    struct entry *older, *newer; /* in the evictable list */
+struct flush_state {
+    _Atomic(se_item *) shown;            /* what readers see; NULL while hidden. seq_cst */
+    _Atomic(struct flush_state *) loose; /* the next entry that has no slot */
     se_item *item;
-    uint64_t since_ms;    /* mono: when this copy came here */
-    uint64_t flight;      /* version that the flush worker has and nobody has
-                             confirmed; 0: none */
-    uint64_t put_version; /* the newest that came by se__l1_put, unless far ahead of
-                             the clock; see floor */
+    uint64_t flight; /* version that the flush worker has and nobody has confirmed; 0: none */
     /* The item came by a put with an expectation: one above the version that it, and those with
      * expectations right before it, are based on. Unconditional writes between that and the
-     * item's version are in none of them. A load over it changes nothing. 0: it came otherwise. */
+     * item's version are in none of them. A load over it changes nothing. 0: it came otherwise.
+     * A clean entry only knows that it is not 0, which counts as 1: on nothing, to be sure. */
     uint64_t based_on;
+    struct dirty_node node;
     uint32_t pins; /* items taken and neither unpinned, requeued nor buried */
+    uint8_t marks; /* of MARK_* */
     bool queued, dead;
     bool hidden;  /* the home tier holds a newer one: kept for its pins and
                      its version, not served */
     bool doubted; /* invalidated while it could not go: dropped as soon as it is clean */
-    bool written; /* some item of this entry came by se__l1_put: sticky, see I5 of map.h */
-    bool listed;  /* in the evictable list */
-    bool hit;     /* the CLOCK bit */
-    struct dirty_node node;
+};
+
+/* An entry as a writer has it in hand. */
+struct entry {
+    se_item *item;
+    struct flush_state *flush; /* NULL: clean */
+    uint32_t slot;             /* NO_SLOT: in the list of loose entries */
+    uint8_t marks;
+    uint64_t based_on;
+    uint64_t hash;
+};
+
+#define LIMBO_MAX 24u
+struct retired {
+    uintptr_t what; /* a se_item, or with one of RETIRED_* set other memory */
+    uint64_t tag;   /* see base/epoch.h */
+};
+#define RETIRED_FLUSH ((uintptr_t)1)
+#define RETIRED_TABLE ((uintptr_t)2)
+
+/* What readers load of a stripe; seldom stored, so that all of them stay in the processor's
+ * nearest cache. seq_cst: base/epoch.h. */
+struct front {
+    _Atomic uintptr_t table; /* se__table_pack */
+    /* Entries that found no slot because a bigger table could not be had. */
+    _Atomic(struct flush_state *) loose;
 };
 
 struct stripe {
-    struct se__mutex lock; /* rank 10 */
-    struct entry **table;  /* mask + 1 buckets */
-    struct entry **old;    /* while growing: its buckets from old_at on still hold
-                              entries; else NULL */
-    size_t mask, old_mask, old_at;
-    size_t entries;
-    size_t mortal; /* entries that the sweep must look at even without a clean
-                      life */
-    uint64_t epoch;
-    uint64_t floor;                /* no put_version that has left the table is above it */
-    uint64_t based_floor;          /* no item with a based_on that has left the table is above it */
-    struct entry *oldest, *newest; /* the evictable list, CLOCK order */
-    struct entry *detached, *detached_last;
+    _Alignas(64) struct se__mutex lock;
+    struct front *front;
+    _Atomic uint64_t epoch; /* release after what it tells of, acquire before a tier is asked */
+    uint64_t floor;         /* no version put here that has left is above it */
+    uint64_t based_floor;   /* no item with a based_on that has left is above it */
+    uint32_t loose_entries;
+    uint32_t resize_above; /* a resize failed: not tried again below so many entries */
+    unsigned limbo_n;
+    bool limbo_held; /* some caller holds an item in it: it is looked at soon */
+    size_t limbo_bytes;
+    se_item **detached; /* items that left while callers held them; outside the bound */
+    size_t detached_n, detached_cap, detached_at;
     /* relaxed: written under the lock, read by se__l1_stats without
      * it; nothing is ordered by them. */
     _Atomic size_t live, dirty, dead, detached_items, detached_bytes;
     _Atomic uint64_t came_bytes; /* bytes that ever came in, for the curve */
-    char pad[64];                /* keeps neighbours' locks off this one's last line */
+    size_t unevictable_change;   /* what se__stripe_end will tell an account; modulo 2^64 */
+    struct retired limbo[LIMBO_MAX];
+};
+
+/* Bytes that were reserved ahead, so that writers do not meet in one counter. A thread always uses
+ * the same account. */
+struct account {
+    _Alignas(64) _Atomic size_t credit;
+    /* of entries that are not evictable and of open tickets, as far as this account's threads have
+     * made or ended them: only the sum of all accounts means something (modulo 2^64) */
+    _Atomic size_t unevictable;
 };
 
 struct l1 {
+    struct front *fronts;
     struct stripe *stripes;
     unsigned stripe_bits;
     uint64_t seed;
@@ -75,52 +122,73 @@ struct l1 {
     bool resident;
     struct l1_sink sink;
     struct metrics *metrics; /* NULL in some tests */
-    /* relaxed: each is a sum of its own; nothing else is published through them. */
-    _Atomic size_t used, unevictable;
-    _Atomic unsigned hand; /* the stripe where the next eviction starts */
+    uint64_t opened_ms;
+    struct account *accounts;
+    unsigned account_mask;
+    size_t lease;       /* what an account takes ahead */
+    size_t limbo_share; /* bytes that a stripe lets wait to be freed together */
+    void *memory;       /* of stripes, accounts and epoch slots */
+    void *self;         /* this struct's own, before it was aligned */
     /* set_ms is stored before life_ms (release), and read after it (acquire): a life is
      * never taken with an older start. */
     _Atomic uint64_t life_set_ms;
     _Atomic uint32_t life_ms;
+    struct epochs epochs;
+
+    /* relaxed: each is a sum of its own; nothing else is published through them. */
+    _Alignas(64) _Atomic size_t free; /* bytes that are neither used nor in an account */
+    _Atomic unsigned hand;            /* the stripe where the next eviction starts */
     /* of se__l1_tend's caller */
     uint64_t came_seen;
     size_t sweep_stripe, sweep_bucket;
 };
 
-/* ---- sizes ---- */
-/* What an allocation of `bytes` takes from the system, at most: a chunk of glibc's malloc, or whole
- * pages from its mmap threshold on. Known before allocating, so that it can be reserved. */
-static inline size_t se__l1_cost(size_t bytes)
+/* ---- words and entries ---- */
+static inline se_item *se__word_item(uintptr_t word)
 {
-    if (bytes >= 128u * 1024)
-        return (bytes + 16 + 4095) & ~(size_t)4095;
-    size_t chunk = (bytes + 8 + 15) & ~(size_t)15;
-    return chunk < 32 ? 32 : chunk;
+    return (se_item *)(word & WORD_POINTER);
+}
+static inline struct flush_state *se__word_flush(uintptr_t word)
+{
+    return word & WORD_FLUSH ? (struct flush_state *)(word & WORD_POINTER) : NULL;
 }
 static inline size_t se__entry_bytes(const struct entry *e)
 {
-    return se__l1_cost(sizeof *e) + se__item_size(e->item); /* the item's is a cost already */
+    return se__item_size(e->item) + (e->flush ? se__l1_cost(sizeof *e->flush) : 0);
 }
-
-/* ---- states ---- */
-static inline bool se__entry_unconfirmed(const struct entry *e)
+static inline bool se__flush_unconfirmed(const struct flush_state *f)
 {
-    return e->queued || e->flight || e->dead;
+    return f && (f->queued || f->flight || f->dead);
 }
-static inline bool se__entry_clean(const struct entry *e)
+static inline bool se__flush_clean(const struct flush_state *f)
 {
-    return !se__entry_unconfirmed(e) && e->pins == 0;
+    return !f || (!se__flush_unconfirmed(f) && f->pins == 0);
 }
-/* Where L1 is the items' home only tombstones may go. */
+static inline bool se__entry_hidden(const struct entry *e)
+{
+    return e->flush && e->flush->hidden;
+}
+/* Where L1 is the items' home only tombstones may go. One without a slot waits for it. */
 static inline bool se__entry_evictable(const struct l1 *map, const struct entry *e)
 {
-    return se__entry_clean(e) && (!map->resident || se__item_deleted(e->item));
+    return se__flush_clean(e->flush) && e->slot != NO_SLOT &&
+           (!map->resident || se__item_deleted(e->item));
 }
 
-/* ---- the account ---- */
+/* ---- room.c: bytes ---- */
 /* Takes bytes from what is free; never evicts. */
 SE_NODISCARD bool se__l1_reserve(struct l1 *map, size_t bytes);
+/* Takes as much as is free, up to `bytes`. */
+size_t se__l1_reserve_some(struct l1 *map, size_t bytes);
+/* Takes them, evicting what is missing. No stripe is locked. */
+SE_NODISCARD bool se__l1_reserve_evicting(struct l1 *map, size_t bytes);
 void se__l1_unreserve(struct l1 *map, size_t bytes);
+size_t se__l1_used(const struct l1 *map);
+/* Bytes that begin (or, as -bytes, cease) to be unevictable. */
+void se__l1_count_unevictable(struct l1 *map, size_t change);
+/* A ticket for an item; with `flush` it brings a flush state. */
+SE_NODISCARD se_result se__l1_ticket(struct l1 *map, size_t item_size, bool flush,
+                                     struct l1_ticket *ticket);
 /* Ends a ticket's reservation: `kept` bytes of it are in the map's entries now. */
 void se__l1_settle(struct l1 *map, struct l1_ticket *ticket, size_t kept);
 
@@ -129,45 +197,97 @@ static inline struct stripe *se__l1_stripe(const struct l1 *map, uint64_t hash)
 {
     return &map->stripes[map->stripe_bits ? hash >> (64 - map->stripe_bits) : 0];
 }
-SE_NODISCARD se_result se__stripe_open(struct stripe *s);
+static inline struct front *se__l1_front(const struct l1 *map, uint64_t hash)
+{
+    return &map->fronts[map->stripe_bits ? hash >> (64 - map->stripe_bits) : 0];
+}
+/* relaxed: whoever has the lock sees what was stored under it. */
+static inline struct table *se__stripe_table(const struct stripe *s)
+{
+    return se__table_unpack(atomic_load_explicit(&s->front->table, memory_order_relaxed));
+}
+static inline struct flush_state *se__stripe_loose(const struct stripe *s)
+{
+    return atomic_load_explicit(&s->front->loose, memory_order_relaxed);
+}
+SE_NODISCARD se_result se__stripe_open(struct stripe *s, struct front *front, size_t *bytes);
 void se__stripe_close(struct stripe *s);
-size_t se__stripe_table_bytes(const struct stripe *s);
-struct entry *se__stripe_find(const struct stripe *s, uint64_t hash, const char *id, size_t id_len);
-void se__stripe_leave(struct l1 *map, struct stripe *s, struct entry *e);
+bool se__stripe_find(const struct stripe *s, uint64_t hash, const char *id, size_t id_len,
+                     struct entry *e);
+/* The entry that a state belongs to: it is in the stripe. */
+void se__stripe_find_flush(const struct stripe *s, struct flush_state *f, struct entry *e);
+/* The entry in a slot; false: it is free. hash is left 0 for a clean one. */
+bool se__stripe_at(const struct stripe *s, uint32_t slot, struct entry *e);
+void se__stripe_leave(struct l1 *map, struct stripe *s, const struct entry *e);
 void se__stripe_enter(struct l1 *map, struct stripe *s, struct entry *e);
+/* A new entry of `item`, out of the account, with *spare as its state if it is given or if there is
+ * no slot for it (then *spare is taken). Returns false if it can have neither. */
+SE_NODISCARD bool se__stripe_add(struct l1 *map, struct stripe *s, uint64_t hash, se_item *item,
+                                 bool with_state, struct flush_state **spare, struct entry *e);
+/* Gives e, which is out of the account, a reference of its own to `item`; near_put: it is to have
+ * MARK_PUT, and will raise the floor for its predecessors too. Returns the old one: the caller
+ * retires it after se__stripe_enter, when it is out of sight. */
+SE_NODISCARD se_item *se__stripe_replace(struct l1 *map, struct stripe *s, struct entry *e,
+                                         se_item *item, bool near_put);
+/* A put over an entry counts like a hit. */
+static inline void se__stripe_touch(const struct stripe *s, const struct entry *e)
+{
+    if (e->slot != NO_SLOT)
+        se__table_hit(&se__stripe_table(s)->heads[e->slot / BUCKET_SLOTS], e->slot % BUCKET_SLOTS);
+}
+/* What readers cannot find any more is freed as soon as none can be looking at it: an item, or with
+ * RETIRED_* other memory. Its bytes stay used until then. */
+void se__stripe_retire(struct l1 *map, struct stripe *s, uintptr_t what);
+void se__retired_free(uintptr_t what); /* now */
+/* Takes e, which is in the account, out of table and account and retires it; advances the epoch as
+ * I5 of map.h says. Its bytes stay used until it is freed. */
+void se__stripe_remove(struct l1 *map, struct stripe *s, struct entry *e);
 /* Marks e queued and gives its node to the sink. e is out of the account. */
 void se__entry_queue(struct l1 *map, struct entry *e, bool front, uint64_t first_ms);
-/* Moves up to n buckets of a growing table. */
-void se__stripe_migrate(struct l1 *map, struct stripe *s, size_t n);
-/* Takes e out of table and account (not out of map->used) and retires it; advances the epoch as
- * I5 of map.h says. Returns its bytes. */
-size_t se__stripe_remove(struct l1 *map, struct stripe *s, struct entry *e, struct entry **victims);
-/* An entry of item and bookkeeping that is in no table any more: to the victims, or to the
- * detached list if callers hold the item. */
-void se__stripe_retire(struct stripe *s, struct entry *e, struct entry **victims);
-/* Looks at up to n detached items and moves those that nobody else holds to the victims. */
-void se__stripe_reap(struct stripe *s, size_t n, struct entry **victims);
-/* Gives e, which is out of the account, a reference of its own to `item`; the old
- * one is retired inside `spare`. */
-void se__stripe_replace(struct stripe *s, struct entry *e, se_item *item, struct entry *spare,
-                        struct entry **victims);
-/* Fills a fresh entry (all zero) and links it into the table, which grows if there is room. Not
- * counted yet: se__stripe_enter. */
-void se__stripe_add(struct l1 *map, struct stripe *s, struct entry *e, uint64_t hash,
-                    se_item *item);
-/* After unlocking: frees a list of victims. */
-void se__l1_free_victims(struct entry *victims);
+void se__stripe_advance_epoch(struct stripe *s);
 
-/* ---- lives ---- */
+/* Unlocks: ends whatever has changed an entry. Frees what was retired and nobody can be looking at any more: if `now`, else only once
+ * there is enough of it. */
+void se__stripe_end(struct l1 *map, struct stripe *s, bool now);
+/* The same (now), but the freed bytes are the caller's. Returns how many; sets *waiting if something
+ * is left that readers are in the way of. */
+size_t se__stripe_end_keeping(struct l1 *map, struct stripe *s, bool *waiting);
+/* Frees detached items that no caller holds any more. Not locked by the caller. */
+void se__stripe_reap(struct stripe *s);
+
+/* Gives the stripe, not locked by the caller, the table that its number of entries asks for, if
+ * there is room for it. */
+void se__stripe_fit(struct l1 *map, struct stripe *s);
+bool se__stripe_misfits(const struct stripe *s);
+
+/* ---- lives (lives.c) ---- */
+/* False: se__copy_past_life is. */
+static inline bool se__copy_is_mortal(const struct l1 *map, const se_item *item)
+{
+    /* acquire: as in se__copy_past_life */
+    return !map->resident && (!se__item_is_plain(item) ||
+                              atomic_load_explicit(&map->life_ms, memory_order_acquire) != 0);
+}
 /* A clean copy past its cache_ttl_ms or past the clean life. now_ms 0:
  * read the clock if it matters. */
+bool se__copy_past_life(const struct l1 *map, const se_item *item, uint64_t now_ms);
 bool se__entry_past_life(const struct l1 *map, const struct entry *e, uint64_t now_ms);
-/* Whether the sweep could ever drop it. */
-bool se__entry_mortal(const struct l1 *map, const struct entry *e);
+/* Notes when this copy came here, if that can ever matter. */
+void se__copy_born(const struct l1 *map, se_item *item);
+/* Tells the sweep when it must look at e, which is in a slot. */
+void se__entry_due(const struct l1 *map, struct stripe *s, const struct entry *e);
+void se__l1_sweep(struct l1 *map, int64_t now_wall_ms, uint64_t now_mono_ms);
 
 /* ---- eviction (evict.c) ---- */
-/* Evicts at least `want` bytes if it can. They stay counted in map->used: they are
- * the caller's. Returns how many. */
+/* Evicts at least `want` bytes if it can. They stay reserved: they are the
+ * caller's. Returns how many. */
 size_t se__l1_evict(struct l1 *map, size_t want);
+/* The same; returns how many bytes it took out of the map, *freed of which could be freed at
+ * once. */
+size_t se__l1_choose(struct l1 *map, size_t want, size_t *freed);
+/* Puts an evictable entry that is in no queue into the one it belongs to. */
+void se__entry_list(struct stripe *s, const struct entry *e);
+/* The next to leave a locked stripe. */
+bool se__stripe_victim(struct l1 *map, struct stripe *s, struct entry *e);
 
 #endif

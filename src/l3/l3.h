@@ -1,7 +1,7 @@
 /*
  * l3 - SQL tiers: MySQL protocol and SQLite, one table, one interface (tier.h).
  *
- * Schema, version 1 (both drivers; the table's name comes from the configuration, the meta table is
+ * Schema, version 1, or 2 once rows are compressed (both drivers; the table's name comes from the configuration, the meta table is
  * `<table>_meta`): see l3/schema.h. Every write is a guarded upsert; `version` and `record_hash`
  * are assigned last.
  *
@@ -12,6 +12,7 @@
  *     row, not create one
  *   - ids and contents are bytes; prefix scans are ranges
  *   - a row whose content does not fit its hash, or whose columns do not decode, is TIER_CORRUPT
+ *   - hashes, leaves and digests are of the content as submitted, however a row holds it
  *   - after a timeout the connection is closed
  *
  * Threads: any.  Memory: the tier's close frees all.
@@ -29,7 +30,9 @@ struct l3_options {
     uint32_t timeout_ms;   /* default bound of a connect */
     unsigned read_connections, workers;
     uint32_t tombstone_retention_s;
-    bool read_only; /* prepare checks the schema and creates nothing */
+    bool read_only;             /* prepare checks the schema and creates nothing */
+    se_compression compression; /* of new rows */
+    size_t payload_max;         /* longest content that is unpacked, 0: 1 GiB */
     const struct se__log *log;
 };
 

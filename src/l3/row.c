@@ -7,8 +7,9 @@
  *   state                                the tag's bytes; "default" for items without one, so that
  *                                        operators can ask for it
  *   content_type                         1 binary, 2 JSON
- *   encoding                             0 plain (others are reserved: such a row does not decode
- *                                        here)
+ *   encoding                             0 plain, 1 a zstd frame, 2 one that names its dictionary; 1
+ *                                        and 2 are in payload_blob. Others are a newer library's: the
+ *                                        rest of the row is believed, its content cannot be had
  *   bucket, leaf_hi, leaf_lo             se__item_bucket, and se__item_leaf's halves as signed
  *                                        numbers of the same bits
  */
@@ -21,7 +22,7 @@
 
 #include <string.h>
 
-enum { TYPE_BINARY = 1, TYPE_JSON = 2, ENCODING_PLAIN = 0 };
+enum { TYPE_BINARY = 1, TYPE_JSON = 2 };
 
 /* Base of the retention: beyond any real time, and far from overflowing
  * when the retention is added. */
@@ -42,14 +43,19 @@ static void set_hashes(const se_item *item, struct sql_row *row)
     row->value[COL_LEAF_LO] = se__db_int((int64_t)se__get_u64(leaf + 8));
 }
 
-static void set_content(const se_item *item, struct sql_row *row)
+static void set_content(const se_item *item, struct packer *packer, struct sql_row *row)
 {
     bool json = se_item_content_type(item) == SE_CONTENT_JSON;
     const void *content = se_item_content(item);
     size_t len = se_item_content_len(item);
+    struct packed packed = {ENCODING_PLAIN, content, len};
+    bool is_packed = packer && se__pack(packer, content, len, &packed);
     /* a caller may declare anything JSON: only UTF-8 may go into a text column */
-    bool text = json && se__utf8_check(content, len) == len;
+    bool text = json && !is_packed && se__utf8_check(content, len) == len;
+    content = packed.bytes;
+    len = packed.len;
     row->value[COL_CONTENT_TYPE] = se__db_int(json ? TYPE_JSON : TYPE_BINARY);
+    row->value[COL_ENCODING] = se__db_int(packed.encoding);
     row->value[COL_PAYLOAD] = text ? se__db_text(content, len) : (struct db_value){0};
     row->value[COL_PAYLOAD_BLOB] = text ? (struct db_value){0} : se__db_blob(content, len);
     se_item_hash(item, row->content_hash);
@@ -58,6 +64,7 @@ static void set_content(const se_item *item, struct sql_row *row)
 static void set_tombstone(struct sql_row *row)
 {
     row->value[COL_CONTENT_TYPE] = se__db_int(TYPE_BINARY);
+    row->value[COL_ENCODING] = se__db_int(ENCODING_PLAIN);
     row->value[COL_PAYLOAD] = (struct db_value){0};
     row->value[COL_PAYLOAD_BLOB] = (struct db_value){0};
     memset(row->content_hash, 0, sizeof row->content_hash);
@@ -76,7 +83,8 @@ static struct db_value purge_from(const struct sql_row *row, bool deleted, int64
     return se__db_int(from < PURGE_FROM_MAX ? from : PURGE_FROM_MAX);
 }
 
-void se__row_init(const se_item *item, enum record_kind kind, struct sql_row *row)
+void se__row_init(const se_item *item, enum record_kind kind, struct packer *packer,
+                  struct sql_row *row)
 {
     bool deleted = kind != RECORD_ITEM || se__item_deleted(item);
     int64_t expires_at = deleted ? 0 : se__item_expires_at_ms(item);
@@ -87,12 +95,11 @@ void se__row_init(const se_item *item, enum record_kind kind, struct sql_row *ro
     if (deleted)
         set_tombstone(row);
     else
-        set_content(item, row);
+        set_content(item, packer, row);
     row->value[COL_ID] = se__db_text(se_item_id(item), se__item_id_len(item));
     row->value[COL_VERSION] = se__db_int((int64_t)row->version);
     row->value[COL_UPDATED_AT] = se__db_int(se_item_updated_at_ms(item));
     row->value[COL_STATE] = se__db_text(state, strlen(state));
-    row->value[COL_ENCODING] = se__db_int(ENCODING_PLAIN);
     row->value[COL_CONTENT_HASH] = se__db_blob(row->content_hash, SE_HASH_SIZE);
     row->value[COL_CACHE_TTL] = se__db_int(deleted ? 0 : (int64_t)se__item_cache_ttl_ms(item));
     row->value[COL_EXPIRES_AT] = se__db_int(expires_at);
@@ -131,11 +138,12 @@ static bool types_fit(const struct db_value *c)
     return is_bytes(&c[COL_ID]) && in_range(&c[COL_VERSION], 0, INT64_MAX) &&
            is_hash(&c[COL_RECORD_HASH]) && c[COL_UPDATED_AT].type == DB_INT &&
            is_bytes(&c[COL_STATE]) && in_range(&c[COL_CONTENT_TYPE], TYPE_BINARY, TYPE_JSON) &&
-           in_range(&c[COL_ENCODING], ENCODING_PLAIN, ENCODING_PLAIN) &&
-           is_hash(&c[COL_CONTENT_HASH]) && in_range(&c[COL_BUCKET], 0, UINT16_MAX) &&
-           c[COL_LEAF_HI].type == DB_INT && c[COL_LEAF_LO].type == DB_INT &&
-           c[COL_CACHE_TTL].type == DB_INT && c[COL_EXPIRES_AT].type == DB_INT &&
-           in_range(&c[COL_DELETED], 0, 1) && in_range(&c[COL_ROUTE], 1, ITEM_ROUTE_ALL);
+           in_range(&c[COL_ENCODING], INT8_MIN, INT8_MAX) && is_hash(&c[COL_CONTENT_HASH]) &&
+           in_range(&c[COL_BUCKET], 0, UINT16_MAX) && c[COL_LEAF_HI].type == DB_INT &&
+           c[COL_LEAF_LO].type == DB_INT && c[COL_CACHE_TTL].type == DB_INT &&
+           c[COL_EXPIRES_AT].type == DB_INT && in_range(&c[COL_DELETED], 0, 1) &&
+           in_range(&c[COL_ROUTE], 1, ITEM_ROUTE_ALL) &&
+           (c[COL_DELETED].number == 0 || c[COL_ENCODING].number == ENCODING_PLAIN);
 }
 
 /* Copies text that has to be NUL-terminated and must hold no NUL itself. */
@@ -198,6 +206,7 @@ static bool content_fits(const struct db_value *c, const struct db_value *conten
     return memcmp(hash, c[COL_CONTENT_HASH].bytes, SE_HASH_SIZE) == 0;
 }
 
+/* content: bytes NULL, but a length: to be filled in. */
 static se_item *make_item(const struct db_value *c, const char *id, const char *state,
                           const struct db_value *content)
 {
@@ -223,36 +232,60 @@ static se_item *make_item(const struct db_value *c, const char *id, const char *
 
 /* ---- flaws ---- */
 
+static enum tier_unpack pack_flaw(enum unpacked why)
+{
+    switch (why) {
+    case UNPACK_ENCODING:
+        return TIER_PACK_ENCODING;
+    case UNPACK_DICTIONARY:
+        return TIER_PACK_DICTIONARY;
+    case UNPACK_TOO_LONG:
+        return TIER_PACK_TOO_LONG;
+    case UNPACK_DAMAGED:
+        return TIER_PACK_DAMAGED;
+    case UNPACKED:
+    case UNPACK_NOMEM:
+        break;
+    }
+    return TIER_PACK_NONE;
+}
+
+/* What decoding finds out. */
+struct decoded {
+    const struct db_value *content; /* as it is stored; NULL: none, or not asked for */
+    size_t content_len;             /* unpacked */
+    se_item *item;                  /* with ROW_ITEM */
+    bool header_fits;               /* with ROW_CORRUPT, and: */
+    enum unpacked why;              /* the content was not to be had, */
+    uint32_t dictionary;            /* for want of this one */
+};
+
 /* As far as the columns say anything: they may be of any type. */
-static void describe_flaw(const struct db_value *c, unsigned n, bool header_fits,
+static void describe_flaw(const struct db_value *c, unsigned n, const struct decoded *d,
                           struct tier_flaw *flaw)
 {
-    *flaw = (struct tier_flaw){.header_fits = header_fits};
+    *flaw = (struct tier_flaw){.header_fits = d->header_fits};
     if (n != ROW_COLUMNS)
         return;
     if (in_range(&c[COL_VERSION], 0, INT64_MAX))
         flaw->version = (uint64_t)c[COL_VERSION].number;
     if (is_hash(&c[COL_RECORD_HASH]))
         memcpy(flaw->record_hash, c[COL_RECORD_HASH].bytes, SE_HASH_SIZE);
-    if (!header_fits)
+    if (!d->header_fits)
         return;
     const struct db_value *content =
         is_bytes(&c[COL_PAYLOAD]) ? &c[COL_PAYLOAD] : &c[COL_PAYLOAD_BLOB];
     memcpy(flaw->expected, c[COL_CONTENT_HASH].bytes, SE_HASH_SIZE);
-    if (is_bytes(content))
+    flaw->pack = pack_flaw(d->why);
+    if (is_bytes(content) && flaw->pack == TIER_PACK_NONE)
         se__hash128(0, content->bytes, content->len, flaw->actual);
+    flaw->number = flaw->pack == TIER_PACK_ENCODING ? c[COL_ENCODING].number : d->dictionary;
 }
 
 /* ---- decoding ---- */
 
-/* What two ways of decoding share. */
-struct decoded {
-    const struct db_value *content; /* NULL: none, or not asked for */
-    se_item *item;                  /* with ROW_ITEM */
-    bool header_fits;               /* with ROW_CORRUPT */
-};
-
-/* The item, made with its content (copied) or without, if leaf, bucket and record hash fit. */
+/* The item, made with its content (copied, or room for it) or without, if leaf, bucket and record
+ * hash fit. */
 static enum row_result decode_header(const struct db_value *c, unsigned n,
                                      const struct db_value *content, se_item **item)
 {
@@ -272,40 +305,101 @@ static enum row_result decode_header(const struct db_value *c, unsigned n,
     return ROW_CORRUPT;
 }
 
-static enum row_result decode(const struct db_value *c, unsigned n, bool with_content, bool copied,
+/* Unpacks into the item, or into the packer's memory where the item is to have no content. */
+static enum unpacked unpack(const struct db_value *packed, struct unpacker *u, bool copied,
+                            struct decoded *out, struct db_value *content)
+{
+    struct packer *packer = se__unpacker_packer(u);
+    if (!packer)
+        return UNPACK_NOMEM;
+    void *to = copied ? se__item_fill(out->item) : se__packer_room(packer, content->len);
+    if (!to)
+        return UNPACK_NOMEM;
+    content->bytes = to;
+    return se__unpack(packer, packed->bytes, packed->len, to, content->len);
+}
+
+/* The header fits, the content does not. */
+static enum row_result spoilt(struct decoded *out, enum unpacked why)
+{
+    out->header_fits = why != UNPACK_NOMEM;
+    out->why = why;
+    se_item_release(out->item);
+    out->item = NULL;
+    return why == UNPACK_NOMEM ? ROW_NOMEM : ROW_CORRUPT;
+}
+
+static enum row_result decode_packed(const struct db_value *c, unsigned n, struct unpacker *u,
+                                     bool copied, struct decoded *out)
+{
+    static const struct db_value nothing = {.type = DB_BLOB};
+    const struct db_value *packed = out->content == &c[COL_PAYLOAD_BLOB] ? out->content : &nothing;
+    struct db_value content = {.type = DB_BLOB};
+    enum unpacked why = se__unpack_size(u->packing, c[COL_ENCODING].number, packed->bytes,
+                                        packed->len, &content.len, &out->dictionary);
+    enum row_result r =
+        decode_header(c, n, copied && why == UNPACKED ? &content : NULL, &out->item);
+    if (r != ROW_ITEM)
+        return r;
+    if (why == UNPACKED)
+        why = unpack(packed, u, copied, out, &content);
+    if (why != UNPACKED || !content_fits(c, &content))
+        return spoilt(out, why == UNPACKED ? UNPACK_DAMAGED : why);
+    out->content_len = content.len;
+    return ROW_ITEM;
+}
+
+static bool is_packed(const struct db_value *c, unsigned n)
+{
+    return n == ROW_COLUMNS && c[COL_ENCODING].type == DB_INT &&
+           c[COL_ENCODING].number != ENCODING_PLAIN && in_range(&c[COL_DELETED], 0, 0);
+}
+
+static enum row_result decode(const struct db_value *c, unsigned n, struct unpacker *u, bool copied,
                               struct decoded *out)
 {
     *out = (struct decoded){0};
-    bool placed = n == ROW_COLUMNS && (!with_content || content_of(c, &out->content));
+    bool placed = n == ROW_COLUMNS && (!u || content_of(c, &out->content));
+    if (u && is_packed(c, n))
+        return decode_packed(c, n, u, copied, out);
     enum row_result r = decode_header(c, n, placed && copied ? out->content : NULL, &out->item);
-    if (r != ROW_ITEM || (placed && content_fits(c, out->content)))
+    if (r != ROW_ITEM)
         return r;
-    out->header_fits = true;
-    se_item_release(out->item);
-    out->item = NULL;
-    return ROW_CORRUPT;
+    if (!placed || !content_fits(c, out->content))
+        return spoilt(out, UNPACKED);
+    out->content_len = out->content ? out->content->len : 0;
+    return ROW_ITEM;
 }
 
-enum row_result se__row_decode(const struct db_value *columns, unsigned n, bool with_content,
+bool se__row_wants(const struct db_value *columns, unsigned n, struct unpacker *u)
+{
+    if (n != ROW_COLUMNS || !in_range(&columns[COL_ENCODING], ENCODING_DICTIONARY, INT8_MAX) ||
+        !is_bytes(&columns[COL_PAYLOAD_BLOB]))
+        return false;
+    return se__unpacker_wants(u, columns[COL_ENCODING].number, columns[COL_PAYLOAD_BLOB].bytes,
+                              columns[COL_PAYLOAD_BLOB].len);
+}
+
+enum row_result se__row_decode(const struct db_value *columns, unsigned n, struct unpacker *u,
                                struct tier_flaw *flaw, se_item **item)
 {
     struct decoded d;
-    enum row_result r = decode(columns, n, with_content, true, &d);
+    enum row_result r = decode(columns, n, u, true, &d);
     if (r == ROW_ITEM)
         *item = d.item;
     if (r == ROW_CORRUPT && flaw)
-        describe_flaw(columns, n, d.header_fits, flaw);
+        describe_flaw(columns, n, &d, flaw);
     return r;
 }
 
-enum row_result se__row_look(const struct db_value *columns, unsigned n, bool with_content,
+enum row_result se__row_look(const struct db_value *columns, unsigned n, struct unpacker *u,
                              struct tier_sight *sight)
 {
     struct decoded d;
-    enum row_result r = decode(columns, n, with_content, false, &d);
+    enum row_result r = decode(columns, n, u, false, &d);
     if (r == ROW_CORRUPT) {
         sight->found = TIER_CORRUPT;
-        describe_flaw(columns, n, d.header_fits, &sight->flaw);
+        describe_flaw(columns, n, &d, &sight->flaw);
     }
     if (r != ROW_ITEM)
         return r;
@@ -315,7 +409,7 @@ enum row_result se__row_look(const struct db_value *columns, unsigned n, bool wi
     sight->version = se_item_version(d.item);
     memcpy(sight->record_hash, columns[COL_RECORD_HASH].bytes, SE_HASH_SIZE);
     sight->expires_at_ms = se__item_expires_at_ms(d.item);
-    sight->content_len = d.content ? d.content->len : 0;
+    sight->content_len = d.content_len;
     se_item_release(d.item);
     return ROW_ITEM;
 }

@@ -7,7 +7,8 @@
  *   I3  what is written decodes to the same record
  *
  * `payload` holds content that is declared or found to be JSON and is valid UTF-8, `payload_blob`
- * everything else: exactly one of them in a live row, none in a tombstone. A tombstone keeps the
+ * everything else, packed content of any type too (packing.h): exactly one of them in a live row,
+ * none in a tombstone. Hashes, leaf and type are those of the content as submitted. A tombstone keeps the
  * record hash of the write it stands for, which may be a put routed elsewhere; so its hash cannot
  * be computed from its columns, the leaf covers it instead.
  *
@@ -16,6 +17,7 @@
 #ifndef SE_L3_ROW_H
 #define SE_L3_ROW_H
 
+#include "l3/packing.h"
 #include "tier/tier.h"
 
 enum db_type { DB_NULL, DB_INT, DB_TEXT, DB_BLOB };
@@ -73,22 +75,27 @@ struct sql_row {
                                           not move */
 };
 
-/* The row of a write of kind ITEM or TOMBSTONE. */
-void se__row_init(const se_item *item, enum record_kind kind, struct sql_row *row);
+/* The row of a write of kind ITEM or TOMBSTONE. packer: the content is packed where that is worth it,
+ * and lies in the packer then; NULL: it stays plain. */
+void se__row_init(const se_item *item, enum record_kind kind, struct packer *packer,
+                  struct sql_row *row);
 /* Bytes the row takes in a client packet, rounded up. */
 size_t se__row_bytes(const struct sql_row *row);
 
 enum row_result { ROW_ITEM, ROW_CORRUPT, ROW_NOMEM };
-/* with_content false: the content columns were not asked for; the item has none, and
- * its content hash is as stored. flaw: filled with ROW_CORRUPT; NULL: nobody wants to know. Without
- * header_fits its version and record_hash are what the columns say, where they say anything. */
+/* True if a dictionary has to be fetched first (u->wanted): decoded now, the row would count as
+ * corrupt. Never true for a dictionary that was tried. */
+bool se__row_wants(const struct db_value *columns, unsigned n, struct unpacker *u);
+/* u NULL: the content columns were not asked for; the item has none, and its content hash is as
+ * stored. flaw: filled with ROW_CORRUPT; NULL: nobody wants to know. Without header_fits its version
+ * and record_hash are what the columns say, where they say anything. */
 SE_NODISCARD enum row_result se__row_decode(const struct db_value *columns, unsigned n,
-                                            bool with_content, struct tier_flaw *flaw,
+                                            struct unpacker *u, struct tier_flaw *flaw,
                                             se_item **item);
 /* The same checks; what the row says goes into a sight of its id, and the content is hashed where it
  * lies. ROW_CORRUPT is a sight too (found, flaw). */
 SE_NODISCARD enum row_result se__row_look(const struct db_value *columns, unsigned n,
-                                          bool with_content, struct tier_sight *sight);
+                                          struct unpacker *u, struct tier_sight *sight);
 /* XXH3-128 over all columns as they are, each with its type, its length and the hash of its bytes:
  * rows with the same hash are the same. */
 void se__row_hash(const struct db_value *columns, unsigned n, uint8_t out[SE_HASH_SIZE]);

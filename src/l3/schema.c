@@ -254,7 +254,7 @@ static struct db_result check_versions(struct store *s, void *connection,
                                        struct schema_check *check)
 {
     unsigned version, reader, writer;
-    struct db_result r = read_number(s, connection, "schema_version", SCHEMA_VERSION, &version);
+    struct db_result r = read_number(s, connection, "schema_version", 1, &version);
     if (!se__db_failed(&r))
         r = read_number(s, connection, "reader_min", 1, &reader);
     if (!se__db_failed(&r))
@@ -277,7 +277,6 @@ static struct db_result add_missing_meta(struct store *s, void *connection)
 {
     static const char *const rows[][2] = {
         {"schema_version", "1"}, {"reader_min", "1"}, {"writer_min", "1"}, {"purge_floor", "0"}};
-    _Static_assert(SCHEMA_VERSION == 1, "the rows above say so");
     struct db_result r = se__db_fine();
     for (unsigned i = 0; i < sizeof rows / sizeof rows[0] && !se__db_failed(&r); i++) {
         struct buf value = {0};
@@ -287,6 +286,15 @@ static struct db_result add_missing_meta(struct store *s, void *connection)
         if (!se__db_failed(&r) && !found)
             r = se__store_meta_write(s, connection, SQL_META_ADD, rows[i][0], rows[i][1]);
     }
+    return r;
+}
+
+/* Before the first packed row: a library that does not know them would take them for damage. */
+static struct db_result allow_packed(struct store *s, void *connection)
+{
+    struct db_result r = se__store_meta_write(s, connection, SQL_META_RAISE, "schema_version", "2");
+    if (!se__db_failed(&r))
+        r = se__store_meta_write(s, connection, SQL_META_RAISE, "reader_min", "2");
     return r;
 }
 
@@ -301,5 +309,11 @@ struct db_result se__schema_prepare(struct store *s, void *connection, void *arg
         r = check_versions(s, connection, check);
     if (!se__db_failed(&r) && check->verdict == SE_OK && !s->read_only)
         r = add_missing_meta(s, connection);
+    if (!se__db_failed(&r) && check->verdict == SE_OK && !s->read_only &&
+        s->compression != SE_COMPRESSION_OFF)
+        r = allow_packed(s, connection);
+    if (!se__db_failed(&r) && check->verdict == SE_OK && !s->read_only &&
+        s->compression == SE_COMPRESSION_DICTIONARY)
+        r = se__store_renew_dictionary(s, connection);
     return r;
 }

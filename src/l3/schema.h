@@ -16,7 +16,9 @@
 
 #include "l3/store.h"
 
-#define SCHEMA_VERSION 1u
+/* 1: contents as they are. 2: rows may be packed (packing.h); a table becomes so, and raises
+ * reader_min, when the first engine opens it that packs. */
+#define SCHEMA_VERSION 2u
 
 /* A body (arg: struct schema_check *): creates what is absent unless read_only (or logs what to
  * run), checks that it fits and that the versions allow our use. What can be reached and may not

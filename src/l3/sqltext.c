@@ -354,6 +354,11 @@ static void make_meta(struct maker *m)
     meta(m, SQL_META_ADD, "INSERT INTO ",
          mysql ? " (name, value) VALUES (?, ?) ON DUPLICATE KEY UPDATE name = name"
                : " (name, value) VALUES (?, ?) ON CONFLICT(name) DO NOTHING");
+    meta(m, SQL_META_RAISE, "INSERT INTO ",
+         mysql ? " (name, value) VALUES (?, ?) ON DUPLICATE KEY UPDATE value = IF(CAST(value AS "
+                 "UNSIGNED) < CAST(VALUES(value) AS UNSIGNED), VALUES(value), value)"
+               : " AS m (name, value) VALUES (?, ?) ON CONFLICT(name) DO UPDATE SET value = "
+                 "excluded.value WHERE CAST(m.value AS INTEGER) < CAST(excluded.value AS INTEGER)");
     meta(m, SQL_META_DELETE, "DELETE FROM ", " WHERE name = ?");
     meta(m, SQL_META_LIST, "SELECT name, value FROM ",
          " WHERE name >= ? AND name < ? ORDER BY name");

@@ -48,6 +48,7 @@ enum sql_statement {
     SQL_META_GET,     /* name -> value */
     SQL_META_PUT,     /* name, value */
     SQL_META_ADD,     /* name, value: nothing if the name is there */
+    SQL_META_RAISE,   /* name, value: a number, stored only where it is greater */
     SQL_META_DELETE,  /* name */
     SQL_META_LIST,    /* lower, upper -> name, value */
     SQL_FLOOR_SHARED, /* -> value: nobody raises it until we commit */

@@ -127,6 +127,7 @@ struct read_call {
     struct tier_read *reads;
     size_t n;
     struct tier_read **sorted; /* by id, so that rows find their reads */
+    struct unpacker unpacker;
     bool nomem;
 };
 
@@ -149,7 +150,7 @@ static void give_row(struct read_call *call, struct store *s, struct tier_read *
                      const struct db_value *columns, unsigned n)
 {
     forget(read);
-    switch (se__row_decode(columns, n, true, &read->flaw, &read->item)) {
+    switch (se__row_decode(columns, n, &call->unpacker, &read->flaw, &read->item)) {
     case ROW_ITEM:
         read->found = TIER_HIT;
         break;
@@ -179,6 +180,8 @@ static bool take_row(void *arg, const struct db_value *columns, unsigned n)
     size_t low = 0, high = call->n;
     if (id->type != DB_TEXT && id->type != DB_BLOB)
         return true;
+    if (se__row_wants(columns, n, &call->unpacker))
+        return false;
     while (low < high) {
         size_t middle = low + (high - low) / 2;
         const struct tier_read *read = call->sorted[middle];
@@ -205,8 +208,15 @@ static struct db_result read_list(struct store *s, void *connection, struct read
         const struct tier_read *read = call->sorted[from + (i < n ? i : n - 1)];
         params[i] = se__db_text(read->id, read->id_len);
     }
-    return se__store_run(s, connection, (enum sql_statement)(SQL_READ + k), params, list, take_row,
-                         &sink);
+    for (;;) { /* once more for each dictionary that was not known */
+        struct db_result r = se__store_run(s, connection, (enum sql_statement)(SQL_READ + k),
+                                           params, list, take_row, &sink);
+        if (se__db_failed(&r) || call->unpacker.wanted == 0)
+            return r;
+        r = se__store_fetch_dictionary(s, connection, &call->unpacker);
+        if (se__db_failed(&r))
+            return r;
+    }
 }
 
 static struct db_result nomem(void)
@@ -226,6 +236,7 @@ static struct db_result read_body(struct store *s, void *connection, void *arg)
         return nomem();
     for (size_t i = 0; i < call->n; i++)
         forget(&call->reads[i]);
+    call->unpacker.wanted = 0;
     for (size_t i = 0; i < call->n && !se__db_failed(&r); i += SQL_LIST_MAX) {
         size_t left = call->n - i;
         r = read_list(s, connection, call, i, left < SQL_LIST_MAX ? left : SQL_LIST_MAX, params);
@@ -240,7 +251,8 @@ struct tier_reply se__store_read(void *tier, struct tier_read *reads, size_t n,
 {
     struct store *s = tier;
     struct tier_read *one = reads;
-    struct read_call call = {.reads = reads, .n = n, .sorted = &one};
+    struct read_call call = {
+        .reads = reads, .n = n, .sorted = &one, .unpacker.packing = s->packing};
     for (size_t i = 0; i < n; i++) {
         reads[i].found = TIER_ABSENT;
         reads[i].item = NULL;
@@ -259,6 +271,7 @@ struct tier_reply se__store_read(void *tier, struct tier_read *reads, size_t n,
     struct tier_reply reply = se__store_call(s, s->readers, deadline_ms, read_body, &call);
     if (n > 1)
         se__free(call.sorted);
+    se__unpacker_done(&call.unpacker);
     for (size_t i = 0; i < n && reply.fault != TIER_FINE; i++)
         forget(&reads[i]);
     return reply;
@@ -332,6 +345,7 @@ static void close_store(void *tier)
     se__pool_close(s->writers);
     if (s->driver)
         s->db->close(s->driver);
+    se__packing_close(s->packing);
     se__free(s);
 }
 
@@ -418,9 +432,11 @@ static se_result open_store(struct store *s, const struct l3_options *options,
     s->read_only = options->read_only;
     s->writers_max = one_writer ? 1 : UINT_MAX;
     s->log = options->log;
+    s->compression = options->compression;
     snprintf(s->table, sizeof s->table, "%s", options->table);
     se__url_describe(options->url, s->where, sizeof s->where);
-    return open_pools(s, options, one_writer ? 1 : options->workers + 1);
+    se_result r = se__packing_open(options->compression, options->payload_max, &s->packing);
+    return r == SE_OK ? open_pools(s, options, one_writer ? 1 : options->workers + 1) : r;
 }
 
 se_result se__store_open(const struct l3_options *options, const struct db_ops *db, void *driver,

@@ -15,6 +15,7 @@
 
 #include "l3/db.h"
 #include "l3/l3.h"
+#include "l3/packing.h"
 #include "tier/pool.h"
 
 #include <stdatomic.h>
@@ -35,6 +36,10 @@ struct store {
     _Atomic size_t content_max;  /* relaxed: a number, 0 until the first connection */
     _Atomic int connect_code;    /* relaxed: the server's error number of the last failed connect */
     _Atomic unsigned interrupts; /* see se__store_call */
+    se_compression compression;
+    struct packing *packing;
+    struct se__log_gate dictionary_gate;
+    _Atomic uint64_t dictionary_due_ms; /* relaxed: when to ask again which one is the newest */
 };
 
 /* Takes `driver` in any case. No connection is made yet. */
@@ -56,6 +61,13 @@ struct db_result se__store_run(struct store *s, void *connection, enum sql_state
 /* REFUSED if a content is longer than the database takes. */
 struct db_result se__store_check_size(struct store *s, void *connection,
                                       const struct tier_write *writes, size_t n);
+/* Asks the database for the dictionary that the unpacker wants, which counts as tried then, found or
+ * not. No statement may be running on the connection. */
+struct db_result se__store_fetch_dictionary(struct store *s, void *connection, struct unpacker *u);
+/* Finds out which dictionary new rows are to be packed with, if it is time to. */
+struct db_result se__store_renew_dictionary(struct store *s, void *connection);
+/* A packer with room for the contents of these writes; NULL: they stay plain. */
+struct packer *se__store_packer(struct store *s, const struct tier_write *writes, size_t n);
 /* Takes note of a row that does not decode. */
 void se__store_corrupt(struct store *s, const void *id, size_t id_len);
 

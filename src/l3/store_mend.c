@@ -70,8 +70,10 @@ struct tier_reply se__store_mend(void *tier, const struct tier_read *seen, struc
         write->state = TIER_NEWER;
         return se__tier_fine();
     }
-    se__row_init(write->item, write->kind, &call.row);
+    struct packer *packer = se__store_packer(s, write, 1);
+    se__row_init(write->item, write->kind, packer, &call.row);
     struct tier_reply reply = se__store_call(s, s->writers, deadline_ms, mend_body, &call);
+    se__packer_give(packer);
     if (reply.fault != TIER_FINE)
         return reply;
     write->state = call.same ? TIER_STORED : TIER_NEWER;

@@ -26,6 +26,8 @@ struct scan_call {
     size_t limit, seen; /* of this chunk */
     struct buf last;    /* id of the last row seen, decodable or not, of any length */
     bool full, nomem;
+    bool broken_off; /* this chunk, before a row whose dictionary was not known */
+    struct unpacker unpacker;
 };
 
 /* ---- parameters ---- */
@@ -83,12 +85,15 @@ static bool take_row(void *arg, const struct db_value *columns, unsigned n)
     const struct db_value *id = &columns[COL_ID];
     se_item *item = NULL;
     bool has_id = id->type == DB_TEXT || id->type == DB_BLOB;
+    if (!call->scan->ids_only && se__row_wants(columns, n, &call->unpacker))
+        return false;
     call->seen++;
     if (has_id) {
         se__buf_clear(&call->last);
         se__buf_append(&call->last, id->bytes, id->len);
     }
-    enum row_result r = se__row_decode(columns, n, !call->scan->ids_only, NULL, &item);
+    enum row_result r =
+        se__row_decode(columns, n, call->scan->ids_only ? NULL : &call->unpacker, NULL, &item);
     if (r == ROW_CORRUPT) {
         call->page->corrupt++;
         se__store_corrupt(call->store, has_id ? id->bytes : "", has_id ? id->len : 0);
@@ -138,8 +143,16 @@ static struct db_result scan_chunk(struct scan_call *call, struct store *s, void
     if (call->scan->ids_only)
         which = (enum sql_statement)(which + 1);
     struct db_result r = se__store_run(s, connection, which, b.params, b.n, take_row, call);
-    se__buf_done(&after);
-    return r;
+    if (call->seen == 0) { /* the next chunk begins there too: see wanted */
+        se__buf_done(&call->last);
+        call->last = after;
+    } else {
+        se__buf_done(&after);
+    }
+    if (se__db_failed(&r) || call->unpacker.wanted == 0)
+        return r;
+    call->broken_off = true;
+    return se__store_fetch_dictionary(s, connection, &call->unpacker);
 }
 
 static void start_over(struct scan_call *call)
@@ -149,6 +162,7 @@ static void start_over(struct scan_call *call)
     call->page->n = 0;
     call->bytes = 0;
     call->full = call->nomem = false;
+    call->unpacker.wanted = 0;
     se__buf_clear(&call->last);
     se__buf_text(&call->last, call->scan->after ? call->scan->after : "");
     se__buf_append(&call->last, "", 1); /* never NULL, even if empty */
@@ -163,8 +177,9 @@ static struct db_result scan_body(struct store *s, void *connection, void *arg)
     bool more = true;
     start_over(call);
     while (more && !call->nomem) {
+        call->broken_off = false;
         r = scan_chunk(call, s, connection);
-        more = !se__db_failed(&r) && !call->full && call->seen == call->limit;
+        more = !se__db_failed(&r) && !call->full && (call->broken_off || call->seen == call->limit);
     }
     return !se__db_failed(&r) && call->nomem ? nomem() : r;
 }
@@ -174,9 +189,11 @@ struct tier_reply se__store_scan(void *tier, const struct tier_scan *scan, struc
 {
     struct store *s = tier;
     struct tier_page made = {0};
-    struct scan_call call = {.scan = scan, .store = s, .page = &made};
+    struct scan_call call = {
+        .scan = scan, .store = s, .page = &made, .unpacker.packing = s->packing};
     struct tier_reply reply = se__store_call(s, s->readers, deadline_ms, scan_body, &call);
     se__buf_done(&call.last);
+    se__unpacker_done(&call.unpacker);
     if (reply.fault != TIER_FINE) {
         se__tier_page_done(&made);
         made = (struct tier_page){0};

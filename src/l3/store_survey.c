@@ -62,6 +62,8 @@ struct survey_call {
     bool blob; /* its id is BLOB */
     bool skip; /* its first row may be the one the place is behind */
     bool full, done, nomem;
+    bool broken_off; /* this statement, before a row whose dictionary was not known */
+    struct unpacker unpacker;
 };
 
 static bool by_bucket(const struct survey_call *call)
@@ -191,10 +193,13 @@ static bool take_row(void *arg, const struct db_value *columns, unsigned n)
     struct survey_call *call = arg;
     struct db_value id = columns[COL_ID];
     bool contents = call->survey->depth == TIER_CONTENTS;
+    call->broken_off = contents && se__row_wants(columns, n, &call->unpacker);
+    if (call->broken_off)
+        return false;
     struct tier_sight *sight = next_sight(call, &id);
     if (!sight)
         return !call->nomem;
-    call->nomem = se__row_look(columns, n, contents, sight) == ROW_NOMEM;
+    call->nomem = se__row_look(columns, n, contents ? &call->unpacker : NULL, sight) == ROW_NOMEM;
     if (n > COL_BUCKET)
         note_bucket(call, &columns[COL_BUCKET]);
     call->bytes += columns[COL_PAYLOAD].len + columns[COL_PAYLOAD_BLOB].len;
@@ -287,6 +292,7 @@ static struct db_result next_rows(struct survey_call *call, struct store *s, voi
     unsigned n = set_params(call, &range, params);
     const struct tier_survey *survey = call->survey;
     call->seen = 0;
+    call->broken_off = false;
     call->had = call->page->n;
     call->skip = range != SQL_BUCKETS && !call->place.tag.from_start;
     call->limit = next_chunk(call) + call->skip;
@@ -298,6 +304,8 @@ static struct db_result next_rows(struct survey_call *call, struct store *s, voi
         return r;
     move_on(call, range);
     call->nomem = call->place.after.failed;
+    if (call->broken_off)
+        return se__store_fetch_dictionary(s, connection, &call->unpacker);
     if (call->seen < call->limit && !call->full)
         go_further(call, range);
     return r;
@@ -310,6 +318,7 @@ static struct db_result survey_body(struct store *s, void *connection, void *arg
     se__sights_clear(call->page);
     call->bytes = 0;
     call->full = call->done = false;
+    call->unpacker.wanted = 0;
     take_up(call);
     call->nomem = call->place.after.failed;
     while (!se__db_failed(&r) && !call->full && !call->done && !call->nomem)
@@ -328,11 +337,13 @@ struct tier_reply se__store_survey(void *tier, const struct tier_survey *survey,
     struct survey_call call = {.survey = survey,
                                .cursor = cursor,
                                .page = sights,
-                               .items_max = survey->items_max ? survey->items_max : 1};
+                               .items_max = survey->items_max ? survey->items_max : 1,
+                               .unpacker.packing = s->packing};
     se__sights_clear(sights);
     if (cursor->done)
         return se__tier_fine();
     struct tier_reply reply = se__store_call(s, s->readers, deadline_ms, survey_body, &call);
+    se__unpacker_done(&call.unpacker);
     if (reply.fault == TIER_FINE) {
         se__sights_finish(sights);
         se__buf_done(&cursor->after);

@@ -273,6 +273,16 @@ struct db_result se__store_check_size(struct store *s, void *connection,
     return se__db_fine();
 }
 
+/* After what was stored: nothing about dictionaries may fail or delay that. */
+static struct db_result done(struct store *s, void *connection, struct db_result r)
+{
+    if (!se__db_failed(&r) && s->compression == SE_COMPRESSION_DICTIONARY) {
+        struct db_result renewed = se__store_renew_dictionary(s, connection);
+        r.lost = r.lost || renewed.lost;
+    }
+    return r;
+}
+
 static struct db_result write_body(struct store *s, void *connection, void *arg)
 {
     struct write_call *call = arg;
@@ -282,10 +292,10 @@ static struct db_result write_body(struct store *s, void *connection, void *arg)
     call->in_transaction =
         call->n > 1 || s->db->dialect == SQL_SQLITE || any_may_be_purged(s, connection, call);
     if (call->in_transaction)
-        return se__store_transaction(s, connection, write_all, call);
+        return done(s, connection, se__store_transaction(s, connection, write_all, call));
     r = upsert_one(s, connection, call, 0);
     r.final = r.lost;
-    return r;
+    return done(s, connection, r);
 }
 
 struct tier_reply se__store_write(void *tier, unsigned worker, struct tier_write *writes, size_t n,
@@ -299,9 +309,11 @@ struct tier_reply se__store_write(void *tier, unsigned worker, struct tier_write
     call.rows = se__alloc_zeroed(n, sizeof *call.rows);
     if (!call.rows)
         return nomem().reply;
+    struct packer *packer = se__store_packer(s, writes, n);
     for (size_t i = 0; i < n; i++)
-        se__row_init(writes[i].item, writes[i].kind, &call.rows[i]);
+        se__row_init(writes[i].item, writes[i].kind, packer, &call.rows[i]);
     struct tier_reply reply = se__store_call(s, s->writers, deadline_ms, write_body, &call);
+    se__packer_give(packer);
     se__free(call.rows);
     for (size_t i = 0; i < n && reply.fault != TIER_FINE; i++)
         writes[i].state = TIER_NOT_TRIED;

@@ -9,18 +9,13 @@
 #include "metrics/metrics.h"
 
 #include "base/mem.h"
-#include "base/os.h"
 #include "base/utf8.h"
 
 #include <assert.h>
 #include <math.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
-#define SHARED_STRIPES 16u /* rows 0 .. 15 */
-#define OWN_STRIPES 48u    /* rows 16 .. 63, of the threads 1 .. 48 */
-#define STRIPES (SHARED_STRIPES + OWN_STRIPES)
 #define LINE 64u
 #define CELLS_PER_LINE (LINE / sizeof(uint64_t))
 
@@ -37,28 +32,22 @@ static const struct series table[METRIC_COUNT] = {
 #undef METRIC
 };
 
-/* Upper bounds of the buckets: from a fast Redis round trip to the longest
+/* Upper bounds of the buckets: two for hits in L1, then from a fast Redis round trip to the longest
  * timeout, 1, 2.5, 5 a decade. */
 struct bound {
     uint64_t ns;
     const char *text;
 };
 static const struct bound bounds[] = {
-    {100000, "0.0001"},  {250000, "0.00025"}, {500000, "0.0005"},  {1000000, "0.001"},
-    {2500000, "0.0025"}, {5000000, "0.005"},  {10000000, "0.01"},  {25000000, "0.025"},
-    {50000000, "0.05"},  {100000000, "0.1"},  {250000000, "0.25"}, {500000000, "0.5"},
-    {1000000000, "1"},   {2500000000, "2.5"}, {5000000000, "5"},   {10000000000, "10"},
+    {1000, "0.000001"},  {10000, "0.00001"},  {100000, "0.0001"},  {250000, "0.00025"},
+    {500000, "0.0005"},  {1000000, "0.001"},  {2500000, "0.0025"}, {5000000, "0.005"},
+    {10000000, "0.01"},  {25000000, "0.025"}, {50000000, "0.05"},  {100000000, "0.1"},
+    {250000000, "0.25"}, {500000000, "0.5"},  {1000000000, "1"},   {2500000000, "2.5"},
+    {5000000000, "5"},   {10000000000, "10"},
 };
 #define BOUNDS (sizeof bounds / sizeof *bounds)
 /* A histogram's cells: one per bound, one above them all, the sum in ns. */
 #define HISTOGRAM_CELLS (BOUNDS + 2)
-
-struct metrics {
-    _Atomic uint64_t *cells; /* STRIPES rows of row_cells */
-    size_t row_cells;
-    uint16_t histogram_at[METRIC_COUNT];   /* first cell of a histogram */
-    _Atomic uint64_t gauges[METRIC_COUNT]; /* the bits of a double */
-};
 
 /* ---- counting ---- */
 
@@ -79,7 +68,7 @@ se_result se__metrics_open(struct metrics **metrics)
     if (!m)
         return se__error_nomem();
     m->row_cells = lay_out(m);
-    size_t n = STRIPES * m->row_cells;
+    size_t n = METRICS_STRIPES * m->row_cells;
     m->cells = se__alloc_aligned(LINE, n * sizeof *m->cells);
     if (!m->cells) {
         se__metrics_close(m);
@@ -100,35 +89,20 @@ void se__metrics_close(struct metrics *m)
     se__free(m);
 }
 
-static void add_to_cell(struct metrics *m, size_t cell, uint64_t n)
+void se__metrics_add_shared(struct metrics *m, size_t cell, uint64_t n)
 {
-    /* relaxed throughout: numbers that publish nothing; a reader who must see them all synchronises
-     * by joining the threads. An own row has one writer ever, since ids of threads are not used
-     * again. */
-    uint64_t id = se__thread_id();
-    bool own = id <= OWN_STRIPES;
-    size_t row = own ? SHARED_STRIPES - 1 + id : id % SHARED_STRIPES;
-    _Atomic uint64_t *c = &m->cells[row * m->row_cells + cell];
-    if (own)
-        atomic_store_explicit(c, atomic_load_explicit(c, memory_order_relaxed) + n,
-                              memory_order_relaxed);
-    else
-        atomic_fetch_add_explicit(c, n, memory_order_relaxed);
+    size_t row = se__thread_id() % METRICS_SHARED;
+    /* relaxed: see se__metrics_add_cell */
+    atomic_fetch_add_explicit(&m->cells[row * m->row_cells + cell], n, memory_order_relaxed);
 }
 
 static uint64_t sum_of_cell(const struct metrics *m, size_t cell)
 {
     uint64_t sum = 0;
-    for (size_t stripe = 0; stripe < STRIPES; stripe++) /* relaxed: see add_to_cell */
+    for (size_t stripe = 0; stripe < METRICS_STRIPES;
+         stripe++) /* relaxed: see se__metrics_add_cell */
         sum += atomic_load_explicit(&m->cells[stripe * m->row_cells + cell], memory_order_relaxed);
     return sum;
-}
-
-void se__metrics_add(struct metrics *m, enum metric which, uint64_t n)
-{
-    assert(table[which].type == COUNTER);
-    if (m)
-        add_to_cell(m, which, n);
 }
 
 uint64_t se__metrics_sum(const struct metrics *m, enum metric which)
@@ -167,8 +141,8 @@ void se__metrics_observe(struct metrics *m, enum metric which, double seconds)
     size_t bucket = 0;
     while (bucket < BOUNDS && ns > bounds[bucket].ns)
         bucket++;
-    add_to_cell(m, m->histogram_at[which] + bucket, 1);
-    add_to_cell(m, m->histogram_at[which] + BOUNDS + 1, ns);
+    se__metrics_add_cell(m, m->histogram_at[which] + bucket, 1);
+    se__metrics_add_cell(m, m->histogram_at[which] + BOUNDS + 1, ns);
 }
 
 /* ---- text ---- */

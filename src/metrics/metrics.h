@@ -17,14 +17,46 @@
 #define SE_METRICS_METRICS_H
 
 #include "base/buf.h"
+#include "base/os.h"
 #include "metrics/table.h"
 
-struct metrics;
+#include <stdatomic.h>
+
+/* Private to this room, but for what the inline functions need. */
+struct metrics {
+    _Atomic uint64_t *cells; /* METRICS_STRIPES rows of row_cells */
+    size_t row_cells;
+    uint16_t histogram_at[METRIC_COUNT];   /* first cell of a histogram */
+    _Atomic uint64_t gauges[METRIC_COUNT]; /* the bits of a double */
+};
+#define METRICS_SHARED 16u /* rows 0 .. 15 */
+#define METRICS_OWN 48u    /* rows 16 .. 63, of the threads 1 .. 48 */
+#define METRICS_STRIPES (METRICS_SHARED + METRICS_OWN)
 
 SE_NODISCARD se_result se__metrics_open(struct metrics **metrics);
 void se__metrics_close(struct metrics *m); /* NULL is allowed */
 
-void se__metrics_add(struct metrics *m, enum metric which, uint64_t n);
+void se__metrics_add_shared(struct metrics *m, size_t cell, uint64_t n);
+static inline void se__metrics_add_cell(struct metrics *m, size_t cell, uint64_t n)
+{
+    uint64_t id = se__thread_id();
+    if (__builtin_expect(id > METRICS_OWN, 0)) {
+        se__metrics_add_shared(m, cell, n);
+        return;
+    }
+    /* relaxed throughout: numbers that publish nothing; a reader who must see them all synchronises
+     * by joining the threads. An own row has one writer ever, since ids of threads are not used
+     * again. */
+    _Atomic uint64_t *c = &m->cells[(METRICS_SHARED - 1 + id) * m->row_cells + cell];
+    atomic_store_explicit(c, atomic_load_explicit(c, memory_order_relaxed) + n,
+                          memory_order_relaxed);
+}
+/* To a counter. */
+static inline void se__metrics_add(struct metrics *m, enum metric which, uint64_t n)
+{
+    if (m)
+        se__metrics_add_cell(m, which, n);
+}
 static inline void se__metrics_inc(struct metrics *m, enum metric which)
 {
     se__metrics_add(m, which, 1);

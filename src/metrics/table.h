@@ -81,8 +81,11 @@
            "")                                                                                     \
     METRIC(M_FLUSH_SECONDS, HISTOGRAM, "sync_engine_flush_duration_seconds", "",                   \
            "Time from taking a batch until the home tier or the WAL has it.")                      \
+    METRIC(M_L1_GET_SECONDS, HISTOGRAM, "sync_engine_operation_duration_seconds",                  \
+           "tier=\"l1\",operation=\"get\"",                                                        \
+           "Duration of backend calls, and of one hit in L1 in 1024.")                             \
     METRIC(M_L2_GET_SECONDS, HISTOGRAM, "sync_engine_operation_duration_seconds",                  \
-           "tier=\"l2\",operation=\"get\"", "Duration of backend calls.")                          \
+           "tier=\"l2\",operation=\"get\"", "")                                                    \
     METRIC(M_L2_PUT_SECONDS, HISTOGRAM, "sync_engine_operation_duration_seconds",                  \
            "tier=\"l2\",operation=\"put\"", "")                                                    \
     METRIC(M_L3_GET_SECONDS, HISTOGRAM, "sync_engine_operation_duration_seconds",                  \

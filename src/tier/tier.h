@@ -57,6 +57,15 @@ enum tier_found {
     TIER_CORRUPT /* bytes that do not decode or do not fit their hash */
 };
 
+/* Why content that is packed cannot be had. */
+enum tier_unpack {
+    TIER_PACK_NONE,       /* nothing of the kind: its hash is wrong */
+    TIER_PACK_DAMAGED,    /* what is packed does not unpack */
+    TIER_PACK_DICTIONARY, /* its dictionary (number) is not in the database, or damaged there */
+    TIER_PACK_TOO_LONG,   /* it would be longer than max_payload_bytes */
+    TIER_PACK_ENCODING    /* in a way (number) that this library does not know: maybe no damage */
+};
+
 /* What is wrong with a record that is TIER_CORRUPT. */
 struct tier_flaw {
     bool header_fits; /* its header is whole (L2: the check; L3: leaf, record hash and bucket fit):
@@ -64,8 +73,12 @@ struct tier_flaw {
     uint64_t version;
     uint8_t record_hash[SE_HASH_SIZE];
     uint8_t expected[SE_HASH_SIZE]; /* with header_fits: the content's hash as stored, */
-    uint8_t actual[SE_HASH_SIZE];   /* and that of the content (zeros if there is none) */
+    uint8_t actual[SE_HASH_SIZE];   /* and that of the content (zeros if there is none to be had) */
+    enum tier_unpack pack;          /* with header_fits */
+    int64_t number;
 };
+/* With header_fits: what is wrong, as the end of "what is there ...". */
+void se__tier_flaw_text(const struct tier_flaw *flaw, char *out, size_t cap);
 
 struct tier_read {
     const char *id;
@@ -149,12 +162,12 @@ void se__tier_cursor_done(struct tier_cursor *cursor);
 struct tier_survey {
     enum tier_depth depth;
     enum tier_order order;
-    bool live_only; /* SQL: without tombstones. (By bucket and TIER_IDS: then rows are looked at,
+    bool live_only;    /* SQL: without tombstones. (By bucket and TIER_IDS: then rows are looked at,
                        not only the index) */
-    const char *after;    /* by id: only ids > this; NULL or "": from the start */
-    const char *until;    /* by id: only ids <= this; NULL or "": no end */
+    const char *after; /* by id: only ids > this; NULL or "": from the start */
+    const char *until; /* by id: only ids <= this; NULL or "": no end */
     uint32_t bucket_first, bucket_last; /* by bucket: inclusive, 0..65535 */
-    size_t items_max;     /* of a page; Redis: about. With TIER_CONTENTS a page also ends after the
+    size_t items_max; /* of a page; Redis: about. With TIER_CONTENTS a page also ends after the
                              record that reaches bytes_max */
     size_t bytes_max;
 };

@@ -126,7 +126,8 @@ static void find_sources(const struct judge_case *c, const struct best *best, st
     bool l3_lost = c->l3.kind == COPY_NONE && best->copy->kind == COPY_LIVE && in_l3(best->copy);
     bool l3_behind = is_behind(&c->l3, best) && !c->foreign;
     bool l2_behind = is_behind(&c->l2, best);
-    if (c->has_l3 && best->from != FROM_L3 && (v->corrupt_l3 || l3_lost || l3_behind))
+    bool l3_corrupt = v->corrupt_l3 && !c->l3.unknown;
+    if (c->has_l3 && best->from != FROM_L3 && (l3_corrupt || l3_lost || l3_behind))
         v->l3_from = best->from;
     if (c->has_l2 && best->from != FROM_L2 && (v->corrupt_l2 || l2_behind))
         v->l2_from = best->from;

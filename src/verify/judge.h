@@ -33,6 +33,8 @@ struct copy {
     uint8_t record_hash[SE_HASH_SIZE];
     uint8_t route;
     bool header_fits;
+    bool unknown; /* CORRUPT, L3: encoded in a way that only a newer library reads. It is told, and
+                     never replaced: nothing says that it is damaged */
 };
 
 enum repair_source { FROM_NOWHERE, FROM_L2, FROM_L3, FROM_SPARE };

@@ -51,6 +51,7 @@ struct copy se__copy_of_read(const struct tier_read *read)
         return c;
     c.kind = COPY_CORRUPT;
     c.header_fits = read->flaw.header_fits;
+    c.unknown = c.header_fits && read->flaw.pack == TIER_PACK_ENCODING;
     c.version = read->flaw.version;
     memcpy(c.record_hash, read->flaw.record_hash, SE_HASH_SIZE);
     return c;

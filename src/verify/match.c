@@ -26,6 +26,7 @@ struct copy se__copy_of_sight(const struct tier_sight *s)
     } else if (s->found == TIER_CORRUPT) {
         c.kind = COPY_CORRUPT;
         c.header_fits = s->flaw.header_fits;
+        c.unknown = c.header_fits && s->flaw.pack == TIER_PACK_ENCODING;
         c.version = s->flaw.version;
         memcpy(c.record_hash, s->flaw.record_hash, SE_HASH_SIZE);
     }

@@ -87,6 +87,13 @@ static void hex(const uint8_t hash[SE_HASH_SIZE], char out[2 * SE_HASH_SIZE + 1]
         snprintf(out + 2 * i, 3, "%02x", hash[i]);
 }
 
+static void describe_packed(const struct tier_flaw *flaw, char *out, size_t cap)
+{
+    char text[160];
+    se__tier_flaw_text(flaw, text, sizeof text);
+    snprintf(out, cap, "version %llu: the row %s", (unsigned long long)flaw->version, text);
+}
+
 static void describe_corrupt(const struct tier_read *read, char *out, size_t cap)
 {
     char expected[2 * SE_HASH_SIZE + 1], actual[2 * SE_HASH_SIZE + 1];
@@ -94,6 +101,8 @@ static void describe_corrupt(const struct tier_read *read, char *out, size_t cap
     hex(read->flaw.actual, actual);
     if (read->found != TIER_CORRUPT)
         snprintf(out, cap, "one tier says that this write is a delete, the other that it is not");
+    else if (read->flaw.header_fits && read->flaw.pack != TIER_PACK_NONE)
+        describe_packed(&read->flaw, out, cap);
     else if (read->flaw.header_fits && strcmp(expected, actual) == 0)
         snprintf(out, cap,
                  "version %llu: the content is whole, and does not belong to such a record",

@@ -191,6 +191,45 @@ Test(settings, refuses_what_does_not_fit)
     cr_assert(strstr(se_errmsg(), "batch_flush_count"));
 }
 
+Test(options, compression_by_name)
+{
+    static const struct {
+        const char *text;
+        se_compression mode;
+    } cases[] = {{"off", SE_COMPRESSION_OFF},
+                 {"false", SE_COMPRESSION_OFF},
+                 {"on", SE_COMPRESSION_ON},
+                 {"TRUE", SE_COMPRESSION_ON},
+                 {"1", SE_COMPRESSION_ON},
+                 {"dictionary", SE_COMPRESSION_DICTIONARY},
+                 {"Dictionary", SE_COMPRESSION_DICTIONARY}};
+    static const char *const wrong[] = {"", "zstd", "2", "dict", "on "};
+    se_config c;
+    char text[64];
+    se_config_init(&c);
+    cr_assert_eq(c.sql_compression, SE_COMPRESSION_OFF);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        cr_assert_eq(se_config_set(&c, "sql_compression", cases[i].text), SE_OK);
+        cr_assert_eq(c.sql_compression, cases[i].mode, "%s", cases[i].text);
+    }
+    se__option_show(&c, se__option_find("sql_compression"), text, sizeof text);
+    cr_assert_str_eq(text, "dictionary");
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        cr_assert_eq(se_config_set(&c, "sql_compression", wrong[i]), SE_ERR_CONFIG, "%s", wrong[i]);
+        cr_assert(strstr(se_errmsg(), "off, on or dictionary"), "%s", se_errmsg());
+    }
+    c.sql_compression = (se_compression)7;
+    struct settings s;
+    cr_assert_eq(se__settings_open(&c, &s), SE_ERR_CONFIG);
+    cr_assert(strstr(se_errmsg(), "sql_compression"), "%s", se_errmsg());
+    /* programs compiled before the field was there */
+    se_config_init_sized(&c, offsetof(se_config, sql_compression));
+    cr_assert_eq(se_config_set(&c, "sql_compression", "on"), SE_ERR_CONFIG);
+    cr_assert_eq(se__settings_open(&c, &s), SE_OK, "%s", se_errmsg());
+    cr_assert_eq(s.c.sql_compression, SE_COMPRESSION_OFF);
+    se__settings_done(&s);
+}
+
 Test(options, the_page_has_every_field)
 {
     struct buf out = {0};

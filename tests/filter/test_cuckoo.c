@@ -270,6 +270,8 @@ Test(cuckoo, readers_never_miss_what_was_added)
     for (uint64_t n = 0; n < WRITTEN; n++) {
         cr_assert_neq(se__cuckoo_add(w.table, key_of(n)), CUCKOO_FULL);
         atomic_store_explicit(&w.added, n + 1, memory_order_release);
+        while (n == WRITTEN / 2 && !(atomic_load(&w.checks) && atomic_load(&w.copies)))
+            se__pause_ms(1); /* a machine may be so busy that none of them has run yet */
     }
     atomic_store(&w.done, true);
     for (unsigned i = 0; i < 4; i++)

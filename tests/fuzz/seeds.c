@@ -7,6 +7,7 @@
  * The committed corpus is what this program writes, and what long runs have found beside it.
  */
 #include "fuzz/fuzz.h"
+#include "fuzz/packed.h"
 
 #include "base/hash.h"
 #include "filter/snapshot.h"
@@ -275,6 +276,61 @@ static void write_replies(void)
     se__buf_done(&b);
 }
 
+/* ---- compressed contents ---- */
+
+static void seed_of(const char *name, int how, int encoding, const void *bytes, size_t len)
+{
+    struct buf b = {0};
+    put_byte(&b, how);
+    if ((how & 3) == 0)
+        put_byte(&b, encoding);
+    se__buf_append(&b, bytes, len);
+    write_seed("fuzz_packing", name, &b);
+    se__buf_done(&b);
+}
+
+static void write_frames(struct packing *p, int encoding, const char *name, const char *cut)
+{
+    char record[256], zeros[3000] = {0};
+    struct packer *k = se__packer_take(p);
+    struct packed packed;
+    size_t len = packed_record(5, record);
+    bool small = encoding == ENCODING_DICTIONARY;
+    must(k && se__packer_reserve(k, sizeof zeros));
+    must(se__pack(k, small ? record : zeros, small ? len : sizeof zeros, &packed));
+    must(packed.encoding == encoding);
+    seed_of(name, 0, encoding, packed.bytes, packed.len);
+    seed_of(cut, 12, encoding, packed.bytes, packed.len - 1);
+    se__packer_give(k);
+}
+
+static void write_packed(void)
+{
+    static const uint8_t BOMB[] = {0x28, 0xb5, 0x2f, 0xfd, 0xa0, 0,    0,   1, 0, 2,    0,
+                                   0x10, 'x',  2,    0,    0,    0x10, 'x', 3, 0, 0x10, 'x'};
+    static const uint8_t SKIPPABLE[] = {0x50, 0x2a, 0x4d, 0x18, 4, 0, 0, 0, 'z', 'z', 'z', 'z'};
+    struct buf bytes = {0}, value = {0};
+    char record[256];
+    packed_dictionary(&bytes, &value);
+    struct packing *p = packed_packing(&bytes, 0);
+    write_frames(p, ENCODING_ZSTD, "frame", "frame_cut");
+    must(se__packing_use(p, DICTIONARY_FIRST) == SE_OK);
+    write_frames(p, ENCODING_DICTIONARY, "frame_dictionary", "frame_dictionary_cut");
+    seed_of("bomb", 0, ENCODING_ZSTD, BOMB, sizeof BOMB);
+    seed_of("skippable", 0, ENCODING_ZSTD, SKIPPABLE, sizeof SKIPPABLE);
+    seed_of("unknown", 0, 3, BOMB, sizeof BOMB);
+    seed_of("row", 1, 0, value.data, value.len);
+    seed_of("row_cut", 1, 0, value.data, value.len - 1);
+    seed_of("row_short", 1, 0, value.data, 80);
+    seed_of("dictionary", 2, 0, bytes.data, bytes.len);
+    seed_of("dictionary_cut", 6, 0, bytes.data, bytes.len / 2);
+    seed_of("content", 3, 0, record, packed_record(9, record));
+    seed_of("content_dictionary", 7, 0, record, packed_record(9, record));
+    se__packing_close(p);
+    se__buf_done(&bytes);
+    se__buf_done(&value);
+}
+
 int main(int argc, char **argv)
 {
     if (argc != 2) {
@@ -286,5 +342,6 @@ int main(int argc, char **argv)
     write_snapshots();
     write_urls();
     write_replies();
+    write_packed();
     return 0;
 }

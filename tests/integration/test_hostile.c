@@ -198,13 +198,13 @@ static void newer_schema(const struct shape *shape, struct mariadb_server *maria
     struct bed b;
     bed_make(&b, shape, NULL, mariadb);
     make_wal(&b, "1");
-    set_meta(&b, mariadb, "schema_version", "2");
+    set_meta(&b, mariadb, "schema_version", "3");
     bed_close(&b, bed_open(&b)); /* newer, and says that we may use it */
-    set_meta(&b, mariadb, "writer_min", "2");
-    expect_refusal(&b.config, SE_ERR_CONFIG, "schema version 2");
+    set_meta(&b, mariadb, "writer_min", "3");
+    expect_refusal(&b.config, SE_ERR_CONFIG, "schema version 3");
     cr_assert(strstr(se_errmsg(), "sync_items"), "%s", se_errmsg());
     expect_read_only(&b, "1");
-    set_meta(&b, mariadb, "reader_min", "2");
+    set_meta(&b, mariadb, "reader_min", "3");
     expect_read_only(&b, NULL);
     set_meta(&b, mariadb, "reader_min", "garbage");
     expect_refusal(&b.config, SE_ERR_CONFIG, "use a newer one");

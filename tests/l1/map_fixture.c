@@ -160,57 +160,68 @@ struct l1_stats stats_of(struct fixture *f)
 /* ---- the account, counted anew ---- */
 
 struct recount {
-    size_t entries, used, unevictable, live, dirty, dead, listed, mortal;
+    size_t used, unevictable, live, dirty, dead, detached_bytes;
 };
 
-static void recount_chain(const struct l1 *map, const struct entry *e, struct recount *r)
+static void recount_entry(const struct l1 *map, const struct entry *e, struct recount *r)
 {
-    for (; e; e = e->chain) {
-        r->entries++;
-        r->used += se__entry_bytes(e);
-        r->unevictable += se__entry_evictable(map, e) ? 0 : se__entry_bytes(e);
-        r->live += !e->hidden && !se__item_deleted(e->item);
-        r->dirty += e->queued || e->flight;
-        r->dead += e->dead;
-        r->listed += e->listed;
-        r->mortal += se__entry_mortal(map, e);
-        cr_assert_eq(e->listed, se__entry_evictable(map, e));
+    const struct flush_state *f = e->flush;
+    r->used += se__entry_bytes(e);
+    r->unevictable += se__entry_evictable(map, e) ? 0 : se__entry_bytes(e);
+    r->live += !se__entry_hidden(e) && !se__item_deleted(e->item);
+    r->dirty += f && (f->queued || f->flight);
+    r->dead += f && f->dead;
+    cr_assert(!f || !se__flush_clean(f) || e->slot == NO_SLOT, "the state ends with the flush");
+    cr_assert(!f || atomic_load(&f->shown) == (f->hidden ? NULL : f->item));
+}
+
+/* Every entry is where a lookup finds it, and every evictable one is in a queue, once. */
+static void recount_table(const struct l1 *map, const struct stripe *s, struct recount *r)
+{
+    const struct table *t = se__stripe_table(s);
+    uint32_t used = 0, listed = 0;
+    for (uint32_t slot = 0; slot < se__table_slots(t); slot++) {
+        struct entry e, found;
+        listed += se__table_listed(t, slot);
+        if (!se__stripe_at(s, slot, &e))
+            continue;
+        used++;
+        recount_entry(map, &e, r);
+        cr_assert(!se__entry_evictable(map, &e) || se__table_listed(t, slot), "not to be evicted");
+        cr_assert(se__stripe_find(s, se__l1_hash(map, se_item_id(e.item), se__item_id_len(e.item)),
+                                  se_item_id(e.item), se__item_id_len(e.item), &found));
+        cr_assert_eq(found.slot, slot);
     }
+    cr_assert_eq(used, t->used);
+    cr_assert_eq(listed, t->small.n + t->main.n);
+    r->used += t->cost;
 }
 
-static size_t list_length(const struct stripe *s)
+static void recount_loose(const struct l1 *map, struct stripe *s, struct recount *r)
 {
-    size_t n = 0;
-    const struct entry *before = NULL;
-    for (const struct entry *e = s->oldest; e; before = e, e = e->newer, n++)
-        cr_assert_eq(e->older, before);
-    cr_assert_eq(s->newest, before);
-    return n;
+    uint32_t n = 0;
+    for (struct flush_state *f = se__stripe_loose(s); f; f = atomic_load(&f->loose), n++) {
+        struct entry e;
+        se__stripe_find_flush(s, f, &e);
+        recount_entry(map, &e, r);
+    }
+    cr_assert_eq(n, s->loose_entries);
 }
 
-static void recount_stripe(const struct l1 *map, const struct stripe *s, struct recount *sum)
+static void recount_stripe(const struct l1 *map, struct stripe *s, struct recount *r)
 {
-    struct recount r = {0};
-    for (size_t i = 0; i <= s->mask; i++)
-        recount_chain(map, s->table[i], &r);
-    for (size_t i = s->old_at; s->old && i <= s->old_mask; i++)
-        recount_chain(map, s->old[i], &r);
-    cr_assert_eq(r.entries, s->entries);
-    cr_assert_eq(r.listed, list_length(s));
-    cr_assert_eq(r.mortal, s->mortal);
-    sum->used += r.used + se__stripe_table_bytes(s);
-    sum->unevictable += r.unevictable;
-    sum->live += r.live;
-    sum->dirty += r.dirty;
-    sum->dead += r.dead;
+    recount_table(map, s, r);
+    recount_loose(map, s, r);
+    r->used += s->limbo_bytes;
+    for (size_t i = 0; i < s->detached_n; i++)
+        r->detached_bytes += se__item_size(s->detached[i]);
 }
 
 void check_account(struct fixture *f)
 {
-    const struct l1 *map = f->map;
+    struct l1 *map = f->map;
     unsigned stripes = 1u << map->stripe_bits;
-    struct recount sum = {.used = se__l1_cost(sizeof *map) +
-                                  se__l1_cost(stripes * sizeof(struct stripe))};
+    struct recount sum = {.used = map->fixed_bytes - stripes * se__table_cost(1)};
     for (unsigned i = 0; i < stripes; i++)
         recount_stripe(map, &map->stripes[i], &sum);
     struct l1_stats stats = stats_of(f);
@@ -220,6 +231,7 @@ void check_account(struct fixture *f)
     cr_assert_eq(stats.items, sum.live);
     cr_assert_eq(stats.dirty_items, sum.dirty);
     cr_assert_eq(stats.dead_items, sum.dead);
+    cr_assert_eq(stats.detached_bytes, sum.detached_bytes);
     cr_assert(stats.bytes <= map->bytes_max);
 }
 

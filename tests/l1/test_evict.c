@@ -86,13 +86,14 @@ Test(evict, takes_what_was_not_hit)
     struct fixture f;
     fixture_open(&f, 1 * MIB, false);
     fill(&f, 0, 1000, 100);
-    cr_assert_eq(count_shown(&f, 0, 100), 100); /* these are hit now */
+    for (int times = 0; times < 2; times++)
+        cr_assert_eq(count_shown(&f, 0, 100), 100); /* these are wanted */
     size_t quarter = stats_of(&f).bytes / 4;
     se__l1_unreserve(f.map, se__l1_evict(f.map, quarter));
-    cr_assert_eq(count_shown(&f, 0, 100), 100, "the hit ones have a second chance");
+    cr_assert_eq(count_shown(&f, 0, 100), 100, "what is wanted has a second chance");
     cr_assert_lt(count_shown(&f, 100, 1000), 850);
     se__l1_unreserve(f.map, se__l1_evict(f.map, SIZE_MAX));
-    cr_assert_eq(count_shown(&f, 0, 1000), 0, "no more than one");
+    cr_assert_eq(count_shown(&f, 0, 1000), 0, "no endless life");
     check_account(&f);
     fixture_close(&f);
 }

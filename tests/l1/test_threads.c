@@ -218,8 +218,7 @@ static uint64_t read_map(const char *name, uint64_t hash, bool copying)
     char buffer[64];
     struct l1_copy copy;
     struct l1_view view;
-    if (copying &&
-        se__l1_get_copy(w.map, hash, name, strlen(name), 0, buffer, sizeof buffer, &copy))
+    if (copying && se__l1_get_copy(w.map, hash, name, strlen(name), buffer, sizeof buffer, &copy))
         return se__l1_look(w.map, hash, name, strlen(name), &view) ? view.version : 0;
     se_item *item = se__l1_get(w.map, hash, name, strlen(name));
     uint64_t v = item ? se_item_version(item) : 0;

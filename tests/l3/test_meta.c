@@ -77,7 +77,7 @@ static void a_newer_schema_is_respected(struct l3_fixture *f)
     t = l3_open(f, SE_ERR_CONFIG);
     cr_assert_not_null(strstr(se_errmsg(), "version 9"), "%s", se_errmsg());
     cr_assert_not_null(strstr(se_errmsg(), "version 8"), "%s", se_errmsg());
-    cr_assert_not_null(strstr(se_errmsg(), "version 1"), "%s", se_errmsg());
+    cr_assert_not_null(strstr(se_errmsg(), "version 2"), "%s", se_errmsg());
     l3_close(&t);
     f->options.read_only = true;
     t = l3_open(f, SE_OK); /* reading is allowed still */

@@ -354,6 +354,9 @@ static void rows_edited_by_hand_are_corrupt(struct l3_fixture *f)
         "UPDATE sync_items SET payload_blob = x'00' WHERE id = 'b'",
         "UPDATE sync_items SET payload = NULL, payload_blob = x'7b' WHERE id = 'b'",
         "UPDATE sync_items SET deleted = 1 WHERE id = 'b'",
+        "UPDATE sync_items SET encoding = 1 WHERE id = 'b'",
+        "UPDATE sync_items SET encoding = 2 WHERE id = 'b'",
+        "UPDATE sync_items SET encoding = 99 WHERE id = 'b'",
     };
     static const char *const header_damages[] = {
         "UPDATE sync_items SET version = version + 1 WHERE id = 'b'",
@@ -365,7 +368,6 @@ static void rows_edited_by_hand_are_corrupt(struct l3_fixture *f)
         "UPDATE sync_items SET record_hash = x'00112233445566778899aabbccddeeff' WHERE id = 'b'",
         "UPDATE sync_items SET content_type = 7 WHERE id = 'b'",
         "UPDATE sync_items SET content_type = 1 WHERE id = 'b'",
-        "UPDATE sync_items SET encoding = 1 WHERE id = 'b'",
         "UPDATE sync_items SET bucket = bucket + 1 WHERE id = 'b'",
         "UPDATE sync_items SET leaf_hi = leaf_hi - 1 WHERE id = 'b'",
         "UPDATE sync_items SET expires_at = 99999999999999 WHERE id = 'b'",

@@ -122,6 +122,18 @@ Test(judge, corrupt_copies_get_a_good_one)
     EXPECT(GARBAGE, NONE, GONE(5), "c2 2<spare");
 }
 
+/* Nothing says that it is damaged: a newer library reads it. */
+Test(judge, a_row_of_an_unknown_encoding_is_never_replaced)
+{
+    struct copy unknown = BROKEN(5);
+    unknown.unknown = true;
+    EXPECT(LIVE(5), unknown, NONE, "c3 ");
+    EXPECT(LIVE(6), unknown, NONE, "c3 ");
+    EXPECT(NONE, unknown, LIVE(9), "c3 ");
+    EXPECT(GARBAGE, unknown, NONE, "c2 c3 ");
+    EXPECT(LIVE(4), unknown, NONE, "s2 c3 ");
+}
+
 Test(judge, what_cannot_be_repaired_is_left_alone)
 {
     EXPECT(NONE, GARBAGE, NONE, "c3 ");

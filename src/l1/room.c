@@ -1,0 +1,221 @@
+/*
+ * room - the bytes: what is free, what accounts have ahead, tickets.
+ *
+ * Every byte of bytes_max is in one place: used, in an account's credit, or free. A thread takes
+ * from its account and gives back there; only when that is empty, or has too much, it touches the
+ * common number. What one account lacks and others have ahead is gathered before anything is
+ * evicted for it, so the bound is exact and can be reached.
+ */
+#include "l1/stripe.h"
+
+#include "base/mem.h"
+
+#include <assert.h>
+
+/* Looks for readers that are in the way of memory which has left already: the first ones without,
+ * the others with a pause in between. */
+#define LOOKS 8u
+#define PATIENCE 200u
+
+static struct account *mine(const struct l1 *map)
+{
+    return &map->accounts[se__thread_id() & map->account_mask];
+}
+
+/* relaxed throughout: numbers, which publish nothing. */
+static size_t take_up_to(_Atomic size_t *from, size_t bytes)
+{
+    size_t there = atomic_load_explicit(from, memory_order_relaxed), taken;
+    do {
+        taken = there < bytes ? there : bytes;
+    } while (taken && !atomic_compare_exchange_weak_explicit(
+                          from, &there, there - taken, memory_order_relaxed, memory_order_relaxed));
+    return taken;
+}
+
+static bool take(_Atomic size_t *from, size_t bytes)
+{
+    size_t there = atomic_load_explicit(from, memory_order_relaxed);
+    do {
+        if (there < bytes)
+            return false;
+    } while (!atomic_compare_exchange_weak_explicit(from, &there, there - bytes,
+                                                    memory_order_relaxed, memory_order_relaxed));
+    return true;
+}
+
+static void give(_Atomic size_t *to, size_t bytes)
+{
+    atomic_fetch_add_explicit(to, bytes, memory_order_relaxed);
+}
+
+bool se__l1_reserve(struct l1 *map, size_t bytes)
+{
+    struct account *a = mine(map);
+    if (take(&a->credit, bytes))
+        return true;
+    if (take(&map->free, bytes + map->lease)) {
+        give(&a->credit, map->lease);
+        return true;
+    }
+    size_t got = se__l1_reserve_some(map, bytes);
+    if (got == bytes)
+        return true;
+    se__l1_unreserve(map, got);
+    return false;
+}
+
+size_t se__l1_reserve_some(struct l1 *map, size_t bytes)
+{
+    size_t got = take_up_to(&map->free, bytes);
+    for (unsigned i = 0; got < bytes && i <= map->account_mask; i++)
+        got += take_up_to(&map->accounts[i].credit, bytes - got);
+    return got;
+}
+
+void se__l1_unreserve(struct l1 *map, size_t bytes)
+{
+    struct account *a = mine(map);
+    if (bytes == 0)
+        return;
+    size_t credit = atomic_fetch_add_explicit(&a->credit, bytes, memory_order_relaxed) + bytes;
+    if (credit > 2 * map->lease)
+        give(&map->free, take_up_to(&a->credit, credit - map->lease));
+}
+
+size_t se__l1_used(const struct l1 *map)
+{
+    size_t unused = atomic_load_explicit(&map->free, memory_order_relaxed);
+    for (unsigned i = 0; i <= map->account_mask; i++)
+        unused += atomic_load_explicit(&map->accounts[i].credit, memory_order_relaxed);
+    /* on its way from one number to the other a byte may have been seen twice */
+    return unused < map->bytes_max ? map->bytes_max - unused : 0;
+}
+
+/* What this stripe's limbo gives up. *waiting: something in it still waits for a reader. */
+static size_t free_limbo(struct l1 *map, struct stripe *s, bool *waiting)
+{
+    se__mutex_lock(&s->lock);
+    if (s->limbo_n == 0) {
+        se__mutex_unlock(&s->lock);
+        return 0;
+    }
+    return se__stripe_end_keeping(map, s, waiting);
+}
+
+/* At least `bytes` from the limbos if they can. The hand's way back: what was evicted last waits
+ * there, and needs no more than the time of one lookup. */
+static size_t free_limbos(struct l1 *map, size_t bytes, bool *waiting)
+{
+    unsigned stripes = 1u << map->stripe_bits;
+    unsigned hand = atomic_load_explicit(&map->hand, memory_order_relaxed);
+    size_t got = 0;
+    *waiting = false;
+    for (unsigned i = 0; got < bytes && i < stripes; i++)
+        got += free_limbo(map, &map->stripes[(hand - i) & (stripes - 1)], waiting);
+    return got;
+}
+
+/* What has left the map may still be held up by a reader, even by one that waits for the
+ * processor. May return more than was asked for. */
+static size_t wait_for_limbos(struct l1 *map, size_t bytes)
+{
+    size_t got = 0;
+    bool waiting = true;
+    for (unsigned tries = 0; got < bytes && waiting && tries < PATIENCE; tries++) {
+        if (tries >= LOOKS)
+            se__pause_ms(0);
+        got += free_limbos(map, bytes - got, &waiting);
+        got += got < bytes ? se__l1_reserve_some(map, bytes - got) : 0;
+    }
+    return got;
+}
+
+bool se__l1_reserve_evicting(struct l1 *map, size_t bytes)
+{
+    if (se__l1_reserve(map, bytes))
+        return true;
+    size_t got = se__l1_reserve_some(map, bytes), out = 1, freed;
+    while (got < bytes && out > 0) {
+        out = se__l1_choose(map, bytes - got, &freed);
+        got += freed;
+        got += got < bytes ? se__l1_reserve_some(map, bytes - got) : 0;
+        got += got < bytes ? wait_for_limbos(map, bytes - got) : 0;
+    }
+    se__l1_unreserve(map, got < bytes ? got : got - bytes);
+    return got >= bytes;
+}
+
+/* ---- tickets ---- */
+
+void se__l1_count_unevictable(struct l1 *map, size_t change)
+{
+    atomic_fetch_add_explicit(&mine(map)->unevictable, change, memory_order_relaxed);
+}
+
+se_result se__l1_ticket(struct l1 *map, size_t item_size, bool flush, struct l1_ticket *ticket)
+{
+    struct l1_ticket t = {.bytes = item_size};
+    if (flush)
+        t.bytes += se__l1_cost(sizeof(struct flush_state));
+    if (item_size > map->bytes_max || t.bytes > map->bytes_max - map->fixed_bytes)
+        return se__error(SE_ERR_TOO_BIG,
+                         "an item that takes %zu bytes can never fit into l1_max_bytes %zu",
+                         item_size, map->bytes_max);
+    if (!se__l1_reserve_evicting(map, t.bytes))
+        return se__error(SE_ERR_BACKPRESSURE, "memory is full of items that may not be dropped");
+    se__l1_count_unevictable(map, t.bytes);
+    t.entry = flush ? se__alloc_zeroed(1, sizeof(struct flush_state)) : NULL;
+    if (flush && !t.entry) {
+        se__l1_settle(map, &t, 0);
+        return se__error_nomem();
+    }
+    *ticket = t;
+    return SE_OK;
+}
+
+se_result se__l1_prepare(struct l1 *map, size_t id_len, size_t item_size, struct l1_ticket *ticket)
+{
+    (void)id_len; /* the id is part of the item's one allocation */
+    return se__l1_ticket(map, item_size, true, ticket);
+}
+
+void se__l1_settle(struct l1 *map, struct l1_ticket *ticket, size_t kept)
+{
+    assert(kept <= ticket->bytes); /* prepared for this item or a larger one */
+    se__l1_unreserve(map, ticket->bytes - kept);
+    se__l1_count_unevictable(map, -ticket->bytes);
+    *ticket = (struct l1_ticket){0};
+}
+
+void se__l1_cancel(struct l1 *map, struct l1_ticket *ticket)
+{
+    se__free(ticket->entry);
+    se__l1_settle(map, ticket, 0);
+}
+
+/* ---- numbers ---- */
+
+size_t se__l1_unevictable_bytes(const struct l1 *map)
+{
+    size_t sum = 0;
+    for (unsigned i = 0; i <= map->account_mask; i++)
+        sum += atomic_load_explicit(&map->accounts[i].unevictable, memory_order_relaxed);
+    /* accounts that change while they are added up may come out below nothing */
+    return sum <= SIZE_MAX / 2 ? sum : 0;
+}
+
+void se__l1_stats(const struct l1 *map, struct l1_stats *stats)
+{
+    struct l1_stats sum = {.bytes = se__l1_used(map),
+                           .unevictable_bytes = se__l1_unevictable_bytes(map)};
+    for (unsigned i = 0; i < 1u << map->stripe_bits; i++) {
+        const struct stripe *s = &map->stripes[i];
+        sum.items += atomic_load_explicit(&s->live, memory_order_relaxed);
+        sum.dirty_items += atomic_load_explicit(&s->dirty, memory_order_relaxed);
+        sum.dead_items += atomic_load_explicit(&s->dead, memory_order_relaxed);
+        sum.detached_items += atomic_load_explicit(&s->detached_items, memory_order_relaxed);
+        sum.detached_bytes += atomic_load_explicit(&s->detached_bytes, memory_order_relaxed);
+    }
+    *stats = sum;
+}

@@ -1,0 +1,201 @@
+/*
+ * table - the buckets of one stripe: where entries lie, and the order in which they may leave.
+ * Private to this room.
+ *
+ * One block of memory in three rows, each with an element a bucket of eight slots:
+ *
+ *   words   8 x 8 bytes, a cache line: an item, or the flush state of an entry that is not clean
+ *   heads   16 bytes: a tag byte a slot (0: free), two hit bits a slot, what the sweep needs
+ *   rests   28 bytes: the queues of eviction, and fingerprints of what has left
+ *
+ * A lookup reads heads, a row so small that it stays in the processor's cache, and the one word
+ * whose tag fits. Both rows are found from one word (struct view): the header is for writers. An entry lies in the bucket of its hash or, when that is full, in one of the next
+ * (`passed` counts how many went past a bucket: only then does a lookup go on). Within a table an
+ * entry never moves; a table that gets too full or too empty is replaced as a whole, and readers
+ * that are in the old one finish there (base/epoch.h).
+ *
+ * Words and their meaning (the low four bits of a pointer from malloc are free):
+ *   0            free
+ *   item | marks clean
+ *   state | 1    not clean (struct flush_state), which has the marks
+ *
+ * Invariants
+ *   I1  readers: a word is stored before its tag, and cleared after it; both can change at any time
+ *   I2  the queues hold each slot at most once (`listed`): a slot that was freed stays queued until
+ *       its turn, and who moves into it meanwhile takes over its place
+ *
+ * Locks: the stripe's, for everything but what readers do (se__table_match, se__table_hit).
+ */
+#ifndef SE_L1_TABLE_H
+#define SE_L1_TABLE_H
+
+#include "item/item.h"
+
+#include <assert.h>
+#include <stdatomic.h>
+
+#define BUCKET_SLOTS 8u
+#define BUCKET_GHOSTS 6u
+#define TABLE_BUCKETS_MAX 8191u /* slots are numbered in 16 bits */
+#define NO_SLOT UINT32_MAX
+#define NO_NEXT UINT16_MAX
+#define HITS_MAX 3u
+
+struct bucket_words {
+    _Alignas(64) _Atomic uintptr_t slots[BUCKET_SLOTS]; /* seq_cst: base/epoch.h */
+};
+struct bucket_head {
+    _Atomic uint64_t tags;
+    /* relaxed, written by readers: two that hit the bucket at once may lose one of their marks */
+    _Atomic uint16_t hits;
+    _Atomic uint8_t passed; /* entries of earlier buckets that lie behind this one; 255: many */
+    uint8_t listed;         /* a bit a slot: it is in one of the queues */
+    uint16_t due;           /* when the sweep must look here, see evict.c */
+    bool has_due;
+    uint8_t ghosts_at; /* which of the ghosts is overwritten next */
+};
+struct bucket_rest {
+    uint16_t next[BUCKET_SLOTS];
+    uint16_t ghosts[BUCKET_GHOSTS]; /* fingerprints; 0: none */
+};
+static_assert(sizeof(struct bucket_head) == 16, "row 8 of the bars: bytes an entry");
+static_assert(sizeof(struct bucket_rest) == 28, "row 8 of the bars: bytes an entry");
+
+struct queue { /* of slots, linked by `next` */
+    uint16_t first, last;
+    uint32_t n;
+};
+#define TABLE_LINE 64u
+/* The header of a block; the rows lie behind it, in the order heads, words, rests, and words begin
+ * with a cache line. */
+struct table {
+    _Alignas(TABLE_LINE) uint32_t buckets;
+    uint32_t used; /* slots; the rest are free */
+    struct bucket_head *heads;
+    struct bucket_words *words;
+    struct bucket_rest *rests;
+    struct queue small, main; /* S3-FIFO, see evict.c */
+    size_t cost;              /* se__l1_cost of the block */
+    void *memory;
+};
+
+/* What a reader needs of a table, packed into one word so that it is loaded at once: the address of
+ * the header, a multiple of 64 below 2^57 on every processor so far, and the number of buckets. */
+struct view {
+    struct bucket_head *heads;
+    struct bucket_words *words;
+    uint32_t buckets;
+};
+static_assert(TABLE_BUCKETS_MAX < 1 << 13, "13 bits of the packed word");
+static_assert(sizeof(uintptr_t) == 8, "the packed word");
+static inline uintptr_t se__table_pack(const struct table *t)
+{
+    return (uintptr_t)t / TABLE_LINE << 13 | t->buckets;
+}
+static inline struct table *se__table_unpack(uintptr_t packed)
+{
+    return (struct table *)((packed >> 13) * TABLE_LINE);
+}
+static inline struct view se__table_view(uintptr_t packed)
+{
+    uint32_t buckets = packed & TABLE_BUCKETS_MAX;
+    char *heads = (char *)se__table_unpack(packed) + sizeof(struct table);
+    size_t bytes = buckets * sizeof(struct bucket_head);
+    return (struct view){.heads = (struct bucket_head *)heads,
+                         .words = (struct bucket_words *)(heads + ((bytes + TABLE_LINE - 1) &
+                                                                   ~(size_t)(TABLE_LINE - 1))),
+                         .buckets = buckets};
+}
+
+/* What an allocation of `bytes` takes from the system, at most: a chunk of glibc's malloc, or whole
+ * pages from its mmap threshold on. Known before allocating, so that it can be reserved. */
+static inline size_t se__l1_cost(size_t bytes)
+{
+    if (bytes >= 128u * 1024)
+        return (bytes + 16 + 4095) & ~(size_t)4095;
+    size_t chunk = (bytes + 8 + 15) & ~(size_t)15;
+    return chunk < 32 ? 32 : chunk;
+}
+size_t se__table_cost(uint32_t buckets);
+/* NULL without memory. Freeing it is freeing its `memory`. */
+SE_NODISCARD struct table *se__table_new(uint32_t buckets);
+
+/* Bits of a hash: the stripe takes the highest, the bucket those from 31 down, the tag 32 to 39,
+ * the ghost's fingerprint 0 to 15. */
+static inline uint32_t se__bucket_of(uint32_t buckets, uint64_t hash)
+{
+    return (uint32_t)((hash & UINT32_MAX) * buckets >> 32);
+}
+static inline uint32_t se__table_home(const struct table *t, uint64_t hash)
+{
+    return se__bucket_of(t->buckets, hash);
+}
+static inline uint8_t se__table_tag(uint64_t hash)
+{
+    uint8_t tag = (uint8_t)(hash >> 32);
+    return tag ? tag : 1;
+}
+
+/* The high bit of every byte of `tags` that equals `tag`; now and then of another one above it,
+ * which the comparison of ids finds out (Warren, "Hacker's Delight", 6-1). */
+static inline uint64_t se__table_match(uint64_t tags, uint8_t tag)
+{
+    uint64_t x = tags ^ UINT64_C(0x0101010101010101) * tag;
+    return (x - UINT64_C(0x0101010101010101)) & ~x & UINT64_C(0x8080808080808080);
+}
+static inline unsigned se__table_first(uint64_t match)
+{
+    return (unsigned)__builtin_ctzll(match) / 8;
+}
+
+static inline unsigned se__table_hits(const struct table *t, uint32_t slot)
+{
+    const struct bucket_head *h = &t->heads[slot / BUCKET_SLOTS];
+    return atomic_load_explicit(&h->hits, memory_order_relaxed) >> slot % BUCKET_SLOTS * 2 & 3;
+}
+static inline void se__table_set_hits(struct bucket_head *h, unsigned i, unsigned hits)
+{
+    unsigned all = atomic_load_explicit(&h->hits, memory_order_relaxed);
+    all = (all & ~(3u << i * 2)) | hits << i * 2;
+    atomic_store_explicit(&h->hits, (uint16_t)all, memory_order_relaxed);
+}
+/* What a hit costs: one relaxed store, and none once it is known as a busy one. */
+static inline void se__table_hit(struct bucket_head *h, unsigned i)
+{
+    unsigned all = atomic_load_explicit(&h->hits, memory_order_relaxed);
+    if ((all >> i * 2 & 3) < HITS_MAX)
+        atomic_store_explicit(&h->hits, (uint16_t)(all + (1u << i * 2)), memory_order_relaxed);
+}
+
+static inline _Atomic uintptr_t *se__table_word(const struct table *t, uint32_t slot)
+{
+    return &t->words[slot / BUCKET_SLOTS].slots[slot % BUCKET_SLOTS];
+}
+static inline uint32_t se__table_slots(const struct table *t)
+{
+    return t->buckets * BUCKET_SLOTS;
+}
+
+/* Takes a free slot for `word`. There is one. Not listed. */
+uint32_t se__table_insert(struct table *t, uint64_t hash, uintptr_t word);
+void se__table_erase(struct table *t, uint64_t hash, uint32_t slot);
+
+static inline bool se__table_listed(const struct table *t, uint32_t slot)
+{
+    return t->heads[slot / BUCKET_SLOTS].listed >> slot % BUCKET_SLOTS & 1;
+}
+/* At the end of one of the table's queues; the slot is not listed. */
+void se__table_push(struct table *t, struct queue *q, uint32_t slot);
+/* The first of it, not listed any more, or NO_SLOT. */
+uint32_t se__table_pop(struct table *t, struct queue *q);
+
+/* Remembers that an id has left; whether it did not long ago (and forgets it). */
+void se__table_haunt(struct table *t, uint64_t hash);
+bool se__table_haunted(struct table *t, uint64_t hash);
+
+/* Moves everything into `to`, which is empty and large enough: hash_of tells an entry's hash by its
+ * word. `from` stays as it was for its readers. */
+void se__table_move(struct table *from, struct table *to,
+                    uint64_t (*hash_of)(const void *arg, uintptr_t word), const void *arg);
+
+#endif

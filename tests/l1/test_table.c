@@ -1,0 +1,162 @@
+/*
+ * Tests of src/l1/table.c: places in a table, what a lookup may skip, the queues, moving.
+ */
+#include "map_fixture.h"
+
+#include <string.h>
+
+#define WORD(n) ((uintptr_t)(n) << 4) /* as items are aligned */
+
+static struct table *t;
+
+static void open_table(uint32_t buckets)
+{
+    t = se__table_new(buckets);
+    cr_assert_not_null(t);
+}
+
+static void close_table(void)
+{
+    se__free(t->memory);
+}
+
+/* A hash whose entry belongs into this bucket. */
+static uint64_t hash_in(uint32_t bucket, uint64_t tag)
+{
+    uint64_t low = (((uint64_t)bucket << 32) + UINT32_MAX / 2) / t->buckets;
+    cr_assert_eq(se__bucket_of(t->buckets, low), bucket);
+    return tag << 32 | low;
+}
+
+static unsigned passed(uint32_t bucket)
+{
+    return atomic_load(&t->heads[bucket].passed);
+}
+
+Test(table, a_tag_that_is_there_is_always_found)
+{
+    for (uint64_t a = 0; a < 256; a++) {
+        for (unsigned at = 0; at < 8; at++) {
+            uint64_t tags = UINT64_C(0x0180ff7f00fe02) ^ a << at * 8;
+            uint64_t match = se__table_match(tags, (uint8_t)(tags >> at * 8));
+            cr_assert(match >> (at * 8 + 7) & 1);
+            unsigned first = se__table_first(match);
+            cr_assert_eq((uint8_t)(tags >> first * 8), (uint8_t)(tags >> at * 8),
+                         "the lowest match is a true one");
+        }
+    }
+}
+
+Test(table, an_entry_that_finds_its_bucket_full_lies_behind_it_and_is_not_forgotten)
+{
+    uint32_t slots[20];
+    open_table(4);
+    for (unsigned i = 0; i < 20; i++)
+        slots[i] = se__table_insert(t, hash_in(3, i), WORD(i + 1));
+    for (unsigned i = 0; i < 20; i++) {
+        cr_assert_eq(slots[i] / BUCKET_SLOTS,
+                     i < 8    ? 3
+                     : i < 16 ? 0
+                              : 1,
+                     "the next, round the end");
+        cr_assert_eq(atomic_load(se__table_word(t, slots[i])), WORD(i + 1));
+    }
+    cr_assert(passed(3) == 12 && passed(0) == 4 && passed(1) == 0);
+    se__table_erase(t, hash_in(3, 19), slots[19]);
+    cr_assert(passed(3) == 11 && passed(0) == 3);
+    for (unsigned i = 8; i < 19; i++)
+        se__table_erase(t, hash_in(3, i), slots[i]);
+    cr_assert(passed(3) == 0 && passed(0) == 0, "a lookup stops at the first bucket again");
+    cr_assert_eq(t->used, 8);
+    close_table();
+}
+
+Test(table, a_bucket_that_very_many_have_passed_stays_passed)
+{
+    uint32_t slots[400];
+    open_table(64);
+    for (unsigned i = 0; i < 400; i++)
+        slots[i] = se__table_insert(t, hash_in(0, i), WORD(i + 1));
+    cr_assert_eq(passed(0), UINT8_MAX);
+    for (unsigned i = 300; i < 400; i++)
+        se__table_erase(t, hash_in(0, i), slots[i]);
+    cr_assert_eq(passed(0), UINT8_MAX, "how many lie behind it is not known any more");
+    close_table();
+}
+
+Test(table, a_queue_gives_its_slots_in_their_order)
+{
+    open_table(2);
+    cr_assert_eq(se__table_pop(t, &t->small), NO_SLOT);
+    for (uint32_t i = 0; i < 16; i++)
+        se__table_push(t, i % 2 ? &t->small : &t->main, i);
+    for (uint32_t i = 0; i < 16; i++) {
+        cr_assert(se__table_listed(t, i));
+        cr_assert_eq(se__table_pop(t, i % 2 ? &t->small : &t->main), i);
+        cr_assert(!se__table_listed(t, i));
+    }
+    cr_assert_eq(se__table_pop(t, &t->main), NO_SLOT);
+    close_table();
+}
+
+Test(table, hits_are_counted_up_to_three_and_touch_no_neighbour)
+{
+    open_table(1);
+    for (unsigned n = 1; n <= 5; n++) {
+        se__table_hit(&t->heads[0], 3);
+        cr_assert_eq(se__table_hits(t, 3), n < HITS_MAX ? n : HITS_MAX);
+    }
+    cr_assert_eq(atomic_load(&t->heads[0].hits), 3u << 6);
+    se__table_set_hits(&t->heads[0], 3, 1);
+    cr_assert_eq(se__table_hits(t, 3), 1);
+    close_table();
+}
+
+static uint64_t hash_of_number(const void *arg, uintptr_t word)
+{
+    (void)arg;
+    uint64_t state = word >> 4;
+    return next_random(&state);
+}
+
+Test(table, moving_keeps_entries_hits_and_the_queues_order)
+{
+    open_table(40);
+    struct table *from = t;
+    uint32_t slots[300];
+    for (unsigned i = 0; i < 300; i++) {
+        slots[i] = se__table_insert(from, hash_of_number(NULL, WORD(i + 1)), WORD(i + 1));
+        se__table_set_hits(&from->heads[slots[i] / BUCKET_SLOTS], slots[i] % BUCKET_SLOTS, i % 4);
+        if (i % 3) /* every third is in no queue: not clean */
+            se__table_push(from, i % 3 == 1 ? &from->small : &from->main, slots[i]);
+    }
+    se__table_erase(from, hash_of_number(NULL, WORD(2)), slots[1]); /* it stays queued */
+    open_table(60);
+    se__table_move(from, t, hash_of_number, NULL);
+    cr_assert_eq(t->used, 299);
+    for (unsigned i = 4; i < 300; i += 3)
+        cr_assert_eq(atomic_load(se__table_word(t, se__table_pop(t, &t->small))), WORD(i + 1));
+    for (unsigned i = 2; i < 300; i += 3)
+        cr_assert_eq(atomic_load(se__table_word(t, se__table_pop(t, &t->main))), WORD(i + 1));
+    cr_assert(t->small.n == 0 && t->main.n == 0);
+    for (uint32_t slot = 0; slot < se__table_slots(t); slot++) {
+        uintptr_t word = atomic_load(se__table_word(t, slot));
+        cr_assert(!word || se__table_hits(t, slot) == ((word >> 4) - 1) % 4);
+    }
+    for (unsigned i = 0; i < 300; i++)
+        cr_assert(i == 1 || atomic_load(se__table_word(from, slots[i])) == WORD(i + 1),
+                  "readers may still be in the old one");
+    close_table();
+    se__free(from->memory);
+}
+
+Test(table, what_a_reader_loads_is_one_word)
+{
+    open_table(TABLE_BUCKETS_MAX);
+    uintptr_t packed = se__table_pack(t);
+    cr_assert_eq(se__table_unpack(packed), t);
+    struct view v = se__table_view(packed);
+    cr_assert(v.buckets == t->buckets && v.heads == t->heads && v.words == t->words);
+    cr_assert_eq((uintptr_t)v.words % 64, 0, "a bucket's words are one cache line");
+    close_table();
+}
