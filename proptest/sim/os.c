@@ -183,6 +183,11 @@ uint64_t se__thread_count(void)
     return sim_task_id();
 }
 
+uint64_t se__thread_total(void)
+{
+    return UINT64_MAX; /* any task may have run */
+}
+
 void se__pause_ms(uint32_t ms)
 {
     sim_sleep_ms(ms);

@@ -65,6 +65,7 @@ void se__thread_join(struct se__thread *t);
  * never given twice in a process. */
 extern _Thread_local __attribute__((tls_model("initial-exec"))) uint64_t se__thread_number;
 uint64_t se__thread_count(void); /* gives the calling thread its number */
+uint64_t se__thread_total(void); /* the last number given; seq_cst, as is the giving */
 static inline uint64_t se__thread_id(void)
 {
     return __builtin_expect(se__thread_number != 0, 1) ? se__thread_number : se__thread_count();

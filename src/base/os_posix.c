@@ -176,15 +176,19 @@ void se__thread_join(struct se__thread *t)
 }
 
 _Thread_local uint64_t se__thread_number;
+static _Atomic uint64_t last_thread;
 
 uint64_t se__thread_count(void)
 {
     /* Counted and not gettid(): small numbers spread evenly over stripes. Two engines may
      * share it, it is only a name. */
-    static _Atomic uint64_t last;
-    /* relaxed: a number */
-    se__thread_number = atomic_fetch_add_explicit(&last, 1, memory_order_relaxed) + 1;
+    se__thread_number = atomic_fetch_add(&last_thread, 1) + 1; /* seq_cst: base/epoch.c */
     return se__thread_number;
+}
+
+uint64_t se__thread_total(void)
+{
+    return atomic_load(&last_thread);
 }
 
 void se__pause_ms(uint32_t ms)

@@ -42,35 +42,30 @@ static se_result look_below(se_engine *e, const char *id, se_item **item)
     return l.result;
 }
 
-/* A hit in L1: counted, and given out if it is not a "gone". Takes the reference. */
-static se_result take_hit(se_item **item)
+/* A hit in L1 is given out if it is not a "gone". Takes the reference. */
+static inline se_result take_hit(se_item **item)
 {
-    if (!se__says_gone(*item))
+    if (__builtin_expect(!se__says_gone(*item), 1))
         return SE_OK;
     se_item_release(*item);
     *item = NULL;
     return SE_NOT_FOUND;
 }
 
-/* Looks one id up. *item is a reference, with SE_OK; else it is as it was. */
-static se_result look_up(se_engine *e, const char *id, se_item **item)
+/* What is in L1 under exactly these bytes was checked when it came there: so only an id that is not
+ * there is looked at closely, later. NULL: not there, or not even an id. */
+static inline se_item *hit_in_l1(se_engine *e, const char *id)
+{
+    size_t len = id ? strnlen(id, SE_ID_MAX + 1) : 0;
+    return len > 0 && len <= SE_ID_MAX ? se__l1_get(e->l1, se__l1_hash(e->l1, id, len), id, len)
+                                       : NULL;
+}
+
+static __attribute__((noinline)) se_result find_below(se_engine *e, const char *id, se_item **item)
 {
     size_t id_len;
-    se_result r = se__look_in(e);
-    if (r == SE_OK)
-        r = se__id_check("id", id, 1, SE_ID_MAX, &id_len);
-    if (r != SE_OK)
-        return r;
-    uint64_t started = sampled_start();
-    se_item *hit = se__l1_get(e->l1, se__l1_hash(e->l1, id, id_len), id, id_len);
-    if (!hit)
-        return look_below(e, id, item);
-    se__metrics_inc(e->metrics, M_OPS_L1_GET_HIT);
-    r = take_hit(&hit);
-    if (hit)
-        *item = hit;
-    sampled_end(e, started);
-    return r;
+    se_result r = se__id_check("id", id, 1, SE_ID_MAX, &id_len);
+    return r == SE_OK ? look_below(e, id, item) : r;
 }
 
 se_result se_get(se_engine *e, const char *id, se_item **item)
@@ -78,7 +73,17 @@ se_result se_get(se_engine *e, const char *id, se_item **item)
     if (!item)
         return se__error(SE_ERR_INVALID, "item must not be NULL");
     *item = NULL;
-    return look_up(e, id, item);
+    se_result r = se__look_in(e);
+    if (r != SE_OK)
+        return r;
+    uint64_t started = sampled_start();
+    se_item *hit = hit_in_l1(e, id);
+    if (__builtin_expect(!hit, 0))
+        return find_below(e, id, item);
+    se__metrics_inc(e->metrics, M_OPS_L1_GET_HIT);
+    *item = hit;
+    sampled_end(e, started);
+    return take_hit(item);
 }
 
 /* ---- verified ---- */
@@ -282,7 +287,7 @@ se_result se_contains(se_engine *e, const char *id, bool *found)
     if (!found)
         return se__error(SE_ERR_INVALID, "found must not be NULL");
     se_item *item = NULL;
-    se_result r = look_up(e, id, &item);
+    se_result r = se_get(e, id, &item);
     se_item_release(item);
     if (r < 0)
         return r;
@@ -317,7 +322,7 @@ se_result se_is_current(se_engine *e, const char *id, const uint8_t hash[SE_HASH
     if (!hash || !current)
         return se__error(SE_ERR_INVALID, "hash and current must not be NULL");
     se_item *item = NULL;
-    se_result r = look_up(e, id, &item);
+    se_result r = se_get(e, id, &item);
     if (r < 0)
         return r;
     uint8_t have[SE_HASH_SIZE];

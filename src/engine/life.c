@@ -25,15 +25,13 @@
 
 /* ---- entering ---- */
 
-se_result se__look_in(const se_engine *e)
+se_result se__cannot_look_in(const se_engine *e)
 {
     if (!e)
         return se__error(SE_ERR_INVALID, "engine is NULL");
     if (!se__forkword_ours(&e->forkword))
         return se__error(SE_ERR_STATE, "this engine belongs to the parent of this process");
-    if (!se__gate_open(&e->gate))
-        return se__error(SE_ERR_STATE, "the engine is shut down");
-    return SE_OK;
+    return se__error(SE_ERR_STATE, "the engine is shut down");
 }
 
 se_result se__enter(se_engine *e)

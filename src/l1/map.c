@@ -31,8 +31,8 @@ static unsigned stripe_bits_for(size_t bytes_max)
     return bits;
 }
 
-/* As many readers can be inside at once without waiting for each other. */
-static unsigned slots_for(size_t bytes_max)
+/* So many threads can read without writing to one cache line. */
+static unsigned rows_for(size_t bytes_max)
 {
     return bytes_max < 1024u * 1024 ? 8 : bytes_max < 64u * 1024 * 1024 ? 64 : 256;
 }
@@ -55,16 +55,16 @@ static char *open_block(struct l1 *map, size_t bytes)
 static se_result open_parts(struct l1 *map)
 {
     size_t stripes = (size_t)1 << map->stripe_bits;
-    unsigned slots = slots_for(map->bytes_max), accounts = accounts_for(map->bytes_max);
+    unsigned rows = rows_for(map->bytes_max), accounts = accounts_for(map->bytes_max);
     char *block =
         open_block(map, stripes * (sizeof(struct stripe) + sizeof(struct front)) +
-                            accounts * sizeof(struct account) + slots * sizeof(struct epoch_slot));
+                            accounts * sizeof(struct account) + rows * sizeof(struct epoch_row));
     if (!block)
         return se__error_nomem();
     map->accounts = (struct account *)block;
     map->account_mask = accounts - 1;
-    se__epochs_init(&map->epochs, (struct epoch_slot *)(map->accounts + accounts), slots);
-    map->stripes = (struct stripe *)(map->epochs.slots + slots);
+    se__epochs_init(&map->epochs, (struct epoch_row *)(map->accounts + accounts), rows);
+    map->stripes = (struct stripe *)(map->epochs.rows + rows);
     map->fronts = (struct front *)(map->stripes + stripes);
     for (size_t i = 0; i < stripes; i++) {
         se_result r = se__stripe_open(&map->stripes[i], &map->fronts[i], &map->fixed_bytes);

@@ -3,7 +3,7 @@
  *
  * A lookup takes no lock. It is inside an epoch while it goes from the table to the item: what it
  * finds cannot be freed before it leaves, and it leaves with a reference or with a copy. All that
- * it writes is its own epoch slot, the item's reference count (not for a copy) and, while the entry
+ * it writes is its counter in the epochs, the item's reference count (not for a copy) and, while the entry
  * is not yet known as a busy one, two bits of its bucket. The clock is read only where an item or
  * the map has a limited life.
  *
@@ -36,21 +36,27 @@ static inline bool shows(uintptr_t word, const char *id, size_t id_len, struct f
     return f->item && se__item_is(f->item, id, id_len);
 }
 
-/* Where nearly every hit is: clean, in its own bucket, in the first slot that has its tag. A get is
- * as fast as the processor can look ahead to the next ones, so this is kept short. */
+/* Where nearly every hit is: clean, in its own bucket or, where that is full, in the next, in the
+ * first slot that has its tag. A get is as fast as the processor can look ahead to the next ones, so
+ * this is kept short: every instruction and every wrong guess counts. */
 static inline bool find_at_home(const struct l1 *map, uint64_t hash, const char *id, size_t id_len,
                                 struct found *f)
 {
     struct view v = se__table_view(atomic_load(&se__l1_front(map, hash)->table));
     uint32_t bucket = se__bucket_of(v.buckets, hash);
     __builtin_prefetch(&v.words[bucket]); /* at the same time as its head */
-    f->head = &v.heads[bucket];
-    f->flush = NULL;
+    uint8_t tag = se__table_tag(hash);
     /* acquire, and the word seq_cst: as in find_in_table */
-    uint64_t tags = atomic_load_explicit(&f->head->tags, memory_order_acquire);
-    uint64_t match = se__table_match(tags, se__table_tag(hash));
+    uint64_t tags = atomic_load_explicit(&v.heads[bucket].tags, memory_order_acquire);
+    uint64_t match = se__table_match(tags, tag);
+    if (!match && bucket + 1 < v.buckets) {
+        tags = atomic_load_explicit(&v.heads[++bucket].tags, memory_order_acquire);
+        match = se__table_match(tags, tag);
+    }
     if (!match)
         return false;
+    f->head = &v.heads[bucket];
+    f->flush = NULL;
     f->slot = se__table_first(match);
     uintptr_t word = atomic_load(&v.words[bucket].slots[f->slot]);
     f->item = se__word_item(word);
@@ -147,20 +153,36 @@ static se_item *get_locked(struct l1 *map, struct stripe *s, uint64_t hash, cons
     return item;
 }
 
-se_item *se__l1_get(struct l1 *map, uint64_t hash, const char *id, size_t id_len)
+static __attribute__((noinline)) se_item *get_anywhere(struct l1 *map, uint64_t hash,
+                                                       const char *id, size_t id_len)
 {
-    struct stripe *s = se__l1_stripe(map, hash);
     struct found f;
     se_item *item = NULL;
-    struct epoch_slot *inside = se__epoch_enter(&map->epochs);
-    bool there = find(map, hash, id, id_len, &f);
+    _Atomic uint32_t *inside = se__epoch_enter(&map->epochs);
+    bool there = find_anywhere(map, hash, id, id_len, &f);
     bool ended = there && may_have_ended(map, &f);
     if (there && !ended) {
         note_hit(&f);
         item = se__item_hold(f.item);
     }
     se__epoch_leave(inside);
-    return ended ? get_locked(map, s, hash, id, id_len) : item;
+    return ended ? get_locked(map, se__l1_stripe(map, hash), hash, id, id_len) : item;
+}
+
+/* Calls nothing on the way of nearly every hit. */
+se_item *se__l1_get(struct l1 *map, uint64_t hash, const char *id, size_t id_len)
+{
+    struct found f;
+    _Atomic uint32_t *inside = se__epoch_enter(&map->epochs);
+    if (__builtin_expect(
+            find_at_home(map, hash, id, id_len, &f) && !se__copy_is_mortal(map, f.item), 1)) {
+        se__table_hit(f.head, f.slot);
+        se_item *item = se__item_hold(f.item);
+        se__epoch_leave(inside);
+        return item;
+    }
+    se__epoch_leave(inside);
+    return get_anywhere(map, hash, id, id_len);
 }
 
 static void copy_out(const se_item *item, void *buffer, size_t cap, struct l1_copy *copy)
@@ -178,7 +200,7 @@ bool se__l1_get_copy(struct l1 *map, uint64_t hash, const char *id, size_t id_le
 {
     struct found f;
     se_item *large = NULL;
-    struct epoch_slot *inside = se__epoch_enter(&map->epochs);
+    _Atomic uint32_t *inside = se__epoch_enter(&map->epochs);
     bool there = find(map, hash, id, id_len, &f) && !may_have_ended(map, &f);
     if (there) {
         note_hit(&f);
@@ -199,7 +221,7 @@ static bool look_inside(struct l1 *map, uint64_t hash, const char *id, size_t id
                         struct l1_view *view, bool *there)
 {
     struct found f;
-    struct epoch_slot *inside = se__epoch_enter(&map->epochs);
+    _Atomic uint32_t *inside = se__epoch_enter(&map->epochs);
     *there = find(map, hash, id, id_len, &f);
     bool simple = !*there || (!f.flush && !may_have_ended(map, &f));
     if (simple && *there)
@@ -239,7 +261,7 @@ static struct view view_of(const struct l1 *map, uint64_t hash)
 
 void se__l1_prefetch(struct l1 *map, uint64_t hash)
 {
-    struct epoch_slot *inside = se__epoch_enter(&map->epochs);
+    _Atomic uint32_t *inside = se__epoch_enter(&map->epochs);
     struct view v = view_of(map, hash);
     uint32_t bucket = se__bucket_of(v.buckets, hash);
     __builtin_prefetch(&v.heads[bucket]);
@@ -278,7 +300,7 @@ static void prefetch_items(struct l1 *map, const struct l1_key *keys, size_t n)
 static void get_batch(struct l1 *map, const struct l1_key *keys, size_t n, se_item **items)
 {
     bool ended[BATCH];
-    struct epoch_slot *inside = se__epoch_enter(&map->epochs);
+    _Atomic uint32_t *inside = se__epoch_enter(&map->epochs);
     prefetch_buckets(map, keys, n);
     prefetch_items(map, keys, n);
     for (size_t i = 0; i < n; i++) {

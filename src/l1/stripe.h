@@ -127,7 +127,7 @@ struct l1 {
     unsigned account_mask;
     size_t lease;       /* what an account takes ahead */
     size_t limbo_share; /* bytes that a stripe lets wait to be freed together */
-    void *memory;       /* of stripes, accounts and epoch slots */
+    void *memory;       /* of stripes, accounts and epoch rows */
     void *self;         /* this struct's own, before it was aligned */
     /* set_ms is stored before life_ms (release), and read after it (acquire): a life is
      * never taken with an older start. */
