@@ -1,7 +1,7 @@
 /*
- * bench_l1 - rows 1, 2, 6 and 8: L1 through the public API, beside hash maps.
+ * bench_l1 - rows 1, 2, 5, 6 and 8: L1 through the public API, beside hash maps.
  *
- * Rows 1, 2 and 8 run on an engine without tiers (L1 is the home), row 6 on one with a SQLite home
+ * Rows 1, 2, 5 and 8 run on an engine without tiers (L1 is the home), row 6 on one with a SQLite home
  * whose flush is held back while a round is timed, so that hash, clock, L1 and queue are measured
  * and not the flush.
  * Accesses are drawn before the rounds and lie in a row in memory: the ids' own cache misses are no
@@ -9,11 +9,11 @@
  */
 #include "harness.h"
 #include "peers.h"
+#include "stream.h"
 
 #include <syncengine/syncengine.h>
 
 #include <malloc.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -41,54 +41,6 @@ enum { GLIB_FIRST = true };
 enum { GLIB_FIRST = false };
 #endif
 enum { PEERS = sizeof peers / sizeof peers[0] - 1 };
-
-/* ---- accesses ---- */
-
-struct stream {
-    size_t n;
-    char (*ids)[BENCH_ID_LEN + 8];
-};
-
-static struct stream stream_alloc(size_t n)
-{
-    struct stream s = {n, malloc(n * sizeof *s.ids)};
-    if (!s.ids)
-        bench_fail("out of memory");
-    return s;
-}
-
-static struct stream uniform(size_t n, size_t items, uint64_t seed)
-{
-    struct stream s = stream_alloc(n);
-    for (size_t i = 0; i < n; i++)
-        bench_id(bench_mix(seed + i) % items, s.ids[i]);
-    return s;
-}
-
-/* By the inverse of the summed probabilities: exact, and drawn outside of all timing. */
-static struct stream zipf(size_t n, size_t items, double exponent)
-{
-    struct stream s = stream_alloc(n);
-    double *sum = malloc(items * sizeof *sum), total = 0;
-    if (!sum)
-        bench_fail("out of memory");
-    for (size_t i = 0; i < items; i++)
-        sum[i] = total += pow((double)i + 1, -exponent);
-    for (size_t i = 0; i < n; i++) {
-        double u = (double)(bench_mix(i) >> 11) * 0x1p-53 * total;
-        size_t low = 0, high = items - 1;
-        while (low < high) {
-            size_t middle = low + (high - low) / 2;
-            if (sum[middle] < u)
-                low = middle + 1;
-            else
-                high = middle;
-        }
-        bench_id(low, s.ids[i]);
-    }
-    free(sum);
-    return s;
-}
 
 /* ---- one round ---- */
 
@@ -124,6 +76,37 @@ static double run_gets(void *arg)
         sum += r->peer ? r->peer->get(r->map, s->ids[i]) : engine_get(r->map, s->ids[i]);
     double figure = rate(s->n, start);
     if (sum != s->n * BENCH_CONTENT_LEN)
+        bench_fail("a get has missed");
+    return figure;
+}
+
+#define MANY 32u
+
+static size_t get_many(se_engine *e, char (*ids)[BENCH_ID_ROOM])
+{
+    const char *list[MANY];
+    se_item *items[MANY];
+    size_t sum = 0;
+    for (size_t i = 0; i < MANY; i++)
+        list[i] = ids[i];
+    bench_check(se_get_many(e, list, MANY, items, NULL), "se_get_many");
+    for (size_t i = 0; i < MANY; i++) {
+        sum += items[i] ? se_item_content_len(items[i]) : 0;
+        se_item_release(items[i]);
+    }
+    return sum;
+}
+
+static double run_get_many(void *arg)
+{
+    struct run *r = arg;
+    const struct stream *s = r->stream;
+    size_t sum = 0, n = s->n / MANY * MANY;
+    uint64_t start = bench_cpu_ns();
+    for (size_t i = 0; i < n; i += MANY)
+        sum += get_many(r->map, s->ids + i);
+    double figure = rate(n, start);
+    if (sum != n * BENCH_CONTENT_LEN)
         bench_fail("a get has missed");
     return figure;
 }
@@ -240,21 +223,30 @@ static void use(struct run *runs, const struct stream *stream)
 static void bench_reads(const struct bench *b, size_t items)
 {
     struct run runs[PEERS + 1];
-    struct stream flat = uniform(ITEMS, items, 1), skewed = zipf(ITEMS, items, ZIPF);
+    struct stream flat = stream_uniform(ITEMS, items, 1), skewed = stream_zipf(ITEMS, items, ZIPF);
     runs[0] = load_ours(NULL, items);
     for (size_t i = 0; i < PEERS; i++)
         runs[i + 1] = load_peer(peers[i], items);
     use(runs, &flat);
     compare(b, &(struct bench_subject){1, "se_get + release, uniform", "M/s"}, runs, run_gets,
             BENCH_RATIO_MIN, 1.64);
+    struct bench_side many[] = {
+        {.name = "ours", .run = run_get_many, .arg = &runs[0]},
+        {.name = "own single se_get",
+         .run = run_gets,
+         .arg = &runs[0],
+         .kind = BENCH_RATIO_MIN,
+         .bar = 2.5},
+    };
+    bench_compare(b, &(struct bench_subject){5, "se_get_many of 32, an id", "M/s"}, many, 2);
     use(runs, &skewed);
     compare(b, &(struct bench_subject){2, "se_get + release, Zipf 0.99", "M/s"}, runs, run_gets,
             BENCH_RATIO_MIN, 1.70);
     compare(b, &(struct bench_subject){8, "bytes an entry beside id, content", "B"}, runs,
             entry_bytes, BENCH_VALUE_MAX, 77);
     close_all(runs);
-    free(flat.ids);
-    free(skewed.ids);
+    stream_free(&flat);
+    stream_free(&skewed);
     bench_unpin();
 }
 
@@ -265,7 +257,7 @@ static void bench_writes(const struct bench *b, size_t items)
     bench_dir_make(&dir, NULL);
     bench_dir_path(&dir, "sqlite:", "l1.db", url);
     struct run runs[PEERS + 1];
-    struct stream puts = uniform(bench_scaled(b, PUTS), items, 2);
+    struct stream puts = stream_uniform(bench_scaled(b, PUTS), items, 2);
     runs[0] = load_ours(url, items);
     bench_check(se_flush(runs[0].map, 60000), "se_flush");
     for (size_t i = 0; i < PEERS; i++)
@@ -274,7 +266,7 @@ static void bench_writes(const struct bench *b, size_t items)
     compare(b, &(struct bench_subject){6, "se_submit, 500 bytes", "M/s"}, runs, run_puts,
             BENCH_RATIO_MIN, 1.25);
     close_all(runs);
-    free(puts.ids);
+    stream_free(&puts);
     bench_dir_remove(&dir);
 }
 
