@@ -17,28 +17,6 @@
 
 /* ---- health ---- */
 
-static const char *phase_text(se_phase phase)
-{
-    static const char *const names[] = {"created",       "connecting",   "draining_wal",
-                                        "syncing_redis", "warming_up",   "ready",
-                                        "running",       "shutting_down"};
-    return (unsigned)phase < sizeof names / sizeof *names ? names[phase] : "unknown";
-}
-
-static const char *pressure_text(se_pressure level)
-{
-    static const char *const names[] = {"normal",   "warn",      "throttle",
-                                        "critical", "emergency", "shutdown"};
-    return (unsigned)level < sizeof names / sizeof *names ? names[level] : "unknown";
-}
-
-static const char *circuit_text(se_circuit circuit)
-{
-    return circuit == SE_CIRCUIT_OPEN        ? "open"
-           : circuit == SE_CIRCUIT_HALF_OPEN ? "half_open"
-                                             : "closed";
-}
-
 static const char *up_text(int up)
 {
     return up > 0 ? "up" : up == 0 ? "down" : "not configured";
@@ -57,11 +35,11 @@ static const char *trust_text(const se_health *h)
 static void health_json(const se_health *h)
 {
     out_printf("{\"healthy\":%s,\"ready\":%s,\"phase\":\"%s\",\"sql\":\"%s\",\"redis\":\"%s\",",
-               truth(h->healthy), truth(h->ready), phase_text(h->phase), up_text(h->sql_up),
+               truth(h->healthy), truth(h->ready), se_phase_name(h->phase), up_text(h->sql_up),
                up_text(h->redis_up));
     out_printf("\"sql_circuit\":\"%s\",\"redis_circuit\":\"%s\",\"pressure\":\"%s\",",
-               circuit_text(h->sql_circuit), circuit_text(h->redis_circuit),
-               pressure_text(h->pressure_level));
+               se_circuit_name(h->sql_circuit), se_circuit_name(h->redis_circuit),
+               se_pressure_name(h->pressure_level));
     out_printf("\"wal_items\":%" PRIu64 ",\"dead_letters\":%" PRIu64, h->wal_items,
                h->dead_letters);
     out_printf(",\"filter\":\"%s\",\"filter_items\":%" PRIu64 ",\"filter_bytes\":%" PRIu64,
@@ -75,11 +53,11 @@ static void health_json(const se_health *h)
 static void health_rows(const se_health *h)
 {
     char bytes[24];
-    out_printf("%s\nphase %s\n", h->healthy ? "healthy" : "not healthy", phase_text(h->phase));
-    out_printf("SQL %s, circuit %s\n", up_text(h->sql_up), circuit_text(h->sql_circuit));
-    out_printf("Redis %s, circuit %s\n", up_text(h->redis_up), circuit_text(h->redis_circuit));
+    out_printf("%s\nphase %s\n", h->healthy ? "healthy" : "not healthy", se_phase_name(h->phase));
+    out_printf("SQL %s, circuit %s\n", up_text(h->sql_up), se_circuit_name(h->sql_circuit));
+    out_printf("Redis %s, circuit %s\n", up_text(h->redis_up), se_circuit_name(h->redis_circuit));
     out_printf("pressure %s\nWAL %" PRIu64 " records, %" PRIu64 " dead letters\n",
-               pressure_text(h->pressure_level), h->wal_items, h->dead_letters);
+               se_pressure_name(h->pressure_level), h->wal_items, h->dead_letters);
     text_bytes(h->filter_bytes, bytes);
     out_printf("filter %s%s%s, %" PRIu64 " ids, %s\n", trust_text(h), h->filter_doubt ? ": " : "",
                h->filter_doubt ? h->filter_doubt : "", h->filter_items, bytes);

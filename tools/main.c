@@ -36,6 +36,7 @@ static const struct command *const commands[] = {
     &command_dictionary_train,
     &command_dictionary_list,
     &command_stats,
+    &command_serve,
     &command_health,
     &command_config,
     &command_docs,

@@ -52,6 +52,11 @@ bool out_found_id(const char *id)
     return out_text(safe);
 }
 
+bool out_flush(void)
+{
+    return fflush(stdout) == 0;
+}
+
 int out_finish(int status)
 {
     bool failed = ferror(stdout) != 0;

@@ -20,6 +20,7 @@ bool out_id(const char *id);
 bool out_found_id(const char *id);
 /* Flushes. `status` if all was written, else EXIT_TROUBLE (with a message). */
 int out_finish(int status);
+bool out_flush(void); /* what has been written is to be seen now; false: nobody can */
 
 /* Appends a JSON string, quotes included. The bytes must be UTF-8. */
 void json_string(struct buf *out, const char *bytes, size_t len);

@@ -93,6 +93,7 @@ extern const struct command command_load, command_get, command_put, command_dele
     command_contains, command_status, command_scan, command_count, command_wal_list,
     command_wal_drain, command_wal_dead, command_wal_salvage, command_verify, command_merkle_root,
     command_merkle_children, command_merkle_prefix, command_stats, command_health, command_config,
-    command_docs, command_version, command_help, command_dictionary_train, command_dictionary_list;
+    command_docs, command_version, command_help, command_dictionary_train, command_dictionary_list,
+    command_serve;
 
 #endif

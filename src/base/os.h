@@ -113,6 +113,11 @@ SE_NODISCARD se_result se__net_write(int fd, const void *buf, size_t len, uint64
 /* Reads at least one byte, at most cap. End of stream is SE_ERR_BACKEND. */
 SE_NODISCARD se_result se__net_read(int fd, void *buf, size_t cap, uint64_t deadline_ms,
                                     size_t *len);
+/* Listens on a numeric IPv4 or IPv6 address, SE_ERR_INVALID if it is none; *port 0: the system
+ * chooses one, which is stored there. SE_ERR_IO: it cannot be had. */
+SE_NODISCARD se_result se__net_listen(const char *address, uint16_t *port, int *fd);
+/* Until there is something to read, or the deadline. */
+void se__net_wait_readable(int fd, uint64_t deadline_ms);
 void se__net_close(int fd);    /* -1 is allowed */
 void se__net_shutdown(int fd); /* wakes whoever is blocked on it; the descriptor stays open */
 /* True if the peer has closed or sent bytes nobody asked for: an idle connection

@@ -6,6 +6,7 @@
  */
 #include "base/os.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <limits.h>
 #include <netdb.h>
@@ -153,6 +154,61 @@ se_result se__net_connect(const char *host, uint16_t port, const char *path, uin
     se_result r = connect_any(list, deadline_ms, fd);
     freeaddrinfo(list);
     return r == SE_OK ? r : se__error(r, "connecting to %s port %u: %s", host, port, se_errmsg());
+}
+
+/* ---- listening ---- */
+
+#define BACKLOG 64
+
+union address {
+    struct sockaddr any;
+    struct sockaddr_in v4;
+    struct sockaddr_in6 v6;
+};
+
+/* Its length; 0: it is not one. */
+static socklen_t parse_address(const char *text, uint16_t port, union address *a)
+{
+    *a = (union address){.v4 = {.sin_family = AF_INET, .sin_port = htons(port)}};
+    if (inet_pton(AF_INET, text, &a->v4.sin_addr) == 1)
+        return sizeof a->v4;
+    *a = (union address){.v6 = {.sin6_family = AF_INET6, .sin6_port = htons(port)}};
+    return inet_pton(AF_INET6, text, &a->v6.sin6_addr) == 1 ? sizeof a->v6 : 0;
+}
+
+static bool listen_at(int fd, const union address *a, socklen_t len, uint16_t *port)
+{
+    const int on = 1;
+    union address bound;
+    socklen_t bound_len = sizeof bound;
+    (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on); /* a restart must not wait */
+    if (bind(fd, &a->any, len) != 0 || listen(fd, BACKLOG) != 0 ||
+        getsockname(fd, &bound.any, &bound_len) != 0)
+        return false;
+    *port = ntohs(bound.any.sa_family == AF_INET ? bound.v4.sin_port : bound.v6.sin6_port);
+    return true;
+}
+
+se_result se__net_listen(const char *address, uint16_t *port, int *fd)
+{
+    union address a;
+    socklen_t len = parse_address(address, *port, &a);
+    if (len == 0)
+        return se__error(SE_ERR_INVALID, "address: '%s' is neither an IPv4 nor an IPv6 address",
+                         address);
+    int s = socket(a.any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (s >= 0 && listen_at(s, &a, len, port)) {
+        *fd = s;
+        return SE_OK;
+    }
+    int error = errno;
+    se__net_close(s);
+    return se__error(SE_ERR_IO, "listening on %s port %u: %s", address, *port, strerror(error));
+}
+
+void se__net_wait_readable(int fd, uint64_t deadline_ms)
+{
+    (void)wait_for(fd, POLLIN, deadline_ms); /* in time, too late or broken: the caller looks */
 }
 
 static bool not_now(int error)

@@ -8,6 +8,7 @@
  *   admit               pressure for writers     health      health, gauges
  *   hold                no data calls before attach is done
  *   existence           the filter's use         verify      digests, verify, repair
+ *   names               texts for enumerations   service     the HTTP endpoint's hook
  *
  * Lock ranks (docs/architecture.md): L1 stripe 10, dirty queue 20, WAL 30, worker 40; everything
  * else is a leaf. None is held across I/O or a callback of the caller.
@@ -26,6 +27,13 @@
 #include "tier/pressure.h"
 
 #define ENGINE_UUID_LEN 32
+
+/* Something that runs beside the engine. stop returns when it has ended, and frees it. */
+struct service {
+    const char *what;
+    void (*stop)(void *self); /* NULL: none */
+    void *self;
+};
 
 struct se_engine {
     struct settings settings;
@@ -83,10 +91,11 @@ struct se_engine {
     _Atomic uint64_t full_ms;       /* when L1 or the WAL last had no room for a write, monotonic;
                                        0: never; relaxed: advisory */
     atomic_bool skew_seen;          /* a version far ahead of the clock was seen; relaxed */
-    struct se__mutex shut_lock;     /* guards the three below */
+    struct se__mutex shut_lock;     /* guards the four below */
     struct se__cond shut_changed;
     enum { ENGINE_OPEN, ENGINE_SHUTTING, ENGINE_SHUT } shut;
     se_result shut_result;
+    struct service service;
 };
 
 /* ---- entering (life.c) ---- */
@@ -111,6 +120,11 @@ static inline struct worker *se__worker_of(const se_engine *e, uint64_t hash)
 {
     return e->workers[hash % e->partitions];
 }
+
+/* ---- service.c ---- */
+/* SE_ERR_STATE: there is one already, or the engine is shut down. */
+SE_NODISCARD se_result se__service_attach(se_engine *e, const struct service *service);
+void se__service_stop(se_engine *e); /* without one: nothing */
 
 /* ---- hold.c ---- */
 /* Wraps a home tier: data calls are answered TIER_UNWELL (rejected) until the engine is

@@ -119,6 +119,7 @@ se_result se_health_check(se_engine *e, se_health *health)
     health->sql_up = sql_up(e);
     filter_health(e, health);
     health->oldest_dirty_ms = s.oldest_dirty_ms;
+    health->wal_failed = s.wal.poisoned;
     bool running = health->phase == SE_PHASE_RUNNING;
     health->ready = running;
     health->accepting_writes =

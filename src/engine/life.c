@@ -485,6 +485,7 @@ se_result se_close(se_engine *e, uint32_t timeout_ms)
     if (!se__forkword_ours(&e->forkword))
         return se__error(SE_ERR_STATE, "this engine belongs to the parent of this process");
     se_result r = se_shutdown(e, timeout_ms);
+    se__service_stop(e); /* last: until here it says how far the shutdown is */
     free_engine(e);
     return r;
 }

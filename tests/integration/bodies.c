@@ -327,8 +327,6 @@ void body_bad_input(const struct shape *shape, struct bed *b)
     cr_assert_eq(se_submit(e, "a", "x", 1, &o), SE_ERR_INVALID);
     bed_expect(e, "a", "{}");
     body_bad_verify(shape, e);
-    uint16_t port = 0;
-    cr_assert_eq(se_http_start(e, NULL, &port), SE_ERR_UNSUPPORTED);
     bed_close(b, e);
 }
 
