@@ -99,6 +99,12 @@ static bool no_right(int code)
     return (code & 0xff) == SQLITE_READONLY;
 }
 
+/* No such column, or a view that does not compile. */
+static bool misfit(int code)
+{
+    return (code & 0xff) == SQLITE_ERROR;
+}
+
 /* ---- statements ---- */
 
 static int bind_one(sqlite3_stmt *stmt, int at, const struct db_value *v)
@@ -391,6 +397,7 @@ static const struct db_ops ops = {
     .now_ms = now_ms,
     .content_max = content_max,
     .no_right = no_right,
+    .misfit = misfit,
     .check_fit = check_fit,
     .close = close_driver,
 };
