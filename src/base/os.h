@@ -93,10 +93,16 @@ static inline bool se__forkword_ours(const struct se__forkword *f)
     return *f->word != 0;
 }
 
+/* Children by fork() have `fd` closed, until se__fork_closes_no_more(fd), which goes before its close. */
+SE_NODISCARD se_result se__fork_closes(int fd);
+void se__fork_closes_no_more(int fd);
+/* For descriptors that others have made: programs started by exec() do not get it. */
+void se__exec_closes(int fd);
+
 /* ---- files ---- */
 /* Takes an exclusive advisory lock (an open file description lock) on `path`, creating the file
  * with mode 0600. SE_ERR_STATE if another holder, in this or another process, has it; SE_ERR_IO
- * for anything else. */
+ * for anything else. A forked child does not hold it too. */
 SE_NODISCARD se_result se__filelock_open(const char *path, int *fd);
 void se__filelock_close(int fd); /* -1 is allowed; leaves the file in place */
 
