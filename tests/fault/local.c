@@ -8,6 +8,7 @@
 
 #include <ctype.h>
 #include <dirent.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,6 +27,14 @@ unsigned long local_size(const char *name, unsigned long normal)
 bool local_is_long(void)
 {
     return getenv("SE_LOCAL_LONG") != NULL;
+}
+
+void local_say(const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    (void)vfprintf(stderr, format, args);
+    va_end(args);
 }
 
 unsigned local_entries(const char *what)

@@ -13,6 +13,7 @@
 unsigned long local_size(const char *name, unsigned long normal);
 /* True in a long run: tables are printed. */
 bool local_is_long(void);
+void local_say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* Entries of /proc/self/fd or /proc/self/task. */
 unsigned local_entries(const char *what);

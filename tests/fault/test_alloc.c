@@ -445,14 +445,14 @@ static void each_call(const struct shape *shape, struct redis_server *redis,
             continue;
         each_allocation(&w, &calls[i], whose, step);
         if (local_is_long() || getenv("SE_TEST_LOG"))
-            cr_log_warn("%s, %u: %s: %lu failed, %lu ms\n", shape->name, whose, calls[i].name,
-                        w.failures - before, (unsigned long)(se__mono_ms() - began));
+            local_say("%s, %u: %s: %lu failed, %lu ms\n", shape->name, whose, calls[i].name,
+                      w.failures - before, (unsigned long)(se__mono_ms() - began));
     }
     world_end(&w);
     cr_assert(w.failures > 50 || whose != MEM_OURS, "%s: only %lu allocations failed", shape->name,
               w.failures);
     if (local_is_long())
-        cr_log_warn("%s, libraries %u: %lu allocations failed\n", shape->name, whose, w.failures);
+        local_say("%s, libraries %u: %lu allocations failed\n", shape->name, whose, w.failures);
 }
 
 Test(alloc, ours_in_every_call_on_l1)
@@ -538,8 +538,8 @@ static void each_open(const struct shape *shape, struct redis_server *redis,
     w.e = bed_open(&w.b);
     world_end(&w);
     if (local_is_long() || getenv("SE_TEST_LOG"))
-        cr_log_warn("open, %s, %u: %lu of %u failed, %lu ms\n", shape->name, whose, w.failures,
-                    opens, (unsigned long)(se__mono_ms() - began));
+        local_say("open, %s, %u: %lu of %u failed, %lu ms\n", shape->name, whose, w.failures, opens,
+                  (unsigned long)(se__mono_ms() - began));
 }
 
 Test(alloc, ours_while_opening_and_closing)

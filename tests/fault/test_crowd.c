@@ -118,10 +118,10 @@ static void come_and_go(const struct shape *shape, unsigned threads, unsigned at
         used[i] = in_use();
     }
     if (local_is_long())
-        cr_log_warn("%s: 4 times %u threads, %u at once: %zu, %zu, %zu, %zu KiB in use, RSS %lu "
-                    "KiB, %lu ms\n",
-                    shape->name, threads, at_once, used[0] >> 10, used[1] >> 10, used[2] >> 10,
-                    used[3] >> 10, local_rss_kb(), (unsigned long)(se__mono_ms() - began));
+        local_say("%s: 4 times %u threads, %u at once: %zu, %zu, %zu, %zu KiB in use, RSS %lu "
+                  "KiB, %lu ms\n",
+                  shape->name, threads, at_once, used[0] >> 10, used[1] >> 10, used[2] >> 10,
+                  used[3] >> 10, local_rss_kb(), (unsigned long)(se__mono_ms() - began));
     cr_assert(used[3] < used[1] + (256 << 10), "memory grows: %zu, %zu, %zu, %zu", used[0], used[1],
               used[2], used[3]);
     se__cond_done(&c.changed);
@@ -269,8 +269,8 @@ static void shut_amidst(struct bed *b, uint32_t timeout_ms)
     se_result closed = se_close(e, timeout_ms);
     cr_assert(closed == SE_OK || closed == SE_ERR_TIMEOUT);
     if (local_is_long())
-        cr_log_warn("%s, %u ms: %s after %lu ms\n", b->shape->name, timeout_ms, se_strerror(shut),
-                    (unsigned long)took);
+        local_say("%s, %u ms: %s after %lu ms\n", b->shape->name, timeout_ms, se_strerror(shut),
+                  (unsigned long)took);
     if (b->shape->sql == NO_SQL)
         return;
     e = bed_open(b);
@@ -333,15 +333,16 @@ static void many_lives(const struct shape *shape, unsigned lives)
     }
     size_t used_then = in_use();
     if (local_is_long())
-        cr_log_warn("%s: %u lives in %lu ms; from life %u on: in use %zu -> %zu KiB, RSS %lu -> "
-                    "%lu KiB, files %u -> %u\n",
-                    shape->name, lives, (unsigned long)(se__mono_ms() - began), first, used >> 10,
-                    used_then >> 10, rss, local_rss_kb(), files, local_entries("fd"));
+        local_say("%s: %u lives in %lu ms; from life %u on: in use %zu -> %zu KiB, RSS %lu -> "
+                  "%lu KiB, files %u -> %u\n",
+                  shape->name, lives, (unsigned long)(se__mono_ms() - began), first, used >> 10,
+                  used_then >> 10, rss, local_rss_kb(), files, local_entries("fd"));
     cr_assert_eq(local_entries("fd"), files);
     for (uint64_t deadline = se__deadline_in(10000); local_entries("task") > tasks;)
         cr_assert_gt(se__deadline_left(deadline), 0u, "threads are left");
     cr_assert(used_then < used + (128 << 10), "memory grows: %zu, %zu", used, used_then);
-    cr_assert(SANITIZED || local_rss_kb() < rss + 65536, "RSS grows: %lu, %lu", rss, local_rss_kb());
+    cr_assert(SANITIZED || local_rss_kb() < rss + 65536, "RSS grows: %lu, %lu", rss,
+              local_rss_kb());
     stand_remove(&s);
 }
 
