@@ -3,6 +3,8 @@
  */
 #include "base/file.h"
 
+#include "base/os.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -156,7 +158,10 @@ se_result se__file_replace(const char *path, const void *bytes, size_t len)
         se__buf_done(&name);
         return se__error_nomem();
     }
+    struct se__filelimit limit;
+    se__filelimit_hold(&limit);
     se_result r = write_new(name.data, bytes, len);
+    se__filelimit_release(&limit);
     if (r == SE_OK && rename(name.data, path) != 0)
         r = io_error("replace", path);
     if (r == SE_OK)

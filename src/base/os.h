@@ -2,7 +2,7 @@
  * os - every clock, wait, lock, thread, random byte and socket of the library.
  *
  * Nothing outside this file's implementation calls pthread, clock_gettime, poll, socket, getrandom
- * or sleeps. os_posix.c, os_fork.c and os_net.c are the real implementation; a second one (a seeded
+ * or sleeps. os_posix.c, os_fork.c, os_signal.c and os_net.c are the real implementation; a second one (a seeded
  * scheduler with fake time) can be linked in its place, because callers only see these
  * declarations. Client libraries (libmariadb, sqlite3) do their own I/O and are replaced as whole
  * tiers (tier/tier.h) instead.
@@ -94,12 +94,26 @@ static inline bool se__forkword_ours(const struct se__forkword *f)
     return *f->word != 0;
 }
 
+/* Children by fork() have `fd` closed, until se__fork_closes_no_more(fd), which goes before its close. */
+SE_NODISCARD se_result se__fork_closes(int fd);
+void se__fork_closes_no_more(int fd);
+/* For descriptors that others have made: programs started by exec() do not get it. */
+void se__exec_closes(int fd);
+
 /* ---- files ---- */
 /* Takes an exclusive advisory lock (an open file description lock) on `path`, creating the file
  * with mode 0600. SE_ERR_STATE if another holder, in this or another process, has it; SE_ERR_IO
- * for anything else. */
+ * for anything else. A forked child does not hold it too. */
 SE_NODISCARD se_result se__filelock_open(const char *path, int *fd);
 void se__filelock_close(int fd); /* -1 is allowed; leaves the file in place */
+
+/* Between the two a write beyond RLIMIT_FSIZE is an error (EFBIG) and raises no SIGXFSZ in the
+ * calling thread, whose own mask is restored. They nest; on one thread. */
+struct se__filelimit {
+    bool held;
+};
+void se__filelimit_hold(struct se__filelimit *f);
+void se__filelimit_release(const struct se__filelimit *f);
 
 /* ---- sockets ---- */
 /* Connects a non-blocking, close-on-exec stream socket. host NULL: `path` is a unix socket. Name

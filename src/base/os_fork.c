@@ -1,5 +1,5 @@
 /*
- * os_fork - a word that is zero in forked children.
+ * os_fork - a word that is zero in forked children, and descriptors that they do not get.
  *
  * The kernel wipes the page (MADV_WIPEONFORK) in every child, however it was forked, at no cost to
  * anybody. Where it cannot (before Linux 4.14, some sandboxes), words are kept on a list that a
@@ -8,11 +8,15 @@
  */
 #include "base/os.h"
 
+#include "base/mem.h"
+
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stddef.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #ifndef MADV_WIPEONFORK
 #define MADV_WIPEONFORK 18
@@ -28,6 +32,12 @@ struct page {
 /* Process-wide, as fork is. The lock guards the list and is held across fork, so
  * that the child finds it whole. */
 static struct page *pages;
+/* Descriptors that a child closes: a lock of an open file description lasts as long as any copy of it. */
+struct kept {
+    int fd;
+    struct kept *next;
+};
+static struct kept *not_inherited;
 static pthread_mutex_t pages_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_once_t handlers_once = PTHREAD_ONCE_INIT;
 static int handlers_result;
@@ -46,6 +56,11 @@ static void after_fork_child(void)
 {
     for (struct page *p = pages; p; p = p->next)
         p->word = 0;
+    for (struct kept *k = not_inherited; k; k = k->next) {
+        if (k->fd >= 0)
+            close(k->fd);
+        k->fd = -1; /* the number may become another file's */
+    }
     pthread_mutex_unlock(&pages_lock);
 }
 
@@ -123,4 +138,39 @@ void se__forkword_close(struct se__forkword *f)
         unlist_page(page);
     munmap(page, sizeof *page);
     f->word = NULL;
+}
+
+/* ---- descriptors ---- */
+
+se_result se__fork_closes(int fd)
+{
+    pthread_once(&handlers_once, install_handlers);
+    struct kept *k = handlers_result == 0 ? se__alloc(sizeof *k) : NULL;
+    if (!k)
+        return se__error_nomem();
+    pthread_mutex_lock(&pages_lock);
+    *k = (struct kept){.fd = fd, .next = not_inherited};
+    not_inherited = k;
+    pthread_mutex_unlock(&pages_lock);
+    return SE_OK;
+}
+
+void se__fork_closes_no_more(int fd)
+{
+    pthread_mutex_lock(&pages_lock);
+    struct kept **at = &not_inherited;
+    while (*at && (*at)->fd != fd)
+        at = &(*at)->next;
+    struct kept *k = *at;
+    if (k)
+        *at = k->next;
+    pthread_mutex_unlock(&pages_lock);
+    se__free(k);
+}
+
+void se__exec_closes(int fd)
+{
+    int flags = fcntl(fd, F_GETFD);
+    if (flags >= 0)
+        (void)fcntl(fd, F_SETFD, flags | FD_CLOEXEC);
 }

@@ -258,6 +258,11 @@ se_result se__filelock_open(const char *path, int *fd)
      * other too, and closing another descriptor of the file does not drop it. */
     struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
     int rc;
+    se_result known = se__fork_closes(f);
+    if (known != SE_OK) {
+        close(f);
+        return known;
+    }
     do
         rc = fcntl(f, F_OFD_SETLK, &lock);
     while (rc != 0 && errno == EINTR);
@@ -266,6 +271,7 @@ se_result se__filelock_open(const char *path, int *fd)
         return SE_OK;
     }
     int error = errno;
+    se__fork_closes_no_more(f);
     close(f);
     if (error == EAGAIN || error == EACCES)
         return se__error(SE_ERR_STATE, "%s is locked by another engine", path);
@@ -276,7 +282,8 @@ void se__filelock_close(int fd)
 {
     if (fd < 0)
         return;
-    /* Closing would do, but for a forked child that still holds a copy of the descriptor. */
+    se__fork_closes_no_more(fd);
+    /* Closing would do, but for a child of a bare clone(), which has run no handler. */
     struct flock unlock = {.l_type = F_UNLCK, .l_whence = SEEK_SET};
     (void)fcntl(fd, F_OFD_SETLK, &unlock);
     close(fd);

@@ -125,7 +125,8 @@ se_result se_health_check(se_engine *e, se_health *health)
     health->accepting_writes =
         running && !e->settings.c.read_only && !se__pressure_refuses(s.level);
     health->healthy = running && health->redis_up != 0 && health->sql_up != 0 && !s.wal.poisoned &&
-                      health->dead_letters == 0 && !se__pressure_refuses(s.level);
+                      !s.wal.refusing && health->dead_letters == 0 &&
+                      !se__pressure_refuses(s.level);
     return SE_OK;
 }
 

@@ -218,8 +218,10 @@ static se_result open_home(se_engine *e)
     if (r != SE_OK)
         return r;
     r = se__hold(e, guarded, &e->home);
-    if (r != SE_OK)
-        guarded.ops->close(guarded.self);
+    if (r == SE_OK)
+        return SE_OK;
+    guarded.ops->close(guarded.self);
+    e->home_guard = NULL; /* it went with the tier */
     return r;
 }
 

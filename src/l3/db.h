@@ -76,6 +76,8 @@ struct db_ops {
                                                 known here */
     size_t (*content_max)(void *connection); /* longest content one row may have */
     bool (*no_right)(int code);              /* that error code is a missing privilege */
+    bool (*misfit)(int code); /* it says that an existing table is not ours, and will say so again;
+                                 anything else may pass: no memory, a node that is not ready */
     /* *wrong: what only this driver can see is wrong with the table, or NULL. */
     struct db_result (*check_fit)(void *connection, const char *table, const char **wrong);
     void (*close)(void *driver);

@@ -122,6 +122,7 @@ static const struct db_ops ops = {
     .now_ms = now_ms,
     .content_max = content_max,
     .no_right = se__mysql_no_right,
+    .misfit = se__mysql_misfit,
     .check_fit = check_fit,
     .close = close_driver,
 };

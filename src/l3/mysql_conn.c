@@ -127,6 +127,7 @@ static struct db_result connect_and_set(struct mysql_connection *c, uint64_t dea
     if (!mysql_real_connect(c->m, d->socket ? NULL : d->host, d->user, d->password, d->database,
                             d->port, d->socket, 0))
         return se__mysql_failure(c, mysql_errno(c->m), mysql_error(c->m));
+    se__exec_closes((int)mysql_get_socket(c->m)); /* the library leaves it open to them */
     c->mariadb = strstr(mysql_get_server_info(c->m), "MariaDB") != NULL;
     c->arrays = has_arrays(c);
     c->lost_known = true;

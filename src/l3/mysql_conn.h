@@ -68,6 +68,7 @@ void se__mysql_disconnect(void *driver, void *connection);
 struct db_result se__mysql_failure(const struct mysql_connection *c, unsigned code,
                                    const char *words);
 bool se__mysql_no_right(int code);
+bool se__mysql_misfit(int code); /* db.h */
 
 struct db_result se__mysql_run(void *connection, enum sql_statement which,
                                const struct db_value *params, unsigned n, db_row_fn row, void *arg);

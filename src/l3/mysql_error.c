@@ -130,3 +130,9 @@ bool se__mysql_no_right(int code)
 {
     return code == 1044 || code == 1142 || code == 1143 || code == 1227;
 }
+
+bool se__mysql_misfit(int code)
+{
+    return code == 1054 /* unknown column */ || code == 1356 /* a view of what is not there */ ||
+           se__mysql_no_right(code);
+}

@@ -171,10 +171,11 @@ static struct db_result look(struct store *s, void *connection, struct presence 
                     take_name, there);
 }
 
-/* A statement about an existing table that the server refuses: the table is not ours. */
+/* A statement about an existing table that the server refuses for what the table is: not ours.
+ * Final, so nothing else may be taken for it. */
 static struct db_result judge(struct store *s, struct schema_check *check, struct db_result r)
 {
-    if (!se__db_failed(&r) || r.lost || r.reply.timed_out)
+    if (!se__db_failed(&r) || r.lost || r.reply.timed_out || !s->db->misfit(r.reply.code))
         return r;
     check->verdict = se__error(SE_ERR_CONFIG, "%s: the tables %s, %s_meta cannot be used: %s",
                                s->where, s->table, s->table, se_errmsg());
@@ -242,6 +243,10 @@ static struct db_result read_number(struct store *s, void *connection, const cha
     struct db_result r = se__store_meta_read(s, connection, SQL_META_GET, name, &value, &found);
     if (!se__db_failed(&r)) {
         char *text = se__buf_take(&value, NULL), *end = text;
+        if (!text) {
+            se__error_nomem();
+            return se__db_fault(TIER_UNWELL, 0);
+        }
         unsigned long v = text && *text >= '0' && *text <= '9' ? strtoul(text, &end, 10) : 0;
         *number = !found ? absent : end == text || *end || v > 1000000 ? UINT32_MAX : (unsigned)v;
         free(text);

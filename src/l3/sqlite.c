@@ -84,6 +84,10 @@ static struct db_result failure(struct connection *c, int code)
 {
     struct db_result r = {.reply = {.code = code}, .lost = is_lost(code)};
     int primary = code & 0xff;
+    /* A file that could not be opened for writing was opened for reading, silently: that may pass
+     * (a file system that was read-only for a while), but not on this connection. */
+    if (primary == SQLITE_READONLY && !c->driver->read_only)
+        r.lost = true;
     bool late = out_of_time(c);
     r.reply.timed_out = late && (primary == SQLITE_BUSY || primary == SQLITE_INTERRUPT);
     r.reply.fault = primary == SQLITE_LOCKED ? TIER_CONFLICT
@@ -97,6 +101,12 @@ static struct db_result failure(struct connection *c, int code)
 static bool no_right(int code)
 {
     return (code & 0xff) == SQLITE_READONLY;
+}
+
+/* No such column, or a view that does not compile. */
+static bool misfit(int code)
+{
+    return (code & 0xff) == SQLITE_ERROR;
 }
 
 /* ---- statements ---- */
@@ -391,6 +401,7 @@ static const struct db_ops ops = {
     .now_ms = now_ms,
     .content_max = content_max,
     .no_right = no_right,
+    .misfit = misfit,
     .check_fit = check_fit,
     .close = close_driver,
 };

@@ -41,12 +41,16 @@ static struct db_result interrupted(const struct store *s)
     return r;
 }
 
-static struct db_result run_armed(struct store *s, void *connection, uint64_t deadline_ms,
-                                  unsigned began, store_body body, void *arg)
+static struct db_result run_armed(struct store *s, void *connection, bool writes,
+                                  uint64_t deadline_ms, unsigned began, store_body body, void *arg)
 {
+    struct se__filelimit limit = {.held = false};
+    if (writes) /* SQLite's, in a thread of the host program maybe */
+        se__filelimit_hold(&limit);
     s->db->arm(connection, deadline_ms);
     struct db_result r = interrupts(s) == began ? body(s, connection, arg) : interrupted(s);
     bool struck = s->db->disarm(connection);
+    se__filelimit_release(&limit);
     if (struck) {
         r.lost = true; /* its socket is shut down: never to be used again, even if
                           the body was just done */
@@ -68,7 +72,8 @@ struct tier_reply se__store_call(struct store *s, struct pool *pool, uint64_t de
         se_result taken = se__pool_take(pool, deadline_ms, &connection);
         if (taken != SE_OK)
             return interrupts(s) == began ? no_connection(s, taken) : interrupted(s).reply;
-        struct db_result r = run_armed(s, connection, deadline_ms, began, body, arg);
+        struct db_result r =
+            run_armed(s, connection, pool == s->writers, deadline_ms, began, body, arg);
         se__pool_give(pool, connection, r.lost);
         bool again = se__db_failed(&r) && r.lost && !r.final && !r.reply.timed_out;
         if (!again || attempt > 0)
@@ -341,8 +346,11 @@ static bool is_broken(void *arg, void *connection)
 static void close_store(void *tier)
 {
     struct store *s = tier;
+    struct se__filelimit limit;
+    se__filelimit_hold(&limit); /* SQLite's last connection checkpoints */
     se__pool_close(s->readers);
     se__pool_close(s->writers);
+    se__filelimit_release(&limit);
     if (s->driver)
         s->db->close(s->driver);
     se__packing_close(s->packing);

@@ -106,6 +106,16 @@ static bool rolled_back(struct wal *w)
            se__wal_file_run(&w->file, SQL_ROLLBACK) == SQLITE_OK;
 }
 
+static void set_refusing(struct wal *w, bool refusing, bool full)
+{
+    if (w->refusing == refusing && w->full == full) /* only a leader writes them */
+        return;
+    se__mutex_lock(&w->lock);
+    w->refusing = refusing;
+    w->full = full;
+    se__mutex_unlock(&w->lock);
+}
+
 /* The file is poisoned: the group goes to a new one, or nowhere. */
 static enum outcome move_group(struct wal *w, struct request *group, uint64_t ceiling,
                                bool at_commit)
@@ -114,8 +124,10 @@ static enum outcome move_group(struct wal *w, struct request *group, uint64_t ce
     sqlite3_snprintf(sizeof first, first, "%s", se_errmsg());
     se__log(w->log, SE_LOG_ERROR, "%s; moving what is live to a new file", first);
     bool reached;
-    if (se__wal_move(w, group, ceiling, &reached) == SE_OK)
+    if (se__wal_move(w, group, ceiling, &reached) == SE_OK) {
+        set_refusing(w, false, false);
         return COMMITTED;
+    }
     se__error(SE_ERR_IO, "%s; a new file cannot be written either", first);
     return at_commit || reached ? MAYBE_WRITTEN : NOT_WRITTEN;
 }
@@ -124,13 +136,6 @@ static void set_poisoned(struct wal *w)
 {
     se__mutex_lock(&w->lock);
     w->poisoned = true;
-    se__mutex_unlock(&w->lock);
-}
-
-static void set_full(struct wal *w, bool full)
-{
-    se__mutex_lock(&w->lock);
-    w->full = full;
     se__mutex_unlock(&w->lock);
 }
 
@@ -148,8 +153,7 @@ static enum outcome commit_group(struct wal *w, struct request *group, struct re
     bool at_commit = rc == SQLITE_OK;
     if (at_commit)
         rc = se__wal_file_run(&w->file, SQL_COMMIT);
-    if (w->full != ((rc & 0xff) == SQLITE_FULL))
-        set_full(w, !w->full);
+    set_refusing(w, rc != SQLITE_OK, (rc & 0xff) == SQLITE_FULL);
     if (rc == SQLITE_OK)
         return COMMITTED;
     *code = se__wal_fault(&w->file, rc, w->path, at_commit ? "committing" : "appending");
@@ -166,6 +170,18 @@ se_result se__wal_write_alone(struct wal *w, struct removal *removal)
     se_result code = SE_OK;
     enum outcome outcome = commit_group(w, NULL, removal, 0, &code);
     return outcome == COMMITTED ? SE_OK : outcome == MAYBE_WRITTEN ? SE_ERR_IO : code;
+}
+
+/* The ceiling a little higher: the least that cannot be written without space. */
+se_result se__wal_prove(struct wal *w)
+{
+    struct removal none = {.n = 0};
+    uint64_t ceiling = w->ceiling + 1;
+    se_result code = SE_OK;
+    if (commit_group(w, NULL, &none, ceiling, &code) != COMMITTED)
+        return code;
+    w->ceiling = ceiling;
+    return SE_OK;
 }
 
 /* A failed checkpoint is a failed fsync as well: the next one would believe pages
@@ -315,9 +331,12 @@ static void wait_locked(struct wal *w, struct request *r, uint64_t deadline_ms)
 
 static void lead_locked(struct wal *w)
 {
+    struct se__filelimit limit;
+    se__filelimit_hold(&limit); /* this thread is the host program's */
     w->leading = true;
     while (!lead_round_locked(w))
         continue;
+    se__filelimit_release(&limit);
 }
 
 static se_result result_locked(struct wal *w, struct request *r)

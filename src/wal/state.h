@@ -69,7 +69,8 @@ struct wal {
     uint64_t seq; /* the last one given out */
     uint64_t recovered;
     bool poisoned;
-    bool full; /* the last commit found no space */
+    bool full;     /* the last commit found no space */
+    bool refusing; /* the last commit failed; se__wal_tend tries until one does not */
 
     bool leading;
     struct request *front, **back;
@@ -96,6 +97,8 @@ void se__wal_alone_locked(struct wal *w);
 void se__wal_hand_on_locked(struct wal *w);
 /* Leading, without the lock: a transaction of removals only. */
 se_result se__wal_write_alone(struct wal *w, struct removal *removal);
+/* Leading, without the lock: can anything be written? */
+se_result se__wal_prove(struct wal *w);
 /* Leading, without the lock. A failure poisons the file, and then what is live moves. */
 se_result se__wal_checkpoint(struct wal *w, bool truncate);
 /* What a writing call checks first: SE_ERR_STATE, SE_ERR_IO. */

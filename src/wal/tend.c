@@ -108,8 +108,8 @@ void se__wal_removal_settle_locked(struct wal *w, struct removal *removal, bool 
 
 static bool little_to_do_locked(const struct wal *w)
 {
-    return !w->poisoned && !w->full && w->overlay.count[OVERLAY_GONE] < TEND_ROWS_LEAST &&
-           w->frames_behind < TEND_FRAMES_LEAST;
+    return !w->poisoned && !w->full && !w->refusing &&
+           w->overlay.count[OVERLAY_GONE] < TEND_ROWS_LEAST && w->frames_behind < TEND_FRAMES_LEAST;
 }
 
 /* Leading. One transaction's worth; *more says whether rows are left. */
@@ -169,12 +169,23 @@ static se_result make_space_locked(struct wal *w)
     return r;
 }
 
+/* Whoever looks at the figures must learn that it is over, though nobody writes. */
+static se_result prove_locked(struct wal *w)
+{
+    se__mutex_unlock(&w->lock);
+    se_result r = se__wal_prove(w);
+    se__mutex_lock(&w->lock);
+    return r;
+}
+
 static se_result tend_locked(struct wal *w, bool sync)
 {
     check_names_locked(w);
     se_result r = w->poisoned ? heal_locked(w) : SE_OK;
     if (r == SE_OK)
         r = remove_all_locked(w, sync);
+    if (r == SE_OK && w->refusing && !sync)
+        r = prove_locked(w);
     if (r != SE_OK && w->full && !w->poisoned)
         r = make_space_locked(w);
     if (r != SE_OK || (!sync && !w->full && se__wal_file_behind(&w->file) < TEND_FRAMES_LEAST))
@@ -191,6 +202,8 @@ se_result se__wal_tend(struct wal *w, bool sync)
     if (w->read_only)
         return se__error(SE_ERR_STATE, "wal %s was opened read-only", w->path);
     se_result r = SE_OK;
+    struct se__filelimit limit;
+    se__filelimit_hold(&limit);
     bool gone = se__wal_files_gone(w->path);
     se__mutex_lock(&w->lock);
     if (sync || gone || !little_to_do_locked(w)) {
@@ -199,5 +212,6 @@ se_result se__wal_tend(struct wal *w, bool sync)
         se__wal_hand_on_locked(w);
     }
     se__mutex_unlock(&w->lock);
+    se__filelimit_release(&limit);
     return r;
 }

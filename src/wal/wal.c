@@ -265,7 +265,10 @@ se_result se__wal_open(const struct wal_options *options, struct wal **wal)
     struct wal *w = new_wal(options);
     if (!w)
         return se__error_nomem();
+    struct se__filelimit limit;
+    se__filelimit_hold(&limit);
     se_result r = open_new(w, options);
+    se__filelimit_release(&limit);
     if (r != SE_OK) {
         free_wal(w, false);
         return r;
@@ -280,10 +283,13 @@ void se__wal_close(struct wal *w)
 {
     if (!w)
         return;
+    struct se__filelimit limit;
+    se__filelimit_hold(&limit);
     bool tidy = !w->read_only && se__wal_tend(w, true) == SE_OK;
     if (!w->read_only)
         se__wal_spare_drop(w);
     free_wal(w, tidy);
+    se__filelimit_release(&limit);
 }
 
 /* ---- figures ---- */
@@ -299,6 +305,7 @@ void se__wal_stats(struct wal *w, struct wal_stats *stats)
         .dead = o->count[OVERLAY_DEAD],
         .recovered = w->recovered,
         .poisoned = w->poisoned,
+        .refusing = w->refusing,
     };
     se__mutex_unlock(&w->lock);
 }

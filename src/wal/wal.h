@@ -147,6 +147,7 @@ struct wal_stats {
     uint64_t dead;
     uint64_t recovered; /* found at open, dead letters included */
     bool poisoned;      /* I5: no append succeeds */
+    bool refusing;      /* the last commit failed: a full disk, a limit */
 };
 void se__wal_stats(struct wal *w, struct wal_stats *stats);
 
