@@ -7,7 +7,7 @@
  * parent can then undo, from the newest note back:
  *
  *   writes      all of them, or by sectors of 512 bytes: each keeps as many of its writes, from the first on, as chance says
- *   size        of a file, as if it were a sector of its own
+ *   size        of a file, as if it were a sector of its own; what was cut off comes back with it
  *   names       created, renamed, removed: the last ones, as many as chance says (a file that is fsynced does not bring its name along)
  *
  * Notes live through kills, since the page cache does: what one life wrote and did not sync can be lost with the next. A write that is
@@ -25,7 +25,7 @@
 #include <stdint.h>
 
 #define LAYER_FILES 24u
-#define LAYER_ARENA (6u << 20)
+#define LAYER_ARENA (16u << 20)
 #define LAYER_NAMES 256u
 #define LAYER_NAME_MAX 48u
 
@@ -34,7 +34,8 @@ struct layer_file {
     char name[LAYER_NAME_MAX];
     uint32_t used;      /* bytes of its arena */
     uint64_t forgotten; /* bytes of notes that were there before them */
-    bool failed_sync;   /* what was not synced by then never will be */
+    bool
+        failed_sync; /* in this life: nothing that it holds is forgotten any more, whatever a later one says */
 };
 enum layer_change { LAYER_CREATED, LAYER_RENAMED, LAYER_REMOVED };
 struct layer_name {
@@ -58,6 +59,8 @@ struct crash_layer {
 
 void crash_layer_reset(struct crash_layer *l, const char *dir); /* all is as if synced */
 void crash_layer_watch(struct crash_layer *l); /* a child: from now on, in this process */
+
+void crash_layer_next_life(struct crash_layer *l);
 
 struct layer_lost {
     uint64_t writes, names; /* undone, in full or in part */

@@ -54,7 +54,7 @@ static struct note *new_note(struct crash_layer *l, struct layer_file *f, uint64
 }
 
 static void note(struct crash_layer *l, struct layer_file *f, int fd, uint64_t at, uint64_t len,
-                 uint64_t old_size)
+                 uint64_t old_size, bool cut)
 {
     uint64_t old_len = at >= old_size ? 0 : old_size - at < len ? old_size - at : len;
     struct note *n = new_note(l, f, old_len);
@@ -63,6 +63,7 @@ static void note(struct crash_layer *l, struct layer_file *f, int fd, uint64_t a
     n->at = at;
     n->len = len;
     n->old_size = old_size;
+    n->cut = cut;
     if (old_len && syscall(SYS_pread64, fd, n + 1, old_len, at) != (long)old_len)
         l->overflowed = true;
     atomic_signal_fence(memory_order_seq_cst); /* the note is whole before it counts */
@@ -77,13 +78,13 @@ static uint64_t size_of(int fd)
 
 void crash_note_write(struct crash_layer *l, struct layer_file *f, int fd, uint64_t at, size_t len)
 {
-    note(l, f, fd, at, len, size_of(fd));
+    note(l, f, fd, at, len, size_of(fd), false);
 }
 
 void crash_note_size(struct crash_layer *l, struct layer_file *f, int fd, uint64_t size)
 {
     uint64_t old_size = size_of(fd);
-    note(l, f, fd, size, size < old_size ? old_size - size : 0, old_size);
+    note(l, f, fd, size, size < old_size ? old_size - size : 0, old_size, true);
 }
 
 /* Another fsync may have ended meanwhile. */
@@ -173,4 +174,10 @@ void crash_layer_reset(struct crash_layer *l, const char *dir)
     l->names_forgotten = 0;
     l->overflowed = false;
     atomic_store(&l->fail_sync_in, 0);
+}
+
+void crash_layer_next_life(struct crash_layer *l)
+{
+    for (unsigned i = 0; i < LAYER_FILES; i++)
+        l->files[i].failed_sync = false;
 }

@@ -9,10 +9,11 @@
 #include "fault/crash_layer.h"
 
 struct note {
-    uint64_t at, len; /* of the write; of a change of size: len 0, or what was cut off */
+    uint64_t at, len; /* of the write, or of what was cut off */
     uint64_t old_size;
     uint32_t old_len; /* bytes that were there, behind this */
     uint32_t whole;   /* this note with them, a multiple of 8 */
+    bool cut;         /* a change of size */
 };
 
 /* The file of that inode, known by this name from now on. NULL without room. */

@@ -69,7 +69,18 @@ static void undo_part(const struct undoing *u, const struct note *n, uint64_t fr
         put(u, NULL, to - middle, middle);
 }
 
-static void undo_note(struct undoing *u, const struct note *n, uint32_t index)
+/* Blocks that are cut off are not wiped: they come back with the size, all of them. */
+static void undo_cut(struct undoing *u, const struct note *n, uint32_t index)
+{
+    if (index < reached(u, NO_SECTOR))
+        return;
+    if (n->old_len)
+        put(u, n + 1, n->old_len, n->at);
+    u->size = n->old_size;
+    u->lost->writes++;
+}
+
+static void undo_write(struct undoing *u, const struct note *n, uint32_t index)
 {
     bool any = false;
     for (uint64_t from = n->at, to; from < n->at + n->len; from = to) {
@@ -103,8 +114,13 @@ static void undo_file(struct undoing *u)
     if (u->fd < 0)
         return; /* nothing to undo, or a file that has no name left */
     u->size = fstat(u->fd, &st) == 0 ? (uint64_t)st.st_size : 0;
-    for (uint32_t i = u->notes; i-- > 0;)
-        undo_note(u, note_at(u, starts[i]), i);
+    for (uint32_t i = u->notes; i-- > 0;) {
+        const struct note *n = note_at(u, starts[i]);
+        if (n->cut)
+            undo_cut(u, n, i);
+        else
+            undo_write(u, n, i);
+    }
     if (ftruncate(u->fd, (off_t)u->size) != 0)
         abort();
     close(u->fd);
