@@ -52,6 +52,9 @@ struct crash_bed {
 };
 void crash_bed_make(struct crash_bed *b, enum crash_home home, bool cached);
 void crash_bed_remove(struct crash_bed *b);
+/* Of a bed just made: the log and SQLite's file are removed; the first life makes them. (Not later: with the log goes its ceiling of the
+ * clock, which crash loops set ahead of the wall's.) */
+void crash_bed_begin_anew(struct crash_bed *b);
 /* The database does not answer (it is stopped; SQLite: locked), or does again. The parent's, while a child lives or not. */
 void crash_bed_away(struct crash_bed *b, bool away);
 /* patient: for the check after a round. */

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static void quiet(void *arg, se_log_level level, const char *message)
@@ -77,6 +78,23 @@ static int remove_one(const char *path, const struct stat *st, int type, struct 
     return remove(path);
 }
 
+static void remove_beside(const struct crash_bed *b, const char *name)
+{
+    static const char *const suffixes[] = {"", "-wal", "-shm", ".filter", ".spare", ".lock"};
+    char path[160];
+    for (size_t i = 0; i < sizeof suffixes / sizeof suffixes[0]; i++) {
+        snprintf(path, sizeof path, "%s/%s%s", b->dir, name, suffixes[i]);
+        (void)unlink(path);
+    }
+}
+
+void crash_bed_begin_anew(struct crash_bed *b)
+{
+    remove_beside(b, "wal.db");
+    if (b->home == CRASH_SQLITE)
+        remove_beside(b, "l3.db");
+}
+
 void crash_bed_remove(struct crash_bed *b)
 {
     mariadb_close(b->mariadb);
@@ -91,7 +109,8 @@ void crash_bed_remove(struct crash_bed *b)
 static sqlite3 *by_hand(const struct crash_bed *b)
 {
     sqlite3 *db;
-    if (sqlite3_open_v2(b->sql + strlen("sqlite:"), &db, SQLITE_OPEN_READWRITE, NULL) != SQLITE_OK)
+    if (sqlite3_open_v2(b->sql + strlen("sqlite:"), &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE,
+                        NULL) != SQLITE_OK)
         crash_fail("%s: %s", b->sql, sqlite3_errmsg(db));
     sqlite3_db_config(db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
     sqlite3_busy_timeout(db, 10000);

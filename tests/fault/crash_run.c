@@ -21,7 +21,6 @@
 #define HARD_MS 60000u     /* a life that does nothing */
 #define POINT_WAIT_MS 700u /* for its point, once it has opened */
 #define LIVES_MAX 3u
-#define ROUNDS_A_BED 20u
 
 struct crash_board *crash_board;
 
@@ -406,9 +405,12 @@ static void share_board(void)
 static void some_rounds(enum crash_home home, bool cached)
 {
     static const uint32_t nothing[CRASH_IDS];
+    unsigned rounds = home == CRASH_SQLITE ? 8 : 20; /* a server takes a while to start */
     crash_bed_make(&run.bed, home, cached);
     crash_checked(&crash_board->known, nothing);
-    for (unsigned i = 0; i < ROUNDS_A_BED && goes_on(); i++)
+    if (crash_pick(2))
+        crash_bed_begin_anew(&run.bed);
+    for (unsigned i = 0; i < rounds && goes_on(); i++)
         round_of_lives();
     crash_bed_remove(&run.bed);
 }
