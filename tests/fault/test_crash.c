@@ -23,7 +23,7 @@ static void run(struct crash_plan plan)
 
 Test(crash, sqlite_keeps_what_was_acknowledged)
 {
-    run((struct crash_plan){.rounds = 60, .sqlite = true, .redis = true});
+    run((struct crash_plan){.rounds = 40, .sqlite = true, .redis = true});
 }
 
 Test(crash, mariadb_keeps_what_was_acknowledged)
