@@ -45,6 +45,7 @@ enum crash_home { CRASH_SQLITE, CRASH_MARIADB };
 struct crash_bed {
     enum crash_home home;
     bool cached; /* with a Redis */
+    bool poison; /* one id is refused: crash_known.h */
     char dir[64], sql[128], redis_url[128], wal[96];
     struct mariadb_server *mariadb; /* NULL: SQLite */
     struct redis_server redis;
@@ -52,6 +53,8 @@ struct crash_bed {
 };
 void crash_bed_make(struct crash_bed *b, enum crash_home home, bool cached);
 void crash_bed_remove(struct crash_bed *b);
+/* From now on the database refuses CRASH_POISON. */
+void crash_bed_refuse(struct crash_bed *b);
 /* Of a bed just made: the log and SQLite's file are removed; the first life makes them. (Not later: with the log goes its ceiling of the
  * clock, which crash loops set ahead of the wall's.) */
 void crash_bed_begin_anew(struct crash_bed *b);

@@ -145,6 +145,23 @@ void crash_bed_away(struct crash_bed *b, bool away)
         crash_fail("cannot start MariaDB");
 }
 
+void crash_bed_refuse(struct crash_bed *b)
+{
+    b->poison = true;
+    if (b->home == CRASH_MARIADB) {
+        if (!mariadb_exec(
+                b->mariadb,
+                "CREATE TRIGGER poison BEFORE INSERT ON sync_items FOR EACH ROW IF NEW.id = 'k:23' "
+                "THEN SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'poison'; END IF"))
+            crash_fail("no trigger");
+        return;
+    }
+    sqlite3 *db = by_hand(b);
+    run(db, "CREATE TRIGGER poison BEFORE INSERT ON sync_items WHEN NEW.id = 'k:23' BEGIN "
+            "SELECT RAISE(ABORT, 'poison'); END");
+    sqlite3_close(db);
+}
+
 /* ---- the table ---- */
 
 static void sqlite_table(struct crash_bed *b, uint32_t numbers[CRASH_IDS])

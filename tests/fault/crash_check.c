@@ -125,6 +125,10 @@ void crash_check(struct crash_bed *b)
     if (se_close(e, 20000) != SE_OK)
         crash_fail("se_close: %s", se_errmsg());
     crash_bed_table(b, table);
+    if (b->poison && table[CRASH_POISON])
+        crash_fail("the table has the row that it refuses");
+    if (b->poison)
+        table[CRASH_POISON] = first[CRASH_POISON]; /* a dead letter, in the log */
     for (uint32_t id = 0; id < CRASH_IDS; id++)
         judge(id, table[id], "the table");
     same(first, table, "the engine and the table");

@@ -26,7 +26,8 @@ enum crash_need {
     NEED_AWAY = 8,  /* the database is away, some of the time at least */
     NEED_LEFT = 16, /* an earlier life left much in the log */
     NEED_CLOSE = 32,
-    NEED_BAD_FSYNC = 64 /* one of the log's fsyncs fails: it moves to a new file */
+    NEED_BAD_FSYNC = 64, /* one of the log's fsyncs fails: it moves to a new file */
+    NEED_POISON = 128    /* an id that the database refuses */
 };
 
 #define CRASH_POINTS(X)                                                                            \
@@ -46,6 +47,8 @@ enum crash_need {
     X(WAL_MOVE, "log: move to a new file", CRASH_BOTH_SIDES, NEED_BAD_FSYNC)                       \
     X(WAL_TEND_SYNC, "log: upkeep at close", CRASH_BOTH_SIDES, NEED_CLOSE)                         \
     X(WAL_CLOSE, "log: close", CRASH_BOTH_SIDES, NEED_CLOSE)                                       \
+    X(WAL_BURY, "log: burial of a dead letter", CRASH_BOTH_SIDES, NEED_POISON)                     \
+    X(WAL_DEAD_ROW, "log: its row in the transaction", CRASH_BOTH_SIDES, NEED_POISON)              \
     X(FLUSH_TAKE, "flush: taking a batch", CRASH_BOTH_SIDES, NEED_NOTHING)                         \
     X(FLUSH_HOME, "flush: a batch to the database", CRASH_BOTH_SIDES, NEED_NOTHING)                \
     X(FLUSH_TO_WAL, "flush: a batch to the log instead", CRASH_BOTH_SIDES, NEED_AWAY)              \

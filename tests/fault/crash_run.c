@@ -21,6 +21,7 @@
 #define HARD_MS 60000u     /* a life that does nothing */
 #define POINT_WAIT_MS 700u /* for its point, once it has opened */
 #define LIVES_MAX 3u
+#define ROUNDS_A_BED 8u
 
 struct crash_board *crash_board;
 
@@ -72,6 +73,8 @@ static bool fits(unsigned needs)
     if ((needs & NEED_SQLITE) && run.bed.home != CRASH_SQLITE)
         return false;
     if ((needs & NEED_MARIADB) && run.bed.home != CRASH_MARIADB)
+        return false;
+    if ((needs & NEED_POISON) && !run.bed.poison)
         return false;
     return !(needs & NEED_REDIS) || run.bed.cached;
 }
@@ -405,12 +408,13 @@ static void share_board(void)
 static void some_rounds(enum crash_home home, bool cached)
 {
     static const uint32_t nothing[CRASH_IDS];
-    unsigned rounds = home == CRASH_SQLITE ? 8 : 20; /* a server takes a while to start */
     crash_bed_make(&run.bed, home, cached);
     crash_checked(&crash_board->known, nothing);
     if (crash_pick(2))
+        crash_bed_refuse(&run.bed);
+    else
         crash_bed_begin_anew(&run.bed);
-    for (unsigned i = 0; i < rounds && goes_on(); i++)
+    for (unsigned i = 0; i < ROUNDS_A_BED && goes_on(); i++)
         round_of_lives();
     crash_bed_remove(&run.bed);
 }

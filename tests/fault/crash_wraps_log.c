@@ -40,6 +40,12 @@ WRAP_VOID(POINT_WAL_DRAINED, true, se__wal_drain_done,
           (struct wal * w, unsigned partition, se_item **items, size_t n), (w, partition, items, n))
 WRAP_VOID(POINT_WAL_RETURN, true, se__wal_drain_return,
           (struct wal * w, unsigned partition, se_item **items, size_t n), (w, partition, items, n))
+WRAP(POINT_WAL_BURY, true, se_result, se__wal_bury,
+     (struct wal * w, se_item *item, int code, const char *error), (w, item, code, error))
+WRAP(POINT_WAL_DEAD_ROW, true, int, se__wal_file_bury,
+     (struct wal_file * f, uint64_t seq, const se_item *item, int code, const char *error,
+      int64_t buried_at_ms),
+     (f, seq, item, code, error, buried_at_ms))
 WRAP(POINT_WAL_MOVE, true, se_result, se__wal_move,
      (struct wal * w, struct request *group, uint64_t ceiling, bool *reached),
      (w, group, ceiling, reached))
