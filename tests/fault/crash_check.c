@@ -64,6 +64,18 @@ static void read_all(se_engine *e, const char *where, uint32_t seen[CRASH_IDS])
     }
 }
 
+/* An id that is written alone later hides its part: what is older than the batch is torn off it. */
+static void check_batches(const uint32_t seen[CRASH_IDS])
+{
+    char name[32], about[500];
+    uint32_t id = crash_torn(&crash_board->known, seen);
+    if (id == CRASH_IDS)
+        return;
+    crash_name(&crash_board->known, id, name);
+    crash_describe(&crash_board->known, id, 0, about, sizeof about);
+    crash_fail("\"%s\" is %u: of its batch another id is there (%s)", name, seen[id], about);
+}
+
 static void same(const uint32_t a[CRASH_IDS], const uint32_t b[CRASH_IDS], const char *what)
 {
     for (uint32_t id = 0; id < CRASH_IDS; id++) {
@@ -117,6 +129,7 @@ void crash_check(struct crash_bed *b)
     read_all(e, "the recovered engine", first);
     all_home(e);
     read_all(e, "the engine when all is home", first);
+    check_batches(first);
     if (se_invalidate_prefix(e, "") != SE_OK)
         crash_fail("se_invalidate_prefix: %s", se_errmsg());
     read_all(e, "the tiers below L1", again);

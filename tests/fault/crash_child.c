@@ -113,7 +113,7 @@ static bool write_one(struct writer *w, const se_submit_options *o)
     char name[32], content[CRASH_CONTENT_MAX];
     uint32_t id = some_id(w);
     bool deletes = pick(w, 6) == 0;
-    uint32_t number = crash_try(&crash_board->known, id, deletes);
+    uint32_t number = crash_try(&crash_board->known, id, deletes, 0);
     if (!number)
         return true;
     crash_name(&crash_board->known, id, name);
@@ -137,10 +137,12 @@ struct batch {
 static void fill(struct writer *w, struct batch *b, const se_submit_options *o)
 {
     size_t n = 2 + pick(w, BATCH_MAX - 1);
+    uint32_t batch =
+        o->ack == SE_ACK_WAL ? atomic_fetch_add(&crash_board->known.batches, 1) + 1 : 0;
     for (b->n = 0; b->n < n; b->n++) {
         size_t at = b->n;
         b->ids[at] = some_id(w);
-        b->numbers[at] = crash_try(&crash_board->known, b->ids[at], false);
+        b->numbers[at] = crash_try(&crash_board->known, b->ids[at], false, batch);
         if (!b->numbers[at])
             break;
         crash_name(&crash_board->known, b->ids[at], b->names[at]);

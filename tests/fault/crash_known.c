@@ -56,7 +56,7 @@ static struct crash_attempt *attempt(struct crash_known *k, uint32_t id, uint32_
     return &k->ids[id].tried[number - k->ids[id].base_number - 1];
 }
 
-uint32_t crash_try(struct crash_known *k, uint32_t id, bool deletes)
+uint32_t crash_try(struct crash_known *k, uint32_t id, bool deletes, uint32_t batch)
 {
     struct crash_id *i = &k->ids[id];
     uint32_t at = atomic_load(&i->n);
@@ -65,6 +65,7 @@ uint32_t crash_try(struct crash_known *k, uint32_t id, bool deletes)
             return 0;
     } while (!atomic_compare_exchange_weak(&i->n, &at, at + 1));
     i->tried[at].deletes = deletes;
+    i->tried[at].batch = batch;
     atomic_store(&i->tried[at].begin, stamp(k));
     atomic_fetch_add(&k->submitted, 1);
     return i->base_number + at + 1;
@@ -141,6 +142,27 @@ const char *crash_judge(const struct crash_known *k, uint32_t id, uint32_t seen,
     if (atomic_load(&a->refused))
         return "its call had returned an error";
     return may_be(a, floor) ? NULL : "it is older than an acknowledged write";
+}
+
+static uint32_t batch_of(const struct crash_id *i, uint32_t seen)
+{
+    return seen > i->base_number ? i->tried[seen - i->base_number - 1].batch : 0;
+}
+
+uint32_t crash_torn(const struct crash_known *k, const uint32_t seen[CRASH_IDS])
+{
+    for (uint32_t of = 0; of < CRASH_IDS; of++) {
+        uint32_t batch = batch_of(&k->ids[of], seen[of]);
+        for (uint32_t id = 0; id < CRASH_IDS && batch; id++) {
+            const struct crash_id *i = &k->ids[id];
+            for (uint32_t at = 0; at < atomic_load(&i->n); at++) {
+                if (i->tried[at].batch == batch &&
+                    crash_judge(k, id, seen[id], atomic_load(&i->tried[at].begin)))
+                    return id;
+            }
+        }
+    }
+    return CRASH_IDS;
 }
 
 void crash_describe(const struct crash_known *k, uint32_t id, uint64_t floor, char *out, size_t cap)

@@ -31,6 +31,7 @@ struct crash_attempt {
     _Atomic uint64_t begin, end; /* stamps; 0: not yet */
     bool deletes;
     _Atomic bool refused;
+    uint32_t batch; /* of SE_ACK_WAL: there as a whole or not at all; 0: none */
 };
 struct crash_id {
     _Atomic uint32_t n;   /* attempts since the last check */
@@ -41,6 +42,7 @@ struct crash_id {
 };
 struct crash_known {
     _Atomic uint64_t clock;
+    _Atomic uint32_t batches;
     uint32_t epoch; /* of the names */
     _Atomic uint64_t submitted, acked_wal, acked_l3, by_flush;
     struct crash_id ids[CRASH_IDS];
@@ -53,7 +55,7 @@ size_t crash_content(uint32_t id, uint32_t number, char out[CRASH_CONTENT_MAX]);
 uint32_t crash_number(uint32_t id, const void *content, size_t len);
 
 /* A new attempt, before the call. Returns its number, 0 if there is no room for more until the next check. */
-uint32_t crash_try(struct crash_known *k, uint32_t id, bool deletes);
+uint32_t crash_try(struct crash_known *k, uint32_t id, bool deletes, uint32_t batch);
 enum crash_ack { CRASH_ACK_NONE, CRASH_ACK_WAL, CRASH_ACK_L3, CRASH_REFUSED };
 /* The call has returned. NONE: done, and nothing is promised about crashes. */
 void crash_tried(struct crash_known *k, uint32_t id, uint32_t number, enum crash_ack ack);
@@ -63,6 +65,8 @@ void crash_flush_ended(struct crash_known *k, const uint64_t finished[CRASH_IDS]
 
 /* What is wrong with seeing this number (0: nothing) when nothing older than `floor` may be seen; NULL: nothing. */
 const char *crash_judge(const struct crash_known *k, uint32_t id, uint32_t seen, uint64_t floor);
+/* After a crash: an id that is older than a batch of which another id is seen; CRASH_IDS: there is none. */
+uint32_t crash_torn(const struct crash_known *k, const uint32_t seen[CRASH_IDS]);
 /* For messages. */
 void crash_describe(const struct crash_known *k, uint32_t id, uint64_t floor, char *out,
                     size_t cap);
