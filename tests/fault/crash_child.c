@@ -227,7 +227,10 @@ void crash_child(const struct crash_bed *b, const struct crash_life *life)
     configure(b, life, &c);
     crash_layer_watch(&crash_board->layer);
     crash_points_count(&crash_board->points);
-    if (se_open(&c, &e) != SE_OK)
+    se_result r = se_open(&c, &e);
+    if (r == SE_ERR_IO && atomic_load(&crash_board->layer.failed_syncs) > 0)
+        _exit(0); /* nothing has been accepted */
+    if (r != SE_OK)
         complain("se_open: %s", se_errmsg());
     look_at_all(e, life);
     atomic_store(&crash_board->opened, true);

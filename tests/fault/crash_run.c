@@ -129,7 +129,7 @@ static struct crash_life choose_life(void)
         l.closes = true;
     if (l.at_open)
         l.kill_us = crash_pick(20000);
-    if (crash_pick(25) == 0)
+    if (crash_pick(12) == 0)
         l.fail_fsync = 1 + crash_pick(100);
     suit(&l);
     return l;
@@ -182,9 +182,23 @@ static void end_flapping(struct flapping *f)
         crash_bed_away(&run.bed, false);
 }
 
+/* Right after the fsync that failed: what the log's move has brought along is not yet written again. */
+static bool has_failed(const struct crash_life *l)
+{
+    static uint64_t seen_ns;
+    if (atomic_load(&crash_board->layer.failed_syncs) == 0)
+        seen_ns = 0;
+    else if (seen_ns == 0)
+        seen_ns = se__mono_ns();
+    return l->point == CRASH_NO_POINT && seen_ns &&
+           se__mono_ns() - seen_ns >= l->kill_us % 4000 * UINT64_C(1000);
+}
+
 static bool is_time(const struct crash_life *l, uint64_t began_ns, uint64_t opened_ns)
 {
     uint64_t now = se__mono_ns();
+    if (has_failed(l))
+        return true;
     if (l->at_open)
         return now - began_ns >= l->kill_us * UINT64_C(1000);
     if (!opened_ns)
