@@ -133,18 +133,32 @@ void se__wal_count_garbage(struct wal *w, uint64_t seq)
             w->path, (unsigned long long)seq);
 }
 
+/* Drops the record unless it has gone meanwhile. Leading: no transaction is in the file that the overlay
+ * does not know of yet, such as a burial, which takes the row away a moment before it is published.
+ * (Beside a live engine there is nobody to lead: it is that engine that removed it.) */
+static bool drop_lost_locked(struct wal *w, const struct wal_spot *spot, bool *poisoned)
+{
+    if (!w->read_only)
+        se__wal_alone_locked(w);
+    uint32_t node = se__overlay_by_seq(&w->overlay, spot->key, spot->seq);
+    *poisoned = w->poisoned;
+    if (node && !w->poisoned)
+        se__overlay_drop(&w->overlay, node);
+    if (!w->read_only)
+        se__wal_hand_on_locked(w);
+    return node != 0;
+}
+
 se_result se__wal_spot_lost(struct wal *w, const struct wal_spot *spot)
 {
+    bool poisoned;
     se__mutex_lock(&w->lock);
-    uint32_t node = se__overlay_by_seq(&w->overlay, spot->key, spot->seq);
-    bool poisoned = w->poisoned;
-    if (node && !poisoned)
-        se__overlay_drop(&w->overlay, node);
+    bool lost = drop_lost_locked(w, spot, &poisoned);
     se__mutex_unlock(&w->lock);
-    if (node && poisoned)
+    if (lost && poisoned)
         return se__error(SE_ERR_IO, "wal %s: record %llu cannot be read", w->path,
                          (unsigned long long)spot->seq);
-    if (node && !w->read_only) /* there it is the live engine that removed it */
+    if (lost && !w->read_only)
         se__wal_count_garbage(w, spot->seq);
     return SE_OK;
 }
