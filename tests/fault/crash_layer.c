@@ -248,9 +248,11 @@ static bool this_one_fails(const struct open_fd *f)
     return atomic_fetch_sub(&watched->fail_sync_in, 1) == 1;
 }
 
-static int fail_sync(struct open_fd *f)
+static int fail_sync(struct open_fd *f, int fd)
 {
-    f->file->failed_sync = true;
+    pthread_mutex_lock(&lock);
+    crash_note_failed(watched, f->file, fd);
+    pthread_mutex_unlock(&lock);
     atomic_fetch_add(&watched->failed_syncs, 1);
     errno = EIO;
     return -1;
@@ -265,7 +267,7 @@ static int sync_any(int fd, long call)
     int point = point_of(f->kind, true);
     pass(point, CRASH_BEFORE);
     if (this_one_fails(f))
-        return fail_sync(f);
+        return fail_sync(f, fd);
     pthread_mutex_lock(&lock);
     uint64_t up_to =
         f->file ? f->file->forgotten + f->file->used : watched->names_forgotten + watched->names_n;

@@ -10,6 +10,8 @@
  *   size        of a file, as if it were a sector of its own; what was cut off comes back with it
  *   names       created, renamed, removed: the last ones, as many as chance says (a file that is fsynced does not bring its name along)
  *
+ * An fsync that is made to fail leaves pages that no later fsync writes, unless they have been written again: Linux takes them for clean.
+ *
  * Notes live through kills, since the page cache does: what one life wrote and did not sync can be lost with the next. A write that is
  * noted and was never done is undone to no effect. Files of another process (a server's) are none of the layer's business. SQLite's
  * -shm is mapped, never synced and made anew after a crash; it is removed.
@@ -34,8 +36,17 @@ struct layer_file {
     char name[LAYER_NAME_MAX];
     uint32_t used;      /* bytes of its arena */
     uint64_t forgotten; /* bytes of notes that were there before them */
-    bool
-        failed_sync; /* in this life: nothing that it holds is forgotten any more, whatever a later one says */
+};
+/* Pages whose fsync has failed: the kernel shows them, counts them as clean, and the disk has what was there before; so until they
+ * are written again and that is synced. Of one file, the log's journal. */
+#define LAYER_PAGE 4096u
+#define LAYER_IMAGE (16u << 20)
+struct layer_image {
+    uint64_t inode; /* 0: none */
+    uint64_t size;  /* of the file as the disk has it */
+    bool size_lost;
+    bool lost[LAYER_IMAGE / LAYER_PAGE];
+    unsigned char bytes[LAYER_IMAGE];
 };
 enum layer_change { LAYER_CREATED, LAYER_RENAMED, LAYER_REMOVED };
 struct layer_name {
@@ -54,13 +65,12 @@ struct crash_layer {
     _Atomic uint32_t
         fail_sync_in; /* the log's journal: the n-th fsync from now on fails; 0: none */
     _Atomic uint32_t failed_syncs;
+    struct layer_image image;
     _Alignas(8) unsigned char arenas[LAYER_FILES][LAYER_ARENA];
 };
 
 void crash_layer_reset(struct crash_layer *l, const char *dir); /* all is as if synced */
 void crash_layer_watch(struct crash_layer *l); /* a child: from now on, in this process */
-
-void crash_layer_next_life(struct crash_layer *l);
 
 struct layer_lost {
     uint64_t writes, names; /* undone, in full or in part */

@@ -87,15 +87,90 @@ void crash_note_size(struct crash_layer *l, struct layer_file *f, int fd, uint64
     note(l, f, fd, size, size < old_size ? old_size - size : 0, old_size, true);
 }
 
+static const struct note *note_at(struct crash_layer *l, const struct layer_file *f, uint32_t at)
+{
+    return (const struct note *)(const void *)(arena(l, f) + at);
+}
+
+/* All of a page that is written to reaches the disk with it. */
+static void set_lost(struct layer_image *image, const struct note *n, bool lost)
+{
+    uint64_t last = n->len ? (n->at + n->len - 1) / LAYER_PAGE : 0;
+    for (uint64_t page = n->at / LAYER_PAGE;
+         n->len && page <= last && page < LAYER_IMAGE / LAYER_PAGE; page++)
+        image->lost[page] = lost;
+}
+
 /* Another fsync may have ended meanwhile. */
 void crash_note_synced(struct crash_layer *l, struct layer_file *f, uint64_t up_to)
 {
-    if (f->failed_sync || up_to <= f->forgotten || up_to > f->forgotten + f->used)
+    if (up_to <= f->forgotten || up_to > f->forgotten + f->used)
         return;
     uint32_t n = (uint32_t)(up_to - f->forgotten);
+    for (uint32_t at = 0; at < n && l->image.inode == f->inode; at += note_at(l, f, at)->whole)
+        set_lost(&l->image, note_at(l, f, at), false);
+    if (l->image.inode == f->inode)
+        l->image.size_lost = false;
     memmove(arena(l, f), arena(l, f) + n, f->used - n);
     f->used -= n;
     f->forgotten += n;
+}
+
+/* ---- a failed fsync ---- */
+
+/* What the kernel shows; but for pages that are lost already, which the disk does not have. */
+static bool read_image(struct layer_image *image, int fd, uint64_t size)
+{
+    for (uint64_t at = 0; at < size; at += LAYER_PAGE) {
+        uint64_t len = size - at < LAYER_PAGE ? size - at : LAYER_PAGE;
+        if (!image->lost[at / LAYER_PAGE] &&
+            syscall(SYS_pread64, fd, image->bytes + at, len, at) != (long)len)
+            return false;
+    }
+    return true;
+}
+
+static void undo_in_image(struct layer_image *image, const struct note *n, const bool *lost_before)
+{
+    const unsigned char *old = (const unsigned char *)(n + 1);
+    for (uint64_t i = 0; i < n->len && n->at + i < LAYER_IMAGE; i++) {
+        if (!lost_before[(n->at + i) / LAYER_PAGE])
+            image->bytes[n->at + i] = i < n->old_len ? old[i] : 0;
+    }
+    image->size = n->old_size;
+}
+
+static void undo_all_in_image(struct crash_layer *l, const struct layer_file *f)
+{
+    static bool lost_before[LAYER_IMAGE / LAYER_PAGE];
+    static uint32_t starts[LAYER_ARENA / sizeof(struct note)];
+    uint32_t n = 0;
+    memcpy(lost_before, l->image.lost, sizeof lost_before);
+    for (uint32_t at = 0; at < f->used; at += note_at(l, f, at)->whole)
+        starts[n++] = at;
+    while (n-- > 0) {
+        undo_in_image(&l->image, note_at(l, f, starts[n]), lost_before);
+        set_lost(&l->image, note_at(l, f, starts[n]), true);
+    }
+}
+
+void crash_note_failed(struct crash_layer *l, struct layer_file *f, int fd)
+{
+    struct layer_image *image = &l->image;
+    if (image->inode != f->inode)
+        memset(image, 0, sizeof *image);
+    image->inode = f->inode;
+    uint64_t size = size_of(fd), size_before = image->size;
+    image->size = size;
+    if (size > LAYER_IMAGE || !read_image(image, fd, size))
+        l->overflowed = true;
+    else
+        undo_all_in_image(l, f);
+    if (image->size_lost)
+        image->size = size_before;
+    image->size_lost = true;
+    f->forgotten += f->used;
+    f->used = 0;
 }
 
 /* ---- names ---- */
@@ -173,11 +248,6 @@ void crash_layer_reset(struct crash_layer *l, const char *dir)
     l->names_n = l->kept_n = 0;
     l->names_forgotten = 0;
     l->overflowed = false;
+    l->image.inode = 0;
     atomic_store(&l->fail_sync_in, 0);
-}
-
-void crash_layer_next_life(struct crash_layer *l)
-{
-    for (unsigned i = 0; i < LAYER_FILES; i++)
-        l->files[i].failed_sync = false;
 }

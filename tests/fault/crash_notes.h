@@ -23,6 +23,9 @@ void crash_note_size(struct crash_layer *l, struct layer_file *f, int fd, uint64
 /* up_to: `forgotten` + `used` when the fsync began. */
 void crash_note_synced(struct crash_layer *l, struct layer_file *f, uint64_t up_to);
 
+/* Its fsync has failed: crash_layer.h, layer_image. */
+void crash_note_failed(struct crash_layer *l, struct layer_file *f, int fd);
+
 /* Gives what has that path another name, so that it can come back; "": nothing has it. */
 void crash_note_keep(struct crash_layer *l, const char *path, char kept[LAYER_NAME_MAX]);
 void crash_note_name(struct crash_layer *l, enum layer_change change, const char *name,

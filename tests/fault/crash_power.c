@@ -101,6 +101,20 @@ static const struct note *note_at(const struct undoing *u, uint32_t at)
     return (const struct note *)(const void *)(u->l->arenas[u->file - u->l->files] + at);
 }
 
+/* Pages whose fsync had failed: the disk never got them. Beyond its size the image is zeros. */
+static void undo_failed(struct undoing *u)
+{
+    const struct layer_image *image = &u->l->image;
+    if (image->size_lost && (u->all || mix(u->seed) % 2))
+        u->size = image->size;
+    for (uint64_t at = 0; at < u->size && at < LAYER_IMAGE; at += SECTOR) {
+        if (!image->lost[at / LAYER_PAGE] || !(u->all || mix(u->seed ^ at) % 4))
+            continue;
+        put(u, image->bytes + at, SECTOR, at);
+        u->lost->writes++;
+    }
+}
+
 static void undo_file(struct undoing *u)
 {
     static uint32_t starts[LAYER_ARENA / sizeof(struct note)];
@@ -110,7 +124,8 @@ static void undo_file(struct undoing *u)
     for (uint32_t at = 0; at < u->file->used; at += note_at(u, at)->whole)
         starts[u->notes++] = at;
     snprintf(path, sizeof path, "%s/%s", u->l->dir, u->file->name);
-    u->fd = u->notes ? open(path, O_RDWR | O_CLOEXEC) : -1;
+    bool failed = u->l->image.inode == u->file->inode;
+    u->fd = u->notes || failed ? open(path, O_RDWR | O_CLOEXEC) : -1;
     if (u->fd < 0)
         return; /* nothing to undo, or a file that has no name left */
     u->size = fstat(u->fd, &st) == 0 ? (uint64_t)st.st_size : 0;
@@ -121,6 +136,8 @@ static void undo_file(struct undoing *u)
         else
             undo_write(u, n, i);
     }
+    if (failed)
+        undo_failed(u);
     if (ftruncate(u->fd, (off_t)u->size) != 0)
         abort();
     close(u->fd);

@@ -289,7 +289,6 @@ static void set_up(const struct crash_life *l)
 {
     atomic_store(&crash_board->opened, false);
     atomic_store(&crash_board->close_now, false);
-    crash_layer_next_life(&crash_board->layer);
     atomic_store(&crash_board->layer.fail_sync_in, l->fail_fsync);
     crash_points_set(&crash_board->points, l->point, l->side, l->nth);
 }
