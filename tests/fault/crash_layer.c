@@ -198,7 +198,7 @@ static ssize_t write_any(int fd, const void *from, size_t len, off_t at)
     off_t where = at < 0 ? lseek(fd, 0, SEEK_CUR) : at;
     pass(point, CRASH_BEFORE);
     pthread_mutex_lock(&lock);
-    crash_note_write(watched, f->file, fd, (uint64_t)where, len);
+    crash_note_write(watched, f->file, fd, from, (uint64_t)where, len);
     ssize_t n = point != CRASH_NO_POINT && crash_dies_half_way((enum crash_point)point)
                     ? write_half_and_die(fd, from, len, at, point)
                     : plain_write(fd, from, len, at);

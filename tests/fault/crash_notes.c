@@ -53,8 +53,9 @@ static struct note *new_note(struct crash_layer *l, struct layer_file *f, uint64
     return n;
 }
 
-static void note(struct crash_layer *l, struct layer_file *f, int fd, uint64_t at, uint64_t len,
-                 uint64_t old_size, bool cut)
+/* `from`: what is written; NULL: a change of size. */
+static void note(struct crash_layer *l, struct layer_file *f, int fd, const void *from, uint64_t at,
+                 uint64_t len, uint64_t old_size)
 {
     uint64_t old_len = at >= old_size ? 0 : old_size - at < len ? old_size - at : len;
     struct note *n = new_note(l, f, old_len);
@@ -63,9 +64,14 @@ static void note(struct crash_layer *l, struct layer_file *f, int fd, uint64_t a
     n->at = at;
     n->len = len;
     n->old_size = old_size;
-    n->cut = cut;
+    n->cut = !from;
     if (old_len && syscall(SYS_pread64, fd, n + 1, old_len, at) != (long)old_len)
         l->overflowed = true;
+    n->same = from && old_len == len && memcmp(n + 1, from, len) == 0;
+    if (n->same) {
+        n->old_len = 0;
+        n->whole = sizeof *n;
+    }
     atomic_signal_fence(memory_order_seq_cst); /* the note is whole before it counts */
     f->used += n->whole;
 }
@@ -76,15 +82,16 @@ static uint64_t size_of(int fd)
     return fstat(fd, &st) == 0 ? (uint64_t)st.st_size : 0;
 }
 
-void crash_note_write(struct crash_layer *l, struct layer_file *f, int fd, uint64_t at, size_t len)
+void crash_note_write(struct crash_layer *l, struct layer_file *f, int fd, const void *from,
+                      uint64_t at, size_t len)
 {
-    note(l, f, fd, at, len, size_of(fd), false);
+    note(l, f, fd, from, at, len, size_of(fd));
 }
 
 void crash_note_size(struct crash_layer *l, struct layer_file *f, int fd, uint64_t size)
 {
     uint64_t old_size = size_of(fd);
-    note(l, f, fd, size, size < old_size ? old_size - size : 0, old_size, true);
+    note(l, f, fd, NULL, size, size < old_size ? old_size - size : 0, old_size);
 }
 
 static const struct note *note_at(struct crash_layer *l, const struct layer_file *f, uint32_t at)
@@ -133,7 +140,7 @@ static bool read_image(struct layer_image *image, int fd, uint64_t size)
 static void undo_in_image(struct layer_image *image, const struct note *n, const bool *lost_before)
 {
     const unsigned char *old = (const unsigned char *)(n + 1);
-    for (uint64_t i = 0; i < n->len && n->at + i < LAYER_IMAGE; i++) {
+    for (uint64_t i = 0; i < n->len && !n->same && n->at + i < LAYER_IMAGE; i++) {
         if (!lost_before[(n->at + i) / LAYER_PAGE])
             image->bytes[n->at + i] = i < n->old_len ? old[i] : 0;
     }

@@ -14,11 +14,13 @@ struct note {
     uint32_t old_len; /* bytes that were there, behind this */
     uint32_t whole;   /* this note with them, a multiple of 8 */
     bool cut;         /* a change of size */
+    bool same; /* a write of what was there: nothing to undo, but the page is written again */
 };
 
 /* The file of that inode, known by this name from now on. NULL without room. */
 struct layer_file *crash_note_file(struct crash_layer *l, uint64_t inode, const char *name);
-void crash_note_write(struct crash_layer *l, struct layer_file *f, int fd, uint64_t at, size_t len);
+void crash_note_write(struct crash_layer *l, struct layer_file *f, int fd, const void *from,
+                      uint64_t at, size_t len);
 void crash_note_size(struct crash_layer *l, struct layer_file *f, int fd, uint64_t size);
 /* up_to: `forgotten` + `used` when the fsync began. */
 void crash_note_synced(struct crash_layer *l, struct layer_file *f, uint64_t up_to);

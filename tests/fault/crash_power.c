@@ -133,7 +133,7 @@ static void undo_file(struct undoing *u)
         const struct note *n = note_at(u, starts[i]);
         if (n->cut)
             undo_cut(u, n, i);
-        else
+        else if (!n->same)
             undo_write(u, n, i);
     }
     if (failed)
