@@ -151,13 +151,13 @@ void crash_bed_refuse(struct crash_bed *b)
     if (b->home == CRASH_MARIADB) {
         if (!mariadb_exec(
                 b->mariadb,
-                "CREATE TRIGGER poison BEFORE INSERT ON sync_items FOR EACH ROW IF NEW.id = 'k:23' "
+                "CREATE TRIGGER poison BEFORE INSERT ON sync_items FOR EACH ROW IF NEW.id = 'k:023' "
                 "THEN SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'poison'; END IF"))
             crash_fail("no trigger");
         return;
     }
     sqlite3 *db = by_hand(b);
-    run(db, "CREATE TRIGGER poison BEFORE INSERT ON sync_items WHEN NEW.id = 'k:23' BEGIN "
+    run(db, "CREATE TRIGGER poison BEFORE INSERT ON sync_items WHEN NEW.id = 'k:023' BEGIN "
             "SELECT RAISE(ABORT, 'poison'); END");
     sqlite3_close(db);
 }

@@ -12,9 +12,9 @@
 void crash_name(const struct crash_known *k, uint32_t id, char out[32])
 {
     if (id < CRASH_LASTING)
-        snprintf(out, 32, "k:%02u", id);
+        snprintf(out, 32, "k:%03u", id);
     else
-        snprintf(out, 32, "f%u:%02u", k->epoch, id);
+        snprintf(out, 32, "f%u:%03u", k->epoch, id);
 }
 
 size_t crash_content(uint32_t id, uint32_t number, char out[CRASH_CONTENT_MAX])

@@ -19,11 +19,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define CRASH_IDS 48u
+#define CRASH_IDS 144u
 #define CRASH_LASTING                                                                              \
-    24u /* the first ids keep their names; the others get new ones after each check */
+    72u /* the first ids keep their names; the others get new ones after each check */
 #define CRASH_POISON 23u /* the database refuses it, in beds that say so: a dead letter */
-#define CRASH_ATTEMPTS 4096u
+#define CRASH_ATTEMPTS 2048u
 #define CRASH_CONTENT_MAX 6000u
 #define CRASH_HEAD_LEN 16u /* of a content: "iiii.nnnnnnnnnn." */
 
