@@ -129,8 +129,11 @@ static struct crash_life choose_life(void)
         l.closes = true;
     if (l.at_open)
         l.kill_us = crash_pick(20000);
-    if (crash_pick(12) == 0)
+    if (crash_pick(12) == 0) { /* and killed right after it: has_failed */
+        l.point = CRASH_NO_POINT;
+        l.at_open = l.closes = false;
         l.fail_fsync = 1 + crash_pick(100);
+    }
     suit(&l);
     return l;
 }
