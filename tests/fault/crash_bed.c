@@ -149,10 +149,10 @@ void crash_bed_refuse(struct crash_bed *b)
 {
     b->poison = true;
     if (b->home == CRASH_MARIADB) {
-        if (!mariadb_exec(
-                b->mariadb,
-                "CREATE TRIGGER poison BEFORE INSERT ON sync_items FOR EACH ROW IF NEW.id = 'k:023' "
-                "THEN SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'poison'; END IF"))
+        if (!mariadb_exec(b->mariadb,
+                          "CREATE TRIGGER poison BEFORE INSERT ON sync_items FOR EACH ROW IF "
+                          "NEW.id = 'k:023' "
+                          "THEN SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'poison'; END IF"))
             crash_fail("no trigger");
         return;
     }
