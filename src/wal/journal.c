@@ -19,6 +19,7 @@
 #include "base/bytes.h"
 #include "base/mem.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
@@ -114,13 +115,18 @@ static bool damaged(struct journal *j)
     return frames_damaged(j);
 }
 
-se_result se__wal_journal_check(const char *path)
+static char *journal_name(const char *path)
 {
     struct buf b = {0};
     se__buf_text(&b, path);
     se__buf_text(&b, "-wal");
     size_t len;
-    char *name = se__buf_take(&b, &len);
+    return se__buf_take(&b, &len);
+}
+
+se_result se__wal_journal_check(const char *path)
+{
+    char *name = journal_name(path);
     uint8_t *frame = se__alloc(FRAME + 65536);
     if (!name || !frame) {
         se__free(name);
@@ -140,4 +146,58 @@ se_result se__wal_journal_check(const char *path)
                      "`syncengine wal salvage` copies "
                      "what is intact to a new file",
                      path, path);
+}
+
+/* ---- once more ---- */
+
+#define RENEW_AT_ONCE 65536u
+
+static bool write_all(int fd, const uint8_t *bytes, size_t len)
+{
+    while (len > 0) {
+        ssize_t n = write(fd, bytes, len);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return false;
+        bytes += n;
+        len -= (size_t)n;
+    }
+    return true;
+}
+
+/* The same bytes in the same places: whatever of them reaches the disk, nothing changes there. */
+static bool write_again(int fd, uint8_t *buffer)
+{
+    off_t at = 0;
+    ssize_t n;
+    while ((n = pread(fd, buffer, RENEW_AT_ONCE, at)) > 0) {
+        if (!write_all(fd, buffer, (size_t)n))
+            return false;
+        at += n;
+    }
+    return n == 0 && (at == 0 || fsync(fd) == 0);
+}
+
+static se_result renew(const char *name, uint8_t *buffer)
+{
+    int fd = open(name, O_RDWR | O_CLOEXEC);
+    if (fd < 0 && errno == ENOENT)
+        return SE_OK;
+    se_result r = SE_OK;
+    if (fd < 0 || !write_again(fd, buffer))
+        r = se__error(SE_ERR_IO, "wal: writing %s once more: %s", name, strerror(errno));
+    if (fd >= 0)
+        close(fd);
+    return r;
+}
+
+se_result se__wal_journal_renew(const char *path)
+{
+    char *name = journal_name(path);
+    uint8_t *buffer = se__alloc(RENEW_AT_ONCE);
+    se_result r = name && buffer ? renew(name, buffer) : se__error_nomem();
+    se__free(name);
+    se__free(buffer);
+    return r;
 }

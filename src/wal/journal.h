@@ -6,7 +6,11 @@
  * commits where a frame in the middle has rotted. The two can be told apart: this log starts a
  * commit only after the one before it has been fsynced.
  *
- * Threads: any; reads the file only.
+ * And are its bytes on the disk, or only in the kernel's memory? After a failed fsync Linux goes on showing the
+ * pages and calls them clean, so that no later fsync writes them. Who saw that fsync fail moves to
+ * a new file (move.c); a process that is killed before cannot tell the next one.
+ *
+ * Threads: caller-serialised per file.
  */
 #ifndef SE_WAL_JOURNAL_H
 #define SE_WAL_JOURNAL_H
@@ -16,5 +20,9 @@
 /* SE_ERR_CORRUPT with its text if a commit that was fsynced is damaged. SE_OK
  * also where there is no journal. */
 SE_NODISCARD se_result se__wal_journal_check(const char *path);
+
+/* Writes what the journal holds once more and syncs it. Before SQLite opens it. SE_ERR_IO,
+ * SE_ERR_NOMEM; SE_OK also where there is no journal. */
+SE_NODISCARD se_result se__wal_journal_renew(const char *path);
 
 #endif

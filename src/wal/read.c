@@ -74,6 +74,15 @@ void se__wal_reader_begin(struct wal_reader *reader)
     (void)se__wal_file_run(&reader->file, SQL_BEGIN_READ);
 }
 
+/* What was committed since is seen as well. */
+static void renew_snapshot(struct wal_reader *reader)
+{
+    if (sqlite3_get_autocommit(reader->file.db))
+        return;
+    (void)se__wal_file_run(&reader->file, SQL_COMMIT);
+    se__wal_reader_begin(reader);
+}
+
 void se__wal_reader_give(struct wal *w, struct wal_reader *reader)
 {
     if (!sqlite3_get_autocommit(reader->file.db))
@@ -133,18 +142,32 @@ void se__wal_count_garbage(struct wal *w, uint64_t seq)
             w->path, (unsigned long long)seq);
 }
 
+/* Drops the record unless it has gone meanwhile. Leading: no transaction is in the file that the overlay
+ * does not know of yet, such as a burial, which takes the row away a moment before it is published.
+ * (Beside a live engine there is nobody to lead: it is that engine that removed it.) */
+static bool drop_lost_locked(struct wal *w, const struct wal_spot *spot, bool *poisoned)
+{
+    if (!w->read_only)
+        se__wal_alone_locked(w);
+    uint32_t node = se__overlay_by_seq(&w->overlay, spot->key, spot->seq);
+    *poisoned = w->poisoned;
+    if (node && !w->poisoned)
+        se__overlay_drop(&w->overlay, node);
+    if (!w->read_only)
+        se__wal_hand_on_locked(w);
+    return node != 0;
+}
+
 se_result se__wal_spot_lost(struct wal *w, const struct wal_spot *spot)
 {
+    bool poisoned;
     se__mutex_lock(&w->lock);
-    uint32_t node = se__overlay_by_seq(&w->overlay, spot->key, spot->seq);
-    bool poisoned = w->poisoned;
-    if (node && !poisoned)
-        se__overlay_drop(&w->overlay, node);
+    bool lost = drop_lost_locked(w, spot, &poisoned);
     se__mutex_unlock(&w->lock);
-    if (node && poisoned)
+    if (lost && poisoned)
         return se__error(SE_ERR_IO, "wal %s: record %llu cannot be read", w->path,
                          (unsigned long long)spot->seq);
-    if (node && !w->read_only) /* there it is the live engine that removed it */
+    if (lost && !w->read_only)
         se__wal_count_garbage(w, spot->seq);
     return SE_OK;
 }
@@ -195,31 +218,47 @@ se_result se__wal_read_one(struct wal *w, const struct wal_spot *spot, se_item *
     return r;
 }
 
-/* Each round either answers or has seen the newest record leave the overlay:
- * confirmed meanwhile, or lost. */
-se_result se__wal_find(struct wal *w, const char *id, size_t id_len, enum wal_place *place,
-                       se_item **item)
+/* The newest record of the spot's id, first tried where the spot says it is. SE_NOT_FOUND: there is
+ * none any more. Each round either answers or has seen the newest record leave the overlay:
+ * confirmed meanwhile, moved to or from the dead letters, or lost. */
+static se_result read_newest(struct wal *w, struct wal_reader *reader, struct wal_spot *spot,
+                             enum wal_place *place, se_item **item)
 {
-    *place = WAL_NOWHERE;
-    *item = NULL;
-    if (se__overlay_empty(&w->overlay))
-        return SE_OK;
-    struct overlay_key key = se__wal_key(w, id, id_len);
     for (;;) {
-        struct wal_spot spot;
-        enum wal_place found = look_up(w, key, &spot);
-        if (found == WAL_NOWHERE)
-            return SE_OK;
-        se_result r = se__wal_read_one(w, &spot, item);
-        if (r == SE_OK)
-            *place = found;
+        se_result r = se__wal_read_spot(w, reader, spot, item);
         if (r == SE_NOT_FOUND)
-            r = se__wal_spot_lost(w, &spot);
+            r = se__wal_spot_lost(w, spot);
         else
             return r;
         if (r != SE_OK)
             return r;
+        *place = look_up(w, spot->key, spot);
+        if (*place == WAL_NOWHERE)
+            return SE_NOT_FOUND;
+        renew_snapshot(reader);
     }
+}
+
+se_result se__wal_find(struct wal *w, const char *id, size_t id_len, enum wal_place *place,
+                       se_item **item)
+{
+    struct wal_spot spot;
+    struct wal_reader *reader;
+    *place = WAL_NOWHERE;
+    *item = NULL;
+    if (se__overlay_empty(&w->overlay))
+        return SE_OK;
+    enum wal_place found = look_up(w, se__wal_key(w, id, id_len), &spot);
+    if (found == WAL_NOWHERE)
+        return SE_OK;
+    se_result r = se__wal_reader_take(w, &reader);
+    if (r != SE_OK)
+        return r;
+    r = read_newest(w, reader, &spot, &found, item);
+    se__wal_reader_give(w, reader);
+    if (r == SE_OK)
+        *place = found;
+    return r == SE_NOT_FOUND ? SE_OK : r;
 }
 
 /* ---- all of them ---- */
@@ -266,7 +305,7 @@ static se_result keep(struct collection *c, se_item *item)
     return SE_OK;
 }
 
-static se_result collect_spots(struct wal *w, const struct wal_spot *spots, size_t n,
+static se_result collect_spots(struct wal *w, struct wal_spot *spots, size_t n,
                                bool (*match)(void *, const se_item *), void *arg,
                                struct collection *c)
 {
@@ -276,10 +315,11 @@ static se_result collect_spots(struct wal *w, const struct wal_spot *spots, size
         return r;
     se__wal_reader_begin(reader);
     for (size_t i = 0; i < n && r == SE_OK; i++) {
-        se_item *item;
-        r = se__wal_read_spot(w, reader, &spots[i], &item);
+        se_item *item = NULL;
+        enum wal_place place;
+        r = read_newest(w, reader, &spots[i], &place, &item);
         if (r == SE_NOT_FOUND) {
-            r = se__wal_spot_lost(w, &spots[i]);
+            r = SE_OK;
         } else if (r == SE_OK && match(arg, item) && (r = keep(c, item)) == SE_OK) {
             continue;
         }

@@ -172,8 +172,9 @@ se_result se__wal_rows_of(struct wal *w, struct wal_file *f, enum wal_sql which,
 se_result se__wal_rows(struct wal *w, enum wal_sql which,
                        bool (*visit)(void *arg, sqlite3_stmt *row, se_item *item), void *arg);
 /* The row of a record that should be there is not, or is garbage: counts, logs and leaves it out
- * from now on. Does nothing if the record has gone meanwhile. SE_ERR_IO: the log is poisoned,
- * and the row may be in a file not yet in place. */
+ * from now on. Does nothing if the record has gone meanwhile, which may take a commit's time to be
+ * known. Not for who leads. SE_ERR_IO: the log is poisoned, and the row may be in a file not yet in
+ * place. */
 SE_NODISCARD se_result se__wal_spot_lost(struct wal *w, const struct wal_spot *spot);
 void se__wal_count_garbage(struct wal *w, uint64_t seq);
 

@@ -88,6 +88,8 @@ static se_result open_for_writing(struct wal *w, const char *path)
     if (r == SE_OK)
         r = check_raw(w->path);
     if (r == SE_OK)
+        r = se__wal_journal_renew(w->path);
+    if (r == SE_OK)
         r = se__wal_file_open(w->path, WAL_FILE_WRITE, &w->file);
     if (r == SE_OK)
         se__wal_spare_make(w);

@@ -134,3 +134,60 @@ Test(wal_dead, they_count_towards_the_limit_but_are_never_refused)
     }
     cr_assert_eq(append_one(f.wal, "more", 100, WAL_ACK), SE_ERR_BACKPRESSURE);
 }
+
+/* ---- reading while the row changes its table ---- */
+
+static struct {
+    struct se__thread thread;
+    _Atomic bool stop;
+    unsigned reads, missed, uncollected;
+} reading;
+
+static bool any(void *arg, const se_item *item)
+{
+    (void)arg;
+    (void)item;
+    return true;
+}
+
+static size_t collected(void)
+{
+    se_item **items;
+    size_t n;
+    cr_assert_eq(se__wal_collect(f.wal, any, NULL, &items, &n), SE_OK);
+    for (size_t i = 0; i < n; i++)
+        se_item_release(items[i]);
+    se__free(items);
+    return n;
+}
+
+static void read_for_ever(void *arg)
+{
+    (void)arg;
+    while (!atomic_load(&reading.stop)) {
+        enum wal_place place;
+        se_item *item;
+        cr_assert_eq(se__wal_find(f.wal, "a", 1, &place, &item), SE_OK);
+        reading.missed += !item;
+        reading.uncollected += collected() != 1;
+        reading.reads++;
+        se_item_release(item);
+    }
+}
+
+/* Its transaction is in the file a moment before the overlay says so: then the old row is gone, and not lost. */
+Test(wal_dead, a_record_is_found_while_it_is_buried_and_while_it_is_retried)
+{
+    append_one(f.wal, "a", 1, WAL_HOME);
+    cr_assert_eq(se__thread_start(&reading.thread, "read", read_for_ever, NULL), SE_OK);
+    for (uint64_t version = 1; version <= 1000; version++) {
+        cr_assert_eq(bury_one(f.wal, "a", version), SE_OK);
+        cr_assert_eq(se__wal_dead_resolve(f.wal, "a", true), SE_OK);
+        append_one(f.wal, "a", version + 1, WAL_HOME);
+    }
+    atomic_store(&reading.stop, true);
+    se__thread_join(&reading.thread);
+    cr_assert_eq(reading.missed, 0, "%u of %u", reading.missed, reading.reads);
+    cr_assert_eq(reading.uncollected, 0, "%u of %u", reading.uncollected, reading.reads);
+    cr_assert_eq(se__metrics_sum(f.metrics, M_WAL_GARBAGE), 0);
+}
