@@ -33,7 +33,9 @@ struct outage {
 void outage_site_start(struct outage_site *s, uint64_t seed)
 {
     *s = (struct outage_site){.seed = seed};
-    redis_server_start(&s->redis, &(struct redis_server_options){.append_only = true});
+    redis_server_start(
+        &s->redis, &(struct redis_server_options){.append_only = true,
+                                                  .extra = {"--enable-protected-configs", "yes"}});
     s->mariadb = mariadb_start(false, NULL);
     if (!s->mariadb || !mariadb_exec(s->mariadb, "CREATE USER app@localhost; "
                                                  "GRANT ALL ON t.* TO app@localhost"))
@@ -119,6 +121,13 @@ static double retries(const struct outage *o)
                          o->c->where == AT_SQL ? "circuit=\"sql\"" : "circuit=\"redis\"");
 }
 
+static double failed_writes(const struct outage *o)
+{
+    return outage_metric(o->e, "sync_engine_operations_total",
+                         o->c->where == AT_SQL ? "tier=\"l3\",operation=\"put\",status=\"error\""
+                                               : "tier=\"l2\",operation=\"put\",status=\"error\"");
+}
+
 /* ---- the trouble ---- */
 
 static struct proxy *proxy_of(const struct outage *o)
@@ -162,16 +171,31 @@ static uint64_t dead_letters(const struct outage *o)
     return h.dead_letters;
 }
 
+struct marks {
+    double opened, retries, failed;
+    uint64_t struck;
+};
+
+static struct marks look(const struct outage *o)
+{
+    return (struct marks){.opened = opened_times(o),
+                          .retries = retries(o),
+                          .failed = failed_writes(o),
+                          .struck = proxy_count(proxy_of(o)).struck};
+}
+
 /* What the case expects of the time of trouble has happened. */
-static bool has_come(const struct outage *o, double opened_before, double retries_before,
-                     uint64_t struck_before)
+static bool has_come(const struct outage *o, const struct marks *before)
 {
     unsigned flags = o->c->flags;
-    if (o->c->plan.what != PROXY_PASS && proxy_count(proxy_of(o)).struck == struck_before)
+    bool countable = o->c->plan.what != PROXY_PASS && o->c->plan.what != PROXY_REFUSE;
+    if (countable && proxy_count(proxy_of(o)).struck == before->struck)
         return false;
-    if ((flags & OPENS) && opened_times(o) == opened_before)
+    if ((flags & OPENS) && opened_times(o) == before->opened)
         return false;
-    if ((flags & RETRIES) && retries(o) == retries_before)
+    if ((flags & RETRIES) && retries(o) == before->retries)
+        return false;
+    if ((flags & FAILS) && failed_writes(o) == before->failed)
         return false;
     return !(flags & POISONS) || dead_letters(o) >= POISON;
 }
@@ -196,8 +220,8 @@ static void end_trouble(struct outage *o)
 
 static void be_in_trouble(struct outage *o)
 {
-    double opened = opened_times(o), again = retries(o);
-    uint64_t struck = proxy_count(proxy_of(o)).struck, began = se__mono_ms(), next = began;
+    const struct marks before = look(o);
+    uint64_t began = se__mono_ms(), next = began;
     o->report->opened_ms = -1;
     begin_trouble(o);
     for (uint64_t took = 0;; took = se__mono_ms() - began) {
@@ -208,7 +232,7 @@ static void be_in_trouble(struct outage *o)
                 o->c->again(o->s);
             next = se__mono_ms() + 10;
         }
-        if (took >= o->limits->fault_ms && has_come(o, opened, again, struck))
+        if (took >= o->limits->fault_ms && has_come(o, &before))
             break;
         if (took >= o->limits->fault_ms + PATIENCE_MS) {
             traffic_wrong(&o->traffic, "what was expected of the trouble has not come in %u ms",
@@ -217,15 +241,15 @@ static void be_in_trouble(struct outage *o)
         }
         se__pause_ms(1);
     }
-    if ((o->c->flags & STAYS_CLOSED) && opened_times(o) != opened)
+    if ((o->c->flags & STAYS_CLOSED) && opened_times(o) != before.opened)
         traffic_wrong(&o->traffic, "the circuit opened");
-    if (o->report->opened_ms < 0 && opened_times(o) != opened)
+    if (o->report->opened_ms < 0 && opened_times(o) != before.opened)
         o->report->opened_ms =
             (int64_t)(se__mono_ms() - began); /* open and closed between two looks */
     if (o->c->flags & POISONS)
         check_poison(o, o->c->poison_bytes);
     end_trouble(o);
-    o->report->struck = proxy_count(proxy_of(o)).struck - struck;
+    o->report->struck = proxy_count(proxy_of(o)).struck - before.struck;
 }
 
 /* ---- recovery ---- */

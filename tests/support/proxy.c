@@ -57,6 +57,7 @@ struct proxy {
     struct sockaddr_un upstream;
     int listener, wake[2];
     int fillers[FILLERS];
+    bool listening;
     uint16_t port;
     struct proxy_plan plan;
     uint64_t plans, plans_done, random;
@@ -395,8 +396,10 @@ static void bind_listener(struct proxy *p, int backlog)
         (void)setsockopt(p->listener, SOL_SOCKET, SO_REUSEADDR, &(int){1}, sizeof(int));
         p->port = ntohs(a.sin_port);
         if (bind(p->listener, (struct sockaddr *)&a, sizeof a) == 0 &&
-            listen(p->listener, backlog) == 0)
+            listen(p->listener, backlog) == 0) {
+            p->listening = true;
             return;
+        }
         close(p->listener);
     }
     give_up("no port");
@@ -405,7 +408,10 @@ static void bind_listener(struct proxy *p, int backlog)
 /* Nobody listens: connects are refused. The port stays bound. */
 static void stop_listening(struct proxy *p)
 {
-    (void)shutdown(p->listener, SHUT_RD);
+    /* not twice: connections that are accepted later would inherit the end of what is to be read */
+    if (p->listening)
+        (void)shutdown(p->listener, SHUT_RD);
+    p->listening = false;
     for (int i = 0; i < FILLERS; i++)
         close_fd(&p->fillers[i], true);
 }
@@ -414,6 +420,7 @@ static void listen_again(struct proxy *p, int backlog)
 {
     if (listen(p->listener, backlog) != 0)
         give_up("listen");
+    p->listening = true;
 }
 
 /* The queue of connections to accept is full: the kernel drops further SYNs, as if nobody were there. */
