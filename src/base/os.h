@@ -112,6 +112,10 @@ SE_NODISCARD se_result se__net_write(int fd, const void *buf, size_t len, uint64
 /* Reads at least one byte, at most cap. End of stream is SE_ERR_BACKEND. */
 SE_NODISCARD se_result se__net_read(int fd, void *buf, size_t cap, uint64_t deadline_ms,
                                     size_t *len);
+/* For client libraries that do their own I/O: waits until the socket is ready for one of `events` (SE__NET_READ, SE__NET_WRITE)
+ * and returns which; an error of the socket counts as all of them. 0 once the deadline has passed, ready or not. */
+enum { SE__NET_READ = 1, SE__NET_WRITE = 2 };
+unsigned se__net_wait(int fd, unsigned events, uint64_t deadline_ms);
 void se__net_close(int fd);    /* -1 is allowed */
 void se__net_shutdown(int fd); /* wakes whoever is blocked on it; the descriptor stays open */
 /* True if the peer has closed or sent bytes nobody asked for: an idle connection

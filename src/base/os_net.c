@@ -41,6 +41,24 @@ static se_result wait_for(int fd, short events, uint64_t deadline_ms)
     }
 }
 
+unsigned se__net_wait(int fd, unsigned events, uint64_t deadline_ms)
+{
+    for (;;) {
+        uint64_t left = se__deadline_left(deadline_ms);
+        short wanted =
+            (short)((events & SE__NET_READ ? POLLIN : 0) | (events & SE__NET_WRITE ? POLLOUT : 0));
+        struct pollfd p = {.fd = fd, .events = wanted};
+        if (left == 0)
+            return 0;
+        int n = poll(&p, 1, left > INT_MAX ? INT_MAX : (int)left);
+        if ((n < 0 && errno != EINTR) || (p.revents & (POLLERR | POLLHUP | POLLNVAL)))
+            return events;
+        if (n > 0)
+            return (p.revents & POLLIN ? SE__NET_READ : 0u) |
+                   (p.revents & POLLOUT ? SE__NET_WRITE : 0u);
+    }
+}
+
 static void tune_tcp(int fd)
 {
     /* Best effort: a connection without them works. */

@@ -93,7 +93,7 @@ static void fail_to_save(struct outage_site *s)
     tell(s, command);
     if (rmdir(dir) != 0)
         abort();
-    tell(s, "CONFIG SET save 3600~1000000000");
+    redis_server_ask(&s->redis, info, sizeof info, "CONFIG SET save %s", "3600 1000000000");
     tell(s, "BGSAVE");
     while (!strstr(info, "rdb_last_bgsave_status:err"))
         redis_server_ask(&s->redis, info, sizeof info, "INFO persistence");
@@ -102,10 +102,10 @@ static void fail_to_save(struct outage_site *s)
 
 static void save_again(struct outage_site *s)
 {
-    char command[200];
+    char command[200], info[64];
     (void)snprintf(command, sizeof command, "CONFIG SET dir %s", s->redis.dir);
     tell(s, command);
-    tell(s, "CONFIG SET save \"\"");
+    redis_server_ask(&s->redis, info, sizeof info, "CONFIG SET save %s", "");
 }
 
 static void forget_scripts(struct outage_site *s)

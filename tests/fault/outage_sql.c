@@ -189,7 +189,7 @@ const struct outage_case OUTAGES_OF_SQL[] = {
      .where = AT_SQL,
      .shapes = ALL,
      .flags = OPENS,
-     .plan = {.what = PROXY_DRIP, .ms = 20}},
+     .plan = {.what = PROXY_DRIP, .ms = 700}},
     {.name = "peer vanished, half-open",
      .where = AT_SQL,
      .shapes = ALL,
