@@ -200,12 +200,20 @@ static bool has_come(const struct outage *o, const struct marks *before)
     return !(flags & POISONS) || dead_letters(o) >= POISON;
 }
 
+static void set_plan(const struct outage *o, const struct proxy_plan *plan)
+{
+    if (o->c->both || o->c->where == AT_SQL)
+        proxy_set(o->s->sql_proxy, plan);
+    if (o->c->both || o->c->where == AT_REDIS)
+        proxy_set(o->s->redis_proxy, plan);
+}
+
 static void begin_trouble(struct outage *o)
 {
     if (o->c->begin)
         o->c->begin(o->s);
     if (o->c->plan.what != PROXY_PASS)
-        proxy_set(proxy_of(o), &o->c->plan);
+        set_plan(o, &o->c->plan);
     if (o->c->flags & POISONS)
         write_poison(o, o->c->poison_bytes);
 }
@@ -215,7 +223,7 @@ static void end_trouble(struct outage *o)
     if (o->c->end)
         o->c->end(o->s);
     if (o->c->plan.what != PROXY_PASS)
-        proxy_set(proxy_of(o), NULL);
+        set_plan(o, NULL);
 }
 
 static void be_in_trouble(struct outage *o)
@@ -316,7 +324,7 @@ static void check_truth(struct outage *o)
     if (o->shape != SHAPE_HOME)
         outage_check_rows(&o->traffic, o->s->mariadb, o->poison ? POISON : 0);
     (void)se_invalidate_prefix(o->e, "");
-    traffic_check_reads(&o->traffic, o->e);
+    o->report->late_outages = traffic_check_reads(&o->traffic, o->e);
     check_poison(o, 10);
 }
 
@@ -326,9 +334,10 @@ static void check_anew(struct outage *o)
     if (se_close(o->e, 20000) != SE_OK)
         traffic_wrong(&o->traffic, "se_close: %s", se_errmsg());
     o->e = NULL;
+    o->config.redis_timeout_ms = o->config.sql_timeout_ms = o->config.read_timeout_ms = 10000;
     if (!open_engine(o))
         return;
-    traffic_check_reads(&o->traffic, o->e);
+    (void)traffic_check_reads(&o->traffic, o->e);
     check_poison(o, 10);
     if (se_close(o->e, 20000) != SE_OK)
         traffic_wrong(&o->traffic, "the second se_close: %s", se_errmsg());
@@ -404,9 +413,9 @@ const char *outage_shape_name(enum outage_shape shape)
 
 void outage_print_head(void)
 {
-    printf("%-44s %-6s %8s %9s %9s %8s %9s %9s %8s %8s %8s %7s\n", "trouble", "shape", "hits",
-           "worst ms", "(raw)", "misses", "worst ms", "(raw)", "outages", "open ms", "home ms",
-           "writes");
+    printf("%-44s %-6s %8s %9s %9s %8s %9s %9s %8s %5s %8s %8s %7s\n", "trouble", "shape", "hits",
+           "worst ms", "(raw)", "misses", "worst ms", "(raw)", "outages", "later", "open ms",
+           "home ms", "writes");
 }
 
 void outage_print(const struct outage_case *c, enum outage_shape shape,
@@ -415,12 +424,16 @@ void outage_print(const struct outage_case *c, enum outage_shape shape,
     char opened[24] = "-", name[64];
     if (r->opened_ms >= 0)
         (void)snprintf(opened, sizeof opened, "%" PRId64, r->opened_ms);
-    (void)snprintf(name, sizeof name, "%s: %s", c->where == AT_SQL ? "MariaDB" : "Redis", c->name);
-    printf("%-44s %-6s %8" PRIu64 " %9.3f %9.3f %8" PRIu64 " %9.1f %9.1f %8" PRIu64 " %8s %8" PRIu64
-           " %7" PRIu64 "%s%s\n",
+    (void)snprintf(name, sizeof name, "%s: %s",
+                   c->both              ? "both"
+                   : c->where == AT_SQL ? "MariaDB"
+                                        : "Redis",
+                   c->name);
+    printf("%-44s %-6s %8" PRIu64 " %9.3f %9.3f %8" PRIu64 " %9.1f %9.1f %8" PRIu64
+           " %5u %8s %8" PRIu64 " %7" PRIu64 "%s%s\n",
            name, outage_shape_name(shape), r->hits.count, (double)r->hits.worst_judged_ns / 1e6,
            (double)r->hits.worst_ns / 1e6, r->misses.count, (double)r->misses.worst_judged_ns / 1e6,
-           (double)r->misses.worst_ns / 1e6, r->outages, opened, r->drained_ms, r->writes,
-           r->wrong[0] ? "  WRONG: " : "", r->wrong);
+           (double)r->misses.worst_ns / 1e6, r->outages, r->late_outages, opened, r->drained_ms,
+           r->writes, r->wrong[0] ? "  WRONG: " : "", r->wrong);
     (void)fflush(stdout);
 }

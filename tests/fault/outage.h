@@ -7,7 +7,7 @@
  *   4  traffic ends; all is home
  *   5  rows against what was acknowledged; reads by this engine and by a new one; the counters' account; dead letters
  *
- * The cases are two tables, in outage_redis.c and outage_sql.c. The short form (tests/fault/test_outage_*.c) and the long one
+ * The cases are tables, in outage_redis.c, outage_sql.c and outage_both.c. The short form (tests/fault/test_outage_*.c) and the long one
  * (tests/long/outages.c) run the same code with other numbers.
  *
  * Threads: caller-serialised.  Nothing here asserts: a report says what was wrong.  Fixtures abort.
@@ -51,6 +51,7 @@ struct outage_case {
     const char *name;
     enum { AT_REDIS, AT_SQL } where;
     unsigned shapes, flags;
+    bool both;              /* plan strikes the other server, too */
     struct proxy_plan plan; /* in force during the trouble, if it is not PROXY_PASS */
     /* Begins and ends the trouble, and is called every 10 ms in between; each may be NULL. */
     void (*begin)(struct outage_site *s);
@@ -59,7 +60,8 @@ struct outage_case {
     uint32_t poison_bytes; /* length of the poison's contents */
 };
 
-extern const struct outage_case OUTAGES_OF_REDIS[], OUTAGES_OF_SQL[]; /* a name of NULL ends them */
+extern const struct outage_case OUTAGES_OF_REDIS[], OUTAGES_OF_SQL[],
+    OUTAGES_OF_BOTH[]; /* a name of NULL ends them */
 
 struct outage_limits {
     uint32_t fault_ms, redis_timeout_ms, sql_timeout_ms, read_timeout_ms;
@@ -70,7 +72,8 @@ struct outage_report {
     int64_t opened_ms;   /* since the trouble began; -1: not at all */
     uint64_t drained_ms; /* since its end */
     uint64_t struck, writes, pending, refused, answers, outages, dead;
-    char wrong[400]; /* "": everything was right */
+    unsigned late_outages; /* reads that found a tier away when all was well again */
+    char wrong[400];       /* "": everything was right */
 };
 
 void outage_site_start(struct outage_site *s, uint64_t seed);

@@ -78,8 +78,9 @@ struct speed traffic_misses(const struct traffic *t); /* after traffic_stop() */
 /* Keeps the first. */
 void traffic_wrong(struct traffic *t, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
-/* Every id by its engine, cold and hot ones too, exactly. When nothing is in trouble any more. */
-void traffic_check_reads(struct traffic *t, se_engine *e);
+/* Every id by this engine, cold and hot ones too, exactly. When nothing is in trouble any more; returns how many reads said
+ * all the same that a tier cannot be asked, and were repeated. */
+unsigned traffic_check_reads(struct traffic *t, se_engine *e);
 
 void traffic_id(char id[TRAFFIC_ID], char kind, unsigned i);
 /* The content of a write, from id and number. */

@@ -101,6 +101,7 @@ int main(int argc, char **argv)
         outage_print_head();
         run_table(&site, &p, OUTAGES_OF_REDIS, &tally);
         run_table(&site, &p, OUTAGES_OF_SQL, &tally);
+        run_table(&site, &p, OUTAGES_OF_BOTH, &tally);
     }
     outage_site_stop(&site);
     printf("%u runs, %u wrong; slowest hit %.3f ms, slowest miss %.1f ms of 1000\n", tally.runs,

@@ -475,13 +475,17 @@ static void sweep(struct proxy *p)
     p->reset_all = false;
 }
 
+static bool accepts(const struct proxy *p)
+{
+    return p->plan.what != PROXY_REFUSE && p->plan.what != PROXY_VANISH;
+}
+
 /* Fills fds: the pipe, the listener, then two for each link. Returns how long poll may wait. */
 static int prepare(struct proxy *p, struct pollfd *fds)
 {
     uint64_t now = now_ms(), next = now + 60000;
-    bool accepts = p->plan.what != PROXY_REFUSE && p->plan.what != PROXY_VANISH;
     fds[0] = (struct pollfd){.fd = p->wake[0], .events = POLLIN};
-    fds[1] = (struct pollfd){.fd = accepts ? p->listener : -1, .events = POLLIN};
+    fds[1] = (struct pollfd){.fd = accepts(p) ? p->listener : -1, .events = POLLIN};
     for (size_t i = 0; i < CONNECTIONS_MAX; i++) {
         const struct link *l = p->links[i];
         struct pollfd *c = &fds[2 + 2 * i];
@@ -534,7 +538,7 @@ static void step(struct proxy *p, const struct pollfd *fds)
         if (l && (c[0].fd == l->client || c[1].fd == l->server))
             move(p, l, c[0].fd >= 0 ? c[0].revents : 0, c[1].fd >= 0 ? c[1].revents : 0);
     }
-    if (fds[1].fd >= 0 && (fds[1].revents & POLLIN))
+    if (accepts(p) && fds[1].fd >= 0 && (fds[1].revents & POLLIN))
         accept_one(p);
     sweep(p);
 }
