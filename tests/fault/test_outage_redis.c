@@ -46,7 +46,6 @@ Test(outage_redis, stops_dies_restarts)
 {
     run(OUTAGES_OF_REDIS, "SIGSTOP", SHAPE_CACHE);
     run(OUTAGES_OF_REDIS, "SIGSTOP", SHAPE_HOME);
-    run(OUTAGES_OF_REDIS, "SIGKILL", SHAPE_CACHE);
     run(OUTAGES_OF_REDIS, "SIGKILL", SHAPE_HOME);
     run(OUTAGES_OF_REDIS, "restart", SHAPE_CACHE);
 }
@@ -54,7 +53,6 @@ Test(outage_redis, stops_dies_restarts)
 Test(outage_redis, connections_break)
 {
     run(OUTAGES_OF_REDIS, "idle or not", SHAPE_CACHE);
-    run(OUTAGES_OF_REDIS, "idle or not", SHAPE_HOME);
     run(OUTAGES_OF_REDIS, "middle of a request", SHAPE_CACHE);
     run(OUTAGES_OF_REDIS, "reply cut, then a", SHAPE_HOME);
     run(OUTAGES_OF_REDIS, "replies lost", SHAPE_HOME);
@@ -64,21 +62,16 @@ Test(outage_redis, connections_break)
 Test(outage_redis, answers_late_or_never)
 {
     run(OUTAGES_OF_REDIS, "in time", SHAPE_CACHE);
-    run(OUTAGES_OF_REDIS, "too late", SHAPE_HOME);
     run(OUTAGES_OF_REDIS, "byte by byte", SHAPE_CACHE);
     run(OUTAGES_OF_REDIS, "vanished", SHAPE_CACHE);
-    run(OUTAGES_OF_REDIS, "vanished", SHAPE_HOME);
     run(OUTAGES_OF_REDIS, "never answered", SHAPE_CACHE);
-    run(OUTAGES_OF_REDIS, "refused", SHAPE_HOME);
 }
 
 Test(outage_redis, refuses)
 {
-    run(OUTAGES_OF_REDIS, "OOM", SHAPE_CACHE);
     run(OUTAGES_OF_REDIS, "OOM", SHAPE_HOME);
     run(OUTAGES_OF_REDIS, "READONLY", SHAPE_HOME);
     run(OUTAGES_OF_REDIS, "LOADING", SHAPE_HOME);
-    run(OUTAGES_OF_REDIS, "LOADING", SHAPE_CACHE);
     run(OUTAGES_OF_REDIS, "MISCONF", SHAPE_HOME);
     run(OUTAGES_OF_REDIS, "BUSY", SHAPE_CACHE);
 }

@@ -45,7 +45,6 @@ static void run(const struct outage_case *c, const char *part, enum outage_shape
 Test(outage_sql, stops_dies_restarts)
 {
     run(OUTAGES_OF_SQL, "SIGSTOP", SHAPE_SQL);
-    run(OUTAGES_OF_SQL, "SIGSTOP", SHAPE_NO_WAL);
     run(OUTAGES_OF_SQL, "SIGKILL", SHAPE_CACHE);
     run(OUTAGES_OF_SQL, "restart", SHAPE_SQL);
 }
@@ -62,10 +61,8 @@ Test(outage_sql, connections_break)
 Test(outage_sql, answers_late_or_never)
 {
     run(OUTAGES_OF_SQL, "in time", SHAPE_SQL);
-    run(OUTAGES_OF_SQL, "too late", SHAPE_SQL);
     run(OUTAGES_OF_SQL, "byte by byte", SHAPE_SQL);
     run(OUTAGES_OF_SQL, "vanished", SHAPE_CACHE);
-    run(OUTAGES_OF_SQL, "never answered", SHAPE_SQL);
     run(OUTAGES_OF_SQL, "refused", SHAPE_NO_WAL);
 }
 
@@ -94,6 +91,5 @@ Test(outage_sql, poison_rows_stop_themselves_only)
 Test(outage_sql, both_servers_at_once)
 {
     run(OUTAGES_OF_BOTH, "SIGSTOP", SHAPE_CACHE);
-    run(OUTAGES_OF_BOTH, "too late", SHAPE_CACHE);
     run(OUTAGES_OF_BOTH, "never answered", SHAPE_CACHE);
 }
