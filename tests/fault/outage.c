@@ -15,6 +15,13 @@
 #define AFTERMATH_MS 60u /* writers go on for this long while the engine recovers */
 #define HIT_MS_MAX 5u
 
+/* With a sanitizer's shadow memory a fork() holds up the whole process for milliseconds: the fixture's doing, not a backend's. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define FORK_IS_SLOW true
+#else
+#define FORK_IS_SLOW false
+#endif
+
 struct outage {
     struct outage_site *s;
     const struct outage_case *c;
@@ -292,7 +299,8 @@ static void check_speed(struct outage *o)
     uint64_t miss_ms_max = o->limits->read_timeout_ms + o->limits->read_timeout_ms / 10;
     r->hits = traffic_hits(&o->traffic);
     r->misses = traffic_misses(&o->traffic);
-    if (r->hits.worst_judged_ns > HIT_MS_MAX * UINT64_C(1000000))
+    bool judged = !(FORK_IS_SLOW && (o->c->flags & STARTS));
+    if (judged && r->hits.worst_judged_ns > HIT_MS_MAX * UINT64_C(1000000))
         traffic_wrong(&o->traffic, "an L1 hit took %.1f ms (%.1f in all)",
                       (double)r->hits.worst_judged_ns / 1e6, (double)r->hits.worst_ns / 1e6);
     if (r->misses.worst_judged_ns > miss_ms_max * UINT64_C(1000000))

@@ -32,6 +32,7 @@ enum outage_flags {
     OPENS = 1,        /* the circuit must open */
     STAYS_CLOSED = 2, /* it must not */
     POISONS = 4,      /* the poison ids are refused and become dead letters */
+    STARTS = 32,      /* a server is started meanwhile, by fork() of this process */
     FAILS = 16,       /* writes to the tier must have failed */
     RETRIES = 8       /* calls must have been repeated */
 };

@@ -2,9 +2,10 @@
  * outages - every trouble of tests/fault/outage_redis.c and outage_sql.c, in every shape that it can strike, round after round, with a
  * line each: how slow L1 hits and misses were, when the circuit opened, when all was home again.
  *
- *   outages [--rounds N] [--seconds N] [--seed N] [--fault-ms N] [--case TEXT]
+ *   outages [--rounds N] [--seconds N] [--seed N] [--fault-ms N] [--case TEXT] [--where redis|sql|both]
  *
- * Ends after `rounds` rounds (1), or after the first case that ends when `seconds` are over. --case: only those whose name contains it.
+ * Ends after `rounds` rounds (1), or after the first case that ends when `seconds` are over. --case: only those whose name contains it; --where: only that
+ * table.
  * The servers are its own. The figures are read on a machine that has nothing else to do; "(raw)" is what the wall clock said.
  *
  * Exit status 0 only if everything was right.
@@ -18,7 +19,7 @@
 
 struct plan {
     unsigned long rounds, seconds, seed, fault_ms;
-    const char *part;
+    const char *part, *where;
 };
 
 struct tally {
@@ -45,6 +46,10 @@ static void read_arguments(struct plan *p, int argc, char **argv)
             }
         if (i + 1 < argc && strcmp(argv[i], "--case") == 0) {
             p->part = argv[i + 1];
+            known = true;
+        }
+        if (i + 1 < argc && strcmp(argv[i], "--where") == 0) {
+            p->where = argv[i + 1];
             known = true;
         }
         if (!known) {
@@ -75,9 +80,11 @@ static void run_case(struct outage_site *s, const struct plan *p, const struct o
     }
 }
 
-static void run_table(struct outage_site *s, const struct plan *p, const struct outage_case *c,
-                      struct tally *tally)
+static void run_table(struct outage_site *s, const struct plan *p, const char *where,
+                      const struct outage_case *c, struct tally *tally)
 {
+    if (p->where && strcmp(p->where, where) != 0)
+        return;
     for (; c->name; c++)
         if (!p->part || strstr(c->name, p->part))
             run_case(s, p, c, tally);
@@ -99,9 +106,9 @@ int main(int argc, char **argv)
             break;
         printf("round %lu, seed %lu\n", round + 1, p.seed);
         outage_print_head();
-        run_table(&site, &p, OUTAGES_OF_REDIS, &tally);
-        run_table(&site, &p, OUTAGES_OF_SQL, &tally);
-        run_table(&site, &p, OUTAGES_OF_BOTH, &tally);
+        run_table(&site, &p, "redis", OUTAGES_OF_REDIS, &tally);
+        run_table(&site, &p, "sql", OUTAGES_OF_SQL, &tally);
+        run_table(&site, &p, "both", OUTAGES_OF_BOTH, &tally);
     }
     outage_site_stop(&site);
     printf("%u runs, %u wrong; slowest hit %.3f ms, slowest miss %.1f ms of 1000\n", tally.runs,
