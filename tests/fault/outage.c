@@ -238,6 +238,7 @@ static void be_in_trouble(struct outage *o)
     const struct marks before = look(o);
     uint64_t began = se__mono_ms(), next = began;
     o->report->opened_ms = -1;
+    atomic_store(&o->traffic.when, "in trouble");
     begin_trouble(o);
     for (uint64_t took = 0;; took = se__mono_ms() - began) {
         if (o->report->opened_ms < 0 && circuit(o) == SE_CIRCUIT_OPEN)
@@ -264,6 +265,7 @@ static void be_in_trouble(struct outage *o)
     if (o->c->flags & POISONS)
         check_poison(o, o->c->poison_bytes);
     end_trouble(o);
+    atomic_store(&o->traffic.when, "recovering");
     o->report->struck = proxy_count(proxy_of(o)).struck - before.struck;
 }
 
@@ -343,6 +345,7 @@ static void check_anew(struct outage *o)
         traffic_wrong(&o->traffic, "se_close: %s", se_errmsg());
     o->e = NULL;
     o->config.redis_timeout_ms = o->config.sql_timeout_ms = o->config.read_timeout_ms = 10000;
+    atomic_store(&o->traffic.when, "by a new engine");
     if (!open_engine(o))
         return;
     (void)traffic_check_reads(&o->traffic, o->e);
@@ -373,6 +376,7 @@ static void run(struct outage *o)
     se__pause_ms(20);
     be_in_trouble(o);
     recover(o);
+    atomic_store(&o->traffic.when, "afterwards");
     note(o);
     check_speed(o);
     check_dead(o);

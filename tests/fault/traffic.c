@@ -19,8 +19,11 @@ void traffic_wrong(struct traffic *t, const char *fmt, ...)
     va_list args;
     va_start(args, fmt);
     se__mutex_lock(&t->lock);
-    if (!t->wrong[0])
-        (void)vsnprintf(t->wrong, sizeof t->wrong, fmt, args);
+    if (!t->wrong[0]) {
+        const char *when = atomic_load(&t->when);
+        int n = snprintf(t->wrong, sizeof t->wrong, "%s: ", when ? when : "before");
+        (void)vsnprintf(t->wrong + n, sizeof t->wrong - (size_t)n, fmt, args);
+    }
     se__mutex_unlock(&t->lock);
     va_end(args);
 }

@@ -58,6 +58,7 @@ struct rider {
 struct traffic {
     se_engine *e;
     uint64_t seed;
+    _Atomic(const char *) when; /* for what is wrong: how far the case has come */
     atomic_bool writing, reading;
     struct written ids[IDS]; /* each its writer's; the test's once they have stopped */
     struct rider writer[WRITERS], misser[MISSERS], hitter, clock;
