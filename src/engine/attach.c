@@ -344,6 +344,17 @@ static bool redraw(se_engine *e, const char *identity, uint64_t *generation, uin
     return true;
 }
 
+/* Suspects up to here can be forgotten once L2 has a new generation. */
+static uint64_t cache_mark(se_engine *e)
+{
+    uint64_t mark = se__suspects_mark(e->suspects);
+    for (unsigned i = 0; e->workers && i < e->partitions; i++) {
+        uint64_t of_worker = se__worker_cache_mark(e->workers[i]);
+        mark = of_worker < mark ? of_worker : mark;
+    }
+    return mark;
+}
+
 void se__attach_cache(se_engine *e, bool look, uint64_t deadline_ms)
 {
     char identity[128];
@@ -366,7 +377,7 @@ void se__attach_cache(se_engine *e, bool look, uint64_t deadline_ms)
     }
     if (e->settings.c.read_only)
         return; /* the live service redraws it; until then L2 is not read */
-    uint64_t mark = se__suspects_mark(e->suspects);
+    uint64_t mark = cache_mark(e);
     if (!redraw(e, identity, &generation, deadline_ms))
         return;
     se__redis_accept(e->redis, identity, generation);
