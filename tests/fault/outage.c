@@ -285,11 +285,21 @@ static void recover(struct outage *o)
     uint64_t ended = se__mono_ms(), deadline = se__deadline_in(PATIENCE_MS);
     se__pause_ms(AFTERMATH_MS);
     traffic_stop_writing(&o->traffic);
-    while (!(is_well(o) && se_flush(o->e, 1000) == SE_OK) && se__deadline_left(deadline))
+    bool well = false; /* once: a reader may still meet a half-open connection later */
+    while (!well && se__deadline_left(deadline)) {
+        well = is_well(o) && se_flush(o->e, 1000) == SE_OK;
         se__pause_ms(1);
+    }
     o->report->drained_ms = se__mono_ms() - ended;
-    if (!is_well(o))
-        traffic_wrong(&o->traffic, "not well and empty %u ms after the end", PATIENCE_MS);
+    if (!well) {
+        se_health h;
+        (void)se_health_check(o->e, &h);
+        traffic_wrong(&o->traffic,
+                      "not well and empty %u ms after the end: up %d and %d, circuits %d and %d, "
+                      "queued %" PRIu64 ", in the WAL %" PRIu64,
+                      PATIENCE_MS, h.redis_up, h.sql_up, (int)h.redis_circuit, (int)h.sql_circuit,
+                      h.queue_items, h.wal_items);
+    }
     traffic_stop(&o->traffic);
 }
 
