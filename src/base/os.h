@@ -130,8 +130,10 @@ SE_NODISCARD se_result se__net_read(int fd, void *buf, size_t cap, uint64_t dead
 /* Listens on a numeric IPv4 or IPv6 address, SE_ERR_INVALID if it is none; *port 0: the system
  * chooses one, which is stored there. SE_ERR_IO: it cannot be had. */
 SE_NODISCARD se_result se__net_listen(const char *address, uint16_t *port, int *fd);
-/* Until there is something to read, or the deadline. */
-void se__net_wait_readable(int fd, uint64_t deadline_ms);
+/* For client libraries that do their own I/O: waits until the socket is ready for one of `events` (SE__NET_READ, SE__NET_WRITE)
+ * and returns which; an error of the socket counts as all of them. 0 once the deadline has passed, ready or not. */
+enum { SE__NET_READ = 1, SE__NET_WRITE = 2 };
+unsigned se__net_wait(int fd, unsigned events, uint64_t deadline_ms);
 void se__net_close(int fd);    /* -1 is allowed */
 void se__net_shutdown(int fd); /* wakes whoever is blocked on it; the descriptor stays open */
 /* True if the peer has closed or sent bytes nobody asked for: an idle connection

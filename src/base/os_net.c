@@ -42,6 +42,24 @@ static se_result wait_for(int fd, short events, uint64_t deadline_ms)
     }
 }
 
+unsigned se__net_wait(int fd, unsigned events, uint64_t deadline_ms)
+{
+    for (;;) {
+        uint64_t left = se__deadline_left(deadline_ms);
+        short wanted =
+            (short)((events & SE__NET_READ ? POLLIN : 0) | (events & SE__NET_WRITE ? POLLOUT : 0));
+        struct pollfd p = {.fd = fd, .events = wanted};
+        if (left == 0)
+            return 0;
+        int n = poll(&p, 1, left > INT_MAX ? INT_MAX : (int)left);
+        if ((n < 0 && errno != EINTR) || (p.revents & (POLLERR | POLLHUP | POLLNVAL)))
+            return events;
+        if (n > 0)
+            return (p.revents & POLLIN ? SE__NET_READ : 0u) |
+                   (p.revents & POLLOUT ? SE__NET_WRITE : 0u);
+    }
+}
+
 static void tune_tcp(int fd)
 {
     /* Best effort: a connection without them works. */
@@ -204,11 +222,6 @@ se_result se__net_listen(const char *address, uint16_t *port, int *fd)
     int error = errno;
     se__net_close(s);
     return se__error(SE_ERR_IO, "listening on %s port %u: %s", address, *port, strerror(error));
-}
-
-void se__net_wait_readable(int fd, uint64_t deadline_ms)
-{
-    (void)wait_for(fd, POLLIN, deadline_ms); /* in time, too late or broken: the caller looks */
 }
 
 static bool not_now(int error)

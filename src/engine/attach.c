@@ -344,6 +344,17 @@ static bool redraw(se_engine *e, const char *identity, uint64_t *generation, uin
     return true;
 }
 
+/* Suspects up to here can be forgotten once L2 has a new generation. */
+static uint64_t cache_mark(se_engine *e)
+{
+    uint64_t mark = se__suspects_mark(e->suspects);
+    for (unsigned i = 0; e->workers && i < e->partitions; i++) {
+        uint64_t of_worker = se__worker_cache_mark(e->workers[i]);
+        mark = of_worker < mark ? of_worker : mark;
+    }
+    return mark;
+}
+
 void se__attach_cache(se_engine *e, bool look, uint64_t deadline_ms)
 {
     char identity[128];
@@ -366,7 +377,7 @@ void se__attach_cache(se_engine *e, bool look, uint64_t deadline_ms)
     }
     if (e->settings.c.read_only)
         return; /* the live service redraws it; until then L2 is not read */
-    uint64_t mark = se__suspects_mark(e->suspects);
+    uint64_t mark = cache_mark(e);
     if (!redraw(e, identity, &generation, deadline_ms))
         return;
     se__redis_accept(e->redis, identity, generation);
@@ -378,21 +389,29 @@ void se__attach_cache(se_engine *e, bool look, uint64_t deadline_ms)
     se__mutex_unlock(&e->attach_lock);
 }
 
+/* For one call: a connection that is half-open must not cost all that a caller has set aside for closing. */
+static uint64_t one_call(const se_engine *e, uint64_t deadline_ms)
+{
+    uint64_t own_ms = se__deadline_in(e->home_is_l3 ? e->settings.c.sql_timeout_ms
+                                                    : e->settings.c.redis_timeout_ms);
+    return own_ms < deadline_ms ? own_ms : deadline_ms;
+}
+
 void se__attach_leave(se_engine *e, uint64_t deadline_ms)
 {
     if (e->settings.c.read_only || !e->home.ops ||
         !atomic_load_explicit(&e->attached, memory_order_acquire))
         return;
-    (void)se__existence_beat(e, deadline_ms);
+    (void)se__existence_beat(e, one_call(e, deadline_ms));
     se__mutex_lock(&e->attach_lock);
     /* Not drawn yet, and what it is due to may be gone by the next start. */
     bool due = e->generation_due;
     se__mutex_unlock(&e->attach_lock);
     bool doubt = due || (e->cache.ops && (se__suspects_count(e->suspects) > 0 ||
                                           se__suspects_overflowed(e->suspects)));
-    if (doubt && !meta_put(e, "l2_identity", "", deadline_ms))
+    if (doubt && !meta_put(e, "l2_identity", "", one_call(e, deadline_ms)))
         return; /* the row stays open: the next engine sees a crash and redraws */
-    (void)put_own_row(e, false, se__hlc_last(&e->hlc), deadline_ms);
+    (void)put_own_row(e, false, se__hlc_last(&e->hlc), one_call(e, deadline_ms));
 }
 
 void se__attach_done(se_engine *e)

@@ -179,7 +179,8 @@ void se__keeper_wait_started(se_engine *e, uint64_t deadline_ms);
 void se__keeper_wait_warmed(se_engine *e, uint64_t deadline_ms);
 /* The last errors of starting them; "" : none. */
 void se__keeper_errors(se_engine *e, char *home, char *cache, size_t cap);
-void se__keeper_stop(se_engine *e); /* joins the threads */
+/* Joins the threads; the filter's snapshot may take until the deadline. */
+void se__keeper_stop(se_engine *e, uint64_t deadline_ms);
 void se__keeper_close(se_engine *e);
 
 /* ---- write.c ---- */

@@ -38,7 +38,8 @@ struct keeper {
     struct se__mutex lock; /* guards the rest but threads; the watches' started and error */
     struct se__cond changed;
     bool stop;
-    bool interrupted; /* after stop: what was being read was ended */
+    bool interrupted;     /* after stop: what was being read was ended */
+    uint64_t leave_by_ms; /* set with stop */
     uint64_t kicks;
     struct se__thread upkeep;
     struct watch home, cache;
@@ -275,12 +276,14 @@ static void note_warmed(struct keeper *k)
 }
 
 /* What is read from now on is not for se__keeper_stop to interrupt. */
-static void wait_interrupted(struct keeper *k)
+static uint64_t wait_interrupted(struct keeper *k)
 {
     se__mutex_lock(&k->lock);
     while (!k->interrupted)
         (void)se__cond_wait_until(&k->changed, &k->lock, SE__FOREVER);
+    uint64_t by_ms = k->leave_by_ms;
     se__mutex_unlock(&k->lock);
+    return by_ms;
 }
 
 static void run_filter(void *arg)
@@ -292,8 +295,8 @@ static void run_filter(void *arg)
         wait_ms = se__warm_run(e->warm, is_attached(e) ? e->incarnation : NULL);
         note_warmed(k);
     } while (rest(k, se__deadline_in(wait_ms)));
-    wait_interrupted(k);
-    se__warm_leave(e->warm, is_attached(e) ? e->incarnation : NULL);
+    uint64_t by_ms = wait_interrupted(k);
+    se__warm_leave(e->warm, is_attached(e) ? e->incarnation : NULL, by_ms);
 }
 
 /* ---- life ---- */
@@ -347,13 +350,14 @@ void se__keeper_errors(se_engine *e, char *home, char *cache, size_t cap)
     se__mutex_unlock(&k->lock);
 }
 
-void se__keeper_stop(se_engine *e)
+void se__keeper_stop(se_engine *e, uint64_t deadline_ms)
 {
     struct keeper *k = e->keeper;
     if (!k)
         return;
     se__mutex_lock(&k->lock);
     k->stop = true;
+    k->leave_by_ms = deadline_ms;
     se__cond_broadcast(&k->changed);
     se__mutex_unlock(&k->lock);
     if (e->home.ops && e->home.ops->interrupt)

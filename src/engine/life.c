@@ -21,7 +21,8 @@
 #include <unistd.h>
 
 #define SUSPECTS_MAX 100000u
-#define CLOSE_GRACE_MS 200u /* for leaving the owner row, whatever is left of the caller's time */
+#define CLOSE_GRACE_MS                                                                             \
+    200u /* for the filter's snapshot, and again for the owner row, whatever is left of the caller's time */
 
 /* ---- entering ---- */
 
@@ -387,18 +388,23 @@ se_result se_open(const se_config *config, se_engine **engine)
 
 /* ---- closing ---- */
 
+static uint64_t with_grace(uint64_t deadline_ms)
+{
+    uint64_t least = se__deadline_in(CLOSE_GRACE_MS);
+    return deadline_ms > least ? deadline_ms : least;
+}
+
 static void stop_threads(se_engine *e, uint64_t deadline_ms, size_t *left)
 {
     for (unsigned i = 0; e->workers && i < e->partitions; i++) {
         if (e->workers[i])
             *left += se__worker_stop(e->workers[i], deadline_ms);
     }
-    uint64_t least = se__deadline_in(CLOSE_GRACE_MS);
     bool opened = e->keeper != NULL;
     /* The keepers' own calls end at once, then the row is left on this thread. */
-    se__keeper_stop(e);
+    se__keeper_stop(e, with_grace(deadline_ms));
     if (opened)
-        se__attach_leave(e, deadline_ms > least ? deadline_ms : least);
+        se__attach_leave(e, with_grace(deadline_ms));
     if (e->home_guard)
         se__guarded_stop(e->home_guard); /* wakes readers that wait for a retry */
     if (e->cache_guard)

@@ -251,10 +251,11 @@ uint64_t se__warm_run(struct warm *w, const char *incarnation)
     return plan.task == WARM_REST ? plan.wait_ms : 0;
 }
 
-void se__warm_leave(struct warm *w, const char *incarnation)
+void se__warm_leave(struct warm *w, const char *incarnation, uint64_t deadline_ms)
 {
     if (!incarnation)
         return;
+    w->leave_by_ms = deadline_ms;
     struct plan_facts facts = gather(w, true);
     if (facts.saves && facts.changed && !facts.doubts && (facts.interval_s || facts.threshold) &&
         se__warm_save(w, incarnation) == HAS_FAILED)

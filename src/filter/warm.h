@@ -63,7 +63,8 @@ bool se__warm_started(struct warm *w);
 void se__warm_rescan(struct warm *w, enum filter_doubt doubt);
 void se__warm_alone(struct warm *w);
 /* Writes a snapshot now if one is configured, the filter is trusted and something was written since
- * the last one (close; on the thread of se__warm_run, after it). May take as long as a digest. */
-void se__warm_leave(struct warm *w, const char *incarnation);
+ * the last one (close; on the thread of se__warm_run, after it). L3 is not waited for beyond the deadline:
+ * without its digests there is no snapshot, and the next start scans. */
+void se__warm_leave(struct warm *w, const char *incarnation, uint64_t deadline_ms);
 
 #endif

@@ -64,6 +64,8 @@ struct tier_reply se__warm_digest(struct warm *w, unsigned shift, struct tier_no
 {
     const struct tier_digest digest = {.bucket_last = SNAPSHOT_BUCKETS - 1, .shift = shift};
     uint64_t deadline = se__deadline_in((uint64_t)w->o.timeout_ms * WARM_DIGEST_CALLS);
+    if (w->leave_by_ms && w->leave_by_ms < deadline)
+        deadline = w->leave_by_ms;
     return w->o.home.ops->digest(w->o.home.self, &digest, nodes, deadline);
 }
 

@@ -33,6 +33,7 @@ struct warm {
     struct se__log_gate complaints;
 
     /* All below is the running thread's. */
+    uint64_t leave_by_ms;           /* of a close; 0: not closing */
     uint64_t scanned[FILTER_PARTS]; /* the request that the part's last scan answers */
     bool strays;                    /* an id was found in a bucket that is not its own */
     uint64_t dead;                  /* parts */

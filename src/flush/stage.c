@@ -19,6 +19,7 @@ struct stage_batch {
     struct staged *items;
     size_t n;
     uint64_t seq;
+    uint64_t noted; /* suspects noted when it was handed: those of newer writes come after */
 };
 
 struct stage {
@@ -169,8 +170,8 @@ static bool enqueue(struct stage *s, struct staged *copy, size_t n, uint64_t seq
     se__mutex_lock(&s->lock);
     bool room = s->n < STAGE_BATCHES;
     if (room) {
-        s->ring[(s->at + s->n) % STAGE_BATCHES] =
-            (struct stage_batch){.items = copy, .n = n, .seq = seq};
+        s->ring[(s->at + s->n) % STAGE_BATCHES] = (struct stage_batch){
+            .items = copy, .n = n, .seq = seq, .noted = se__suspects_mark(s->o.suspects)};
         s->n++;
         s->items += n;
         se__cond_signal(&s->changed);
@@ -203,6 +204,14 @@ bool se__stage_wait(struct stage *s, uint64_t seq, uint64_t deadline_ms)
     bool reached = s->seq >= seq;
     se__mutex_unlock(&s->lock);
     return reached;
+}
+
+uint64_t se__stage_mark(struct stage *s)
+{
+    se__mutex_lock(&s->lock);
+    uint64_t mark = s->n ? s->ring[s->at].noted : se__suspects_mark(s->o.suspects);
+    se__mutex_unlock(&s->lock);
+    return mark;
 }
 
 size_t se__stage_backlog(struct stage *s)

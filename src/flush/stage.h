@@ -47,6 +47,9 @@ void se__stage_hand(struct stage *s, const struct staged *items, size_t n, uint6
 /* True once everything handed with seq or less is done; false at the deadline. */
 bool se__stage_wait(struct stage *s, uint64_t seq, uint64_t deadline_ms);
 size_t se__stage_backlog(struct stage *s); /* items */
+/* For se__suspects_clear(): suspects noted after it may have older writes of their ids waiting here, which would reach L2 under the
+ * new generation and be believed. */
+uint64_t se__stage_mark(struct stage *s);
 /* Writes what waits until the deadline, makes suspects of the rest, ends the thread.
  * Nothing may be handed any more. */
 void se__stage_stop(struct stage *s, uint64_t deadline_ms);

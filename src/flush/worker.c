@@ -259,3 +259,8 @@ void se__worker_close(struct worker *w)
     se__mutex_done(&w->lock);
     se__free(w);
 }
+
+uint64_t se__worker_cache_mark(struct worker *w)
+{
+    return w->stage ? se__stage_mark(w->stage) : UINT64_MAX;
+}

@@ -117,5 +117,7 @@ void se__worker_wake(struct worker *w);
  * stops both threads. Returns how many items are neither home nor in the WAL. */
 size_t se__worker_stop(struct worker *w, uint64_t deadline_ms);
 void se__worker_close(struct worker *w); /* stopped; NULL is allowed */
+/* See se__stage_mark(). Without an L2 stage: UINT64_MAX. */
+uint64_t se__worker_cache_mark(struct worker *w);
 
 #endif

@@ -125,7 +125,7 @@ static void turn(void *arg)
         MHD_UNSIGNED_LONG_LONG due_ms = TURN_MS;
         if (MHD_get_timeout(s->daemon, &due_ms) != MHD_YES || due_ms > TURN_MS)
             due_ms = TURN_MS;
-        se__net_wait_readable(s->epoll, se__deadline_in(due_ms));
+        (void)se__net_wait(s->epoll, SE__NET_READ, se__deadline_in(due_ms));
         end_overdue(s);
         (void)MHD_run(s->daemon);
     }

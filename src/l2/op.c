@@ -89,7 +89,8 @@ static bool settle(struct op *op)
 void se__op_renew(struct op *op, uint64_t deadline_ms)
 {
     uint64_t soonest_ms = se__deadline_in(op->r->timeout_ms);
-    op->deadline_ms = deadline_ms < soonest_ms ? deadline_ms : soonest_ms;
+    op->had_all_its_time = soonest_ms <= deadline_ms;
+    op->deadline_ms = op->had_all_its_time ? soonest_ms : deadline_ms;
 }
 
 bool se__op_begin(struct op *op, struct redis *r, struct pool *pool, uint64_t deadline_ms)
@@ -129,8 +130,9 @@ void se__op_exchange(struct op *op, resp_reply_fn on_reply, void *arg)
         return;
     op->broken = true;
     fail_result(op, r);
-    /* Its peers' connections went with the server; let them not be found dead one by one. */
-    if (r == SE_ERR_BACKEND)
+    /* Its peers' connections went with the server; let them not be found dead one by one. So, too, when the peer may have vanished
+     * without a word: each of them would cost somebody a timeout, even when the server is long back. */
+    if (r == SE_ERR_BACKEND || (r == SE_ERR_TIMEOUT && op->had_all_its_time))
         se__pool_drop_idle(op->pool);
 }
 

@@ -43,7 +43,8 @@ struct op {
     struct redis *r;
     struct pool *pool;
     struct session *session;
-    uint64_t deadline_ms; /* the caller's, or timeout_ms from now if that is sooner */
+    uint64_t deadline_ms;  /* the caller's, or timeout_ms from now if that is sooner */
+    bool had_all_its_time; /* it is timeout_ms from the beginning */
     uint64_t generation;
     bool accepted; /* the server is the one to read and write */
     bool broken;   /* close the connection at the end */

@@ -197,6 +197,9 @@ static se_result next_reply(struct resp *c, uint64_t deadline_ms, redisReply **r
         se_result r = feed(c, deadline_ms);
         if (r != SE_OK)
             return r;
+        /* A server that always has more bytes for us must not carry us past the deadline. */
+        if (c->reader->len > CHUNK_SIZE && se__deadline_left(deadline_ms) == 0)
+            return se__error(SE_ERR_TIMEOUT, "no whole answer in time");
     }
 }
 

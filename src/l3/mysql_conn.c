@@ -91,16 +91,37 @@ static struct db_result ask_server(struct mysql_connection *c)
 
 /* ---- connecting ---- */
 
-static void set_options(const struct mysql_driver *d, MYSQL *m, uint64_t deadline_ms)
+static bool set_options(const struct mysql_driver *d, MYSQL *m)
 {
-    uint64_t left = se__deadline_left(deadline_ms);
-    unsigned seconds = left < 3600000 ? seconds_of((uint32_t)left) : 3600, no = 0;
-    unsigned protocol = d->socket ? MYSQL_PROTOCOL_SOCKET : MYSQL_PROTOCOL_TCP;
-    seconds = seconds ? seconds : 1;
-    mysql_options(m, MYSQL_OPT_CONNECT_TIMEOUT, &seconds);
+    unsigned protocol = d->socket ? MYSQL_PROTOCOL_SOCKET : MYSQL_PROTOCOL_TCP, no = 0;
     mysql_options(m, MYSQL_OPT_PROTOCOL, &protocol);
     mysql_options(m, MYSQL_OPT_LOCAL_INFILE, &no); /* a server may not ask for our files */
     mysql_options(m, MYSQL_SET_CHARSET_NAME, "binary");
+    return mysql_options(m, MYSQL_OPT_NONBLOCK, NULL) == 0; /* for dial(): it takes memory */
+}
+
+static int occurred(unsigned ready)
+{
+    if (ready == 0)
+        return MYSQL_WAIT_TIMEOUT;
+    return (ready & SE__NET_READ ? MYSQL_WAIT_READ : 0) |
+           (ready & SE__NET_WRITE ? MYSQL_WAIT_WRITE : 0);
+}
+
+/* The library's own timeout for connecting is one of whole seconds for each read: a server that sends its greeting byte by byte would
+ * hold us for minutes. Here all of it has one deadline. Only the lookup of a name may take longer. */
+static bool dial(const struct mysql_driver *d, MYSQL *m, uint64_t deadline_ms)
+{
+    MYSQL *done = NULL;
+    int wanted = mysql_real_connect_start(&done, m, d->socket ? NULL : d->host, d->user,
+                                          d->password, d->database, d->port, d->socket, 0);
+    while (wanted != 0) {
+        unsigned events = (wanted & MYSQL_WAIT_READ ? SE__NET_READ : 0u) |
+                          (wanted & (MYSQL_WAIT_WRITE | MYSQL_WAIT_EXCEPT) ? SE__NET_WRITE : 0u);
+        unsigned ready = se__net_wait((int)mysql_get_socket(m), events, deadline_ms);
+        wanted = mysql_real_connect_cont(&done, m, occurred(ready));
+    }
+    return done != NULL;
 }
 
 static bool has_arrays(const struct mysql_connection *c)
@@ -119,13 +140,11 @@ static struct db_result connect_and_set(struct mysql_connection *c, uint64_t dea
 {
     const struct mysql_driver *d = c->driver;
     c->m = mysql_init(NULL);
-    if (!c->m) {
+    if (!c->m || !set_options(d, c->m)) {
         se__error_nomem();
         return se__db_fault(TIER_UNWELL, 0);
     }
-    set_options(d, c->m, deadline_ms);
-    if (!mysql_real_connect(c->m, d->socket ? NULL : d->host, d->user, d->password, d->database,
-                            d->port, d->socket, 0))
+    if (!dial(d, c->m, deadline_ms))
         return se__mysql_failure(c, mysql_errno(c->m), mysql_error(c->m));
     se__exec_closes((int)mysql_get_socket(c->m)); /* the library leaves it open to them */
     c->mariadb = strstr(mysql_get_server_info(c->m), "MariaDB") != NULL;

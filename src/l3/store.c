@@ -67,6 +67,7 @@ struct tier_reply se__store_call(struct store *s, struct pool *pool, uint64_t de
                                  store_body body, void *arg)
 {
     unsigned began = interrupts(s);
+    uint64_t began_ms = se__mono_ms();
     for (int attempt = 0;; attempt++) {
         void *connection;
         se_result taken = se__pool_take(pool, deadline_ms, &connection);
@@ -76,9 +77,12 @@ struct tier_reply se__store_call(struct store *s, struct pool *pool, uint64_t de
             run_armed(s, connection, pool == s->writers, deadline_ms, began, body, arg);
         se__pool_give(pool, connection, r.lost);
         bool again = se__db_failed(&r) && r.lost && !r.final && !r.reply.timed_out;
+        /* A restarted server has closed them all. One that has vanished without a word has not, and each would cost somebody a
+         * timeout when it is long back; who had little time left knows nothing of that. */
+        if (again || (r.lost && r.reply.timed_out && se__mono_ms() - began_ms >= s->timeout_ms / 2))
+            se__pool_drop_idle(pool);
         if (!again || attempt > 0)
             return r.reply;
-        se__pool_drop_idle(pool); /* a restarted server has closed them all */
     }
 }
 
@@ -436,6 +440,7 @@ static se_result open_store(struct store *s, const struct l3_options *options,
     s->driver = driver;
     s->calls = calls;
     s->calls.name = db->name;
+    s->timeout_ms = options->timeout_ms;
     s->retention_ms = (int64_t)options->tombstone_retention_s * 1000;
     s->read_only = options->read_only;
     s->writers_max = one_writer ? 1 : UINT_MAX;

@@ -27,7 +27,7 @@ struct store {
     char table[64];
     char where[256]; /* address for messages, without user and password */
     struct pool *readers, *writers;
-    uint32_t timeout_ms;
+    uint32_t timeout_ms; /* of one call; callers may give less */
     int64_t retention_ms;
     bool read_only;
     unsigned writers_max;

@@ -68,7 +68,7 @@ Test(warm_save, is_never_written_with_0_and_0)
     rig_run(&r, 10);
     rig_put_many(&r, 0, 100);
     rig_run(&r, 10);
-    se__warm_leave(r.w, r.incarnation);
+    se__warm_leave(r.w, r.incarnation, SE__FOREVER);
     cr_assert_not(rig_has_file(&r));
 }
 
@@ -82,7 +82,7 @@ Test(warm_save, is_never_written_read_only_but_read)
     rig_start(&r);
     rig_expect_used(&r, 0);
     rig_put_many(&r, ROWS, ROWS + 10);
-    se__warm_leave(r.w, r.incarnation);
+    se__warm_leave(r.w, r.incarnation, SE__FOREVER);
     cr_assert_eq(stat(r.path, &after), 0);
     cr_assert_eq(before.st_ino, after.st_ino);
 }
@@ -92,13 +92,13 @@ Test(warm_save, is_not_written_untrusted)
     r.options.snapshot_interval_s = 0;
     rig_start(&r);
     rig_put_many(&r, 0, 100);
-    se__warm_leave(r.w, r.incarnation);
+    se__warm_leave(r.w, r.incarnation, SE__FOREVER);
     cr_assert_not(rig_has_file(&r));
     rig_run(&r, 1);
     se__warm_rescan(r.w, FILTER_FOREIGN);
     rig_put_many(&r, 100, 200);
     rig_run(&r, 10);
-    se__warm_leave(r.w, r.incarnation);
+    se__warm_leave(r.w, r.incarnation, SE__FOREVER);
     cr_assert_not(rig_has_file(&r));
 }
 
@@ -107,13 +107,13 @@ Test(warm_save, at_close_is_written_only_if_something_was)
     char id[RIG_ID_MAX];
     rig_start_with_snapshot(&r, ROWS);
     rig_run(&r, 10);
-    se__warm_leave(r.w, r.incarnation);
+    se__warm_leave(r.w, r.incarnation, SE__FOREVER);
     cr_assert_eq(rig_sum(&r, M_FILTER_SNAPSHOTS), 0);
     rig_id(0, id);
     rig_put(&r, id); /* no new id, but its bucket is another */
-    se__warm_leave(r.w, r.incarnation);
+    se__warm_leave(r.w, r.incarnation, SE__FOREVER);
     cr_assert_eq(rig_sum(&r, M_FILTER_SNAPSHOTS), 1);
-    se__warm_leave(r.w, NULL);
+    se__warm_leave(r.w, NULL, SE__FOREVER);
     cr_assert_eq(rig_sum(&r, M_FILTER_SNAPSHOTS), 1);
     rig_leave_and_start(&r);
     rig_expect_used(&r, 0);
@@ -135,7 +135,7 @@ Test(warm_save, is_not_written_if_trust_goes_meanwhile)
     cr_assert_eq(stat(r.path, &before), 0);
     rig_put_many(&r, ROWS, ROWS + 10);
     fake_l3_hook(r.l3, doubt_at_once, NULL);
-    se__warm_leave(r.w, r.incarnation);
+    se__warm_leave(r.w, r.incarnation, SE__FOREVER);
     cr_assert_eq(stat(r.path, &after), 0);
     cr_assert_eq(before.st_ino, after.st_ino);
     cr_assert_eq(rig_sum(&r, M_FILTER_SNAPSHOT_ERRORS), 0);
@@ -200,7 +200,7 @@ Test(warm_save, has_every_row_that_its_digests_have)
     rig_put_many(&r, 0, ROWS);
     rig_run(&r, 10);
     fake_l3_hook(r.l3, write_before_the_digests, NULL);
-    se__warm_leave(r.w, r.incarnation);
+    se__warm_leave(r.w, r.incarnation, SE__FOREVER);
     fake_l3_hook(r.l3, NULL, NULL);
     rig_stop(&r);
     rig_start(&r);

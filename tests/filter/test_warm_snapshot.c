@@ -348,7 +348,7 @@ Test(warm_snapshot, a_folder_in_its_place_is_refused)
     rig_start(&r);
     expect_refused("not a regular file");
     /* And it cannot be replaced: a line, and the engine goes on. */
-    se__warm_leave(r.w, r.incarnation);
+    se__warm_leave(r.w, r.incarnation, SE__FOREVER);
     cr_assert_eq(rig_sum(&r, M_FILTER_SNAPSHOT_ERRORS), 1);
     cr_assert(rig_logged(&r, "writing a snapshot failed"));
 }

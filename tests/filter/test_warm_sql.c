@@ -50,7 +50,7 @@ static void begin(struct l3_fixture *f)
 
 static void restart(void)
 {
-    se__warm_leave(r.w, r.incarnation);
+    se__warm_leave(r.w, r.incarnation, SE__FOREVER);
     rig_stop(&r);
     rig_start(&r);
 }

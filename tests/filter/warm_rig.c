@@ -277,7 +277,7 @@ bool rig_has_file(struct rig *r)
 
 void rig_leave_and_start(struct rig *r)
 {
-    se__warm_leave(r->w, r->incarnation);
+    se__warm_leave(r->w, r->incarnation, SE__FOREVER);
     rig_stop(r);
     rig_start(r);
     fake_l3_seen(r->l3);

@@ -261,6 +261,31 @@ Test(flush_worker, a_hung_l2_holds_up_nobody_and_leaves_suspects)
     cr_assert(!is_suspect("id:00039"), "a later write got through");
 }
 
+/* A new generation makes void what L2 holds, so suspects can be forgotten; but not one whose older write still waits for L2: it would
+ * be stored under the new generation, and believed. */
+Test(flush_worker, a_suspect_stays_while_an_older_write_of_its_id_waits)
+{
+    rig_open(&rig, &(struct rig_options){.cache = true, .items_max = 1, .age_ms_max = 1});
+    cr_assert_eq(se__worker_cache_mark(rig.worker), se__suspects_mark(rig.suspects));
+    fake_tier_close_gate(rig.cache, FAKE_WRITE);
+    char id[32];
+    for (unsigned i = 0; i < 16; i++) { /* fills the stage: the first is held, the others wait */
+        name(id, sizeof id, i);
+        rig_put(&rig, id, i == 1 ? NULL : "older");
+        cr_assert(fake_tier_await_calls(rig.home, FAKE_WRITE, i + 1, SOON));
+    }
+    rig_put(&rig, "id:00001", "newer");
+    while (!is_suspect("id:00001"))
+        se__pause_ms(1);
+    se__suspects_clear(rig.suspects, se__worker_cache_mark(rig.worker)); /* as attach.c does */
+    cr_assert(is_suspect("id:00001"), "L2 will hold its older tombstone");
+    fake_tier_open_gate(rig.cache);
+    cr_assert(rig_flush(&rig));
+    cr_assert(is_suspect("id:00001"));
+    se__suspects_clear(rig.suspects, se__worker_cache_mark(rig.worker));
+    cr_assert(!is_suspect("id:00001"), "now nothing of it is on its way");
+}
+
 Test(flush_worker, what_l2_refuses_or_misses_becomes_a_suspect)
 {
     rig_open(&rig, &(struct rig_options){.cache = true});

@@ -3,8 +3,6 @@
  */
 #include "support/dir.h"
 
-#include "support/test.h"
-
 #include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,7 +13,10 @@ void test_dir_make(struct test_dir *dir)
 {
     const char *base = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : getenv("TMPDIR");
     snprintf(dir->path, sizeof dir->path, "%s/syncengine-test-XXXXXX", base ? base : "/tmp");
-    cr_assert(mkdtemp(dir->path), "cannot make a folder like %s", dir->path);
+    if (!mkdtemp(dir->path)) {
+        (void)fprintf(stderr, "cannot make a folder like %s\n", dir->path);
+        abort(); /* no assertion: programs without a test framework have folders, too */
+    }
 }
 
 void test_dir_path(const struct test_dir *dir, const char *scheme, const char *name, char out[256])
