@@ -48,8 +48,13 @@ STAGES = {
     'fuzz': {'options': ['-Dfuzz=enabled'], 'env': {'CC': 'clang'}, 'targets': ['fuzzers'], 'seconds': 300},
     'valgrind': {'build': 'plain', 'seconds': 300},
 }
-# About 10 s each on a machine with nothing else to do.
-FUZZ_RUNS = {'fuzz_packing': 1_000_000, 'fuzz_record': 600_000, 'fuzz_reply': 250_000, 'fuzz_snapshot': 60_000, 'fuzz_url': 600_000}
+# Runs and the longest input: 1 to 5 s each on a machine with nothing else to do. tests/long/fuzz runs them for longer.
+FUZZ_RUNS = {
+    'fuzz_id': (200_000, 512), 'fuzz_input': (50_000, 512), 'fuzz_json': (400_000, 512), 'fuzz_meta': (150_000, 512),
+    'fuzz_ndjson': (60_000, 300), 'fuzz_options': (60_000, 128), 'fuzz_packing': (300_000, 4096), 'fuzz_pages': (80_000, 4096),
+    'fuzz_record': (400_000, 4096), 'fuzz_redis': (40_000, 300), 'fuzz_reply': (100_000, 4096), 'fuzz_row': (150_000, 400),
+    'fuzz_snapshot': (40_000, 4096), 'fuzz_sqlite': (25_000, 200), 'fuzz_store': (60_000, 300), 'fuzz_tool': (60_000, 200),
+    'fuzz_url': (400_000, 4096), 'fuzz_wal': (40_000, 300)}
 CORPUS = ROOT / 'tests' / 'fuzz' / 'corpus'
 CORPUS_LEAST = 10
 
@@ -251,8 +256,8 @@ def run_fuzzer(name):
     folder = LOGS / 'fuzz' / name
     shutil.rmtree(folder, ignore_errors=True)
     (folder / 'new').mkdir(parents=True)  # libFuzzer adds what it finds to the first folder
-    runs, out = FUZZ_RUNS[name], folder / 'output'
-    command = [BUILD / 'fuzz' / 'tests' / 'fuzz' / name, f'-runs={runs}', '-seed=1', '-max_len=4096', '-timeout=10',
+    (runs, longest), out = FUZZ_RUNS[name], folder / 'output'
+    command = [BUILD / 'fuzz' / 'tests' / 'fuzz' / name, f'-runs={runs}', '-seed=1', f'-max_len={longest}', '-timeout=10',
                '-rss_limit_mb=1024', f'-artifact_prefix={folder}/', folder / 'new', CORPUS / name]
     started = time.monotonic()
     status = run_bounded(command, clean_environment(), STAGES['fuzz']['seconds'], out)

@@ -1,6 +1,6 @@
 /*
  * records - records of the write-ahead log, true ones and spoilt ones, for fuzz_wal and the seeds of
- * fuzz_pages and fuzz_walfile.
+ * fuzz_pages.
  */
 #ifndef SE_TESTS_FUZZ_RECORDS_H
 #define SE_TESTS_FUZZ_RECORDS_H

@@ -69,17 +69,16 @@ static void write_both(const char *name, const struct buf *database, const struc
 {
     static const int FLAGS[] = {0, 1, 3};
     struct buf b = {0};
-    for (size_t i = 0; i < 4; i++) {
+    for (size_t i = 0; i < 3; i++) {
         char full[64];
         se__buf_clear(&b);
-        if (i < 3) /* fuzz_pages has a byte of flags before it */
-            put_byte(&b, FLAGS[i]);
+        put_byte(&b, FLAGS[i]);
         put_byte(&b, (int)(journal->len >> 8));
         put_byte(&b, (int)(journal->len & 0xff));
         se__buf_append(&b, database->data, database->len);
         se__buf_append(&b, journal->data, journal->len);
         snprintf(full, sizeof full, "%s%s", name, i == 1 ? "_fixed" : i == 2 ? "_spoilt" : "");
-        write_seed(i < 3 ? "fuzz_pages" : "fuzz_walfile", full, &b);
+        write_seed("fuzz_pages", full, &b);
     }
     se__buf_done(&b);
 }
