@@ -376,11 +376,12 @@ static void make_meta(struct maker *m)
  * that was longer once): writers rely on the floor staying below that. */
 static void make_purge(struct maker *m)
 {
-    se__buf_printf(&m->b,
-                   "SELECT id, version FROM %s WHERE purge_at <= %s AND version < (%s - ?) * 65536%s "
-                   "ORDER BY purge_at LIMIT ?%s",
-                   m->table, now_of(m->dialect), now_of(m->dialect),
-                   m->dialect == SQL_MYSQL ? "" : TEXT_IDS, m->dialect == SQL_MYSQL ? " FOR UPDATE" : "");
+    se__buf_printf(
+        &m->b,
+        "SELECT id, version FROM %s WHERE purge_at <= %s AND version < (%s - ?) * 65536%s "
+        "ORDER BY purge_at LIMIT ?%s",
+        m->table, now_of(m->dialect), now_of(m->dialect), m->dialect == SQL_MYSQL ? "" : TEXT_IDS,
+        m->dialect == SQL_MYSQL ? " FOR UPDATE" : "");
     finish(m, SQL_PURGE_PICK);
 }
 

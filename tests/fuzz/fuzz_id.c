@@ -111,7 +111,7 @@ static void check_range(const struct text *prefix, const struct text *t)
 static bool in_set(const char **p, const char *end, char c)
 {
     bool found = false, not = *p < end && **p == '^';
-    *p += not;
+    *p += not ;
     for (; *p < end && **p != ']'; ++*p) {
         if (**p == '\\' && end - *p >= 2) {
             ++*p;
@@ -124,7 +124,7 @@ static bool in_set(const char **p, const char *end, char c)
             found |= **p == c;
         }
     }
-    return found != not;
+    return found != not ;
 }
 
 static bool glob(const char *p, const char *end, const char *s, size_t len)

@@ -96,7 +96,7 @@ void *__wrap_se__alloc_zeroed(size_t count, size_t bytes)
 {
     if (count != 1 || bytes > sizeof memory || bytes < sizeof memory / 2)
         return __real_se__alloc_zeroed(count, bytes);
-    memset(memory, 0, 200); /* what is not a buffer stands at its beginning, */
+    memset(memory, 0, 200);                      /* what is not a buffer stands at its beginning, */
     memset((char *)memory + 128 * 1024, 0, 400); /* and between the two */
     return memory;
 }

@@ -65,7 +65,12 @@ static bool is_character(struct text *t)
 {
     static const uint32_t LEAST[] = {0, 0x80, 0x800, 0x10000};
     uint32_t c = *t->at++;
-    unsigned more = c < 0x80 ? 0 : c >= 0xf8 ? 9 : c >= 0xf0 ? 3 : c >= 0xe0 ? 2 : c >= 0xc0 ? 1 : 9;
+    unsigned more = c < 0x80    ? 0
+                    : c >= 0xf8 ? 9
+                    : c >= 0xf0 ? 3
+                    : c >= 0xe0 ? 2
+                    : c >= 0xc0 ? 1
+                                : 9;
     if (more == 9)
         return false;
     c = more ? c & (0x3fu >> more) : c;

@@ -28,10 +28,10 @@ static bool same_value(const struct db_value *a, const struct db_value *b)
 static bool is_derived(unsigned column, bool deleted)
 {
     return column == COL_ENCODING || column == COL_PAYLOAD || column == COL_PAYLOAD_BLOB ||
-           (deleted && (column == COL_RECORD_HASH || column == COL_CONTENT_HASH ||
-                        column == COL_LEAF_HI || column == COL_LEAF_LO || column == COL_STATE ||
-                        column == COL_CACHE_TTL || column == COL_EXPIRES_AT ||
-                        column == COL_CONTENT_TYPE));
+           (deleted &&
+            (column == COL_RECORD_HASH || column == COL_CONTENT_HASH || column == COL_LEAF_HI ||
+             column == COL_LEAF_LO || column == COL_STATE || column == COL_CACHE_TTL ||
+             column == COL_EXPIRES_AT || column == COL_CONTENT_TYPE));
 }
 
 static void check_item(const struct db_value *c, const se_item *item, struct unpacker *u)

@@ -80,9 +80,9 @@ static void open_world(void)
         "CREATE INDEX items_bucket ON items(bucket, id);"
         "CREATE INDEX items_purge_at ON items(purge_at) WHERE purge_at IS NOT NULL;"
         "CREATE TABLE items_meta(name TEXT NOT NULL PRIMARY KEY, value) WITHOUT ROWID;");
-    must(sqlite3_prepare_v2(db,
-                            "INSERT OR IGNORE INTO items VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
-                            -1, &insert, NULL) == SQLITE_OK);
+    must(sqlite3_prepare_v2(
+             db, "INSERT OR IGNORE INTO items VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)", -1,
+             &insert, NULL) == SQLITE_OK);
     must(sqlite3_prepare_v2(db, "DELETE FROM items", -1, &clear, NULL) == SQLITE_OK);
     must(se__packing_open(SE_COMPRESSION_ON, 64u << 10, &packing) == SE_OK);
     packer = se__packer_take(packing);
@@ -96,7 +96,7 @@ struct world {
     struct fuzz_row rows[ROWS_MAX];
     bool is_true[ROWS_MAX];
     size_t n;
-    size_t there; /* in the table: an id is there once */
+    size_t there;    /* in the table: an id is there once */
     size_t nameless; /* beside those; there is no place behind NULL */
 };
 

@@ -13,8 +13,8 @@
 #include "args.h"
 #include "base/utf8.h"
 #include "engine/options.h"
-#include "text.h"
 #include "term.h"
+#include "text.h"
 
 #include <stdarg.h>
 

@@ -38,7 +38,8 @@ static void open_shared(void)
     must(sqlite3_config(SQLITE_CONFIG_SINGLETHREAD) == SQLITE_OK);
     must(sqlite3_open(":memory:", &shared.db) == SQLITE_OK);
     must(sqlite3_exec(shared.db,
-                      "PRAGMA journal_mode=OFF; CREATE TABLE log(seq, id, record); CREATE TABLE meta(name, value);"
+                      "PRAGMA journal_mode=OFF; CREATE TABLE log(seq, id, record); CREATE TABLE "
+                      "meta(name, value);"
                       "CREATE TABLE dead(seq, id, record, code, error, buried_at);",
                       NULL, NULL, NULL) == SQLITE_OK);
     inserts[LOG] = prepare("INSERT INTO log VALUES(?1, ?2, ?3)");

@@ -13,7 +13,14 @@
 #include "item/item.h"
 #include "l3/row.h"
 
-enum { ROW_JSON = 1, ROW_DELETED = 2, ROW_STATE = 4, ROW_TIMES = 8, ROW_WILD = 16, ROW_PACKED = 32 };
+enum {
+    ROW_JSON = 1,
+    ROW_DELETED = 2,
+    ROW_STATE = 4,
+    ROW_TIMES = 8,
+    ROW_WILD = 16,
+    ROW_PACKED = 32
+};
 
 struct fuzz_row {
     struct db_value value[ROW_PARAMS];

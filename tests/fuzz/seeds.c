@@ -6,9 +6,9 @@
  *
  * The committed corpus is what this program writes, and what long runs have found beside it.
  */
+#include "fuzz/seeds.h"
 #include "fuzz/fuzz.h"
 #include "fuzz/packed.h"
-#include "fuzz/seeds.h"
 
 #include "base/hash.h"
 #include "filter/snapshot.h"

@@ -10,7 +10,10 @@ struct text {
     size_t len; /* 0: up to the NUL */
 };
 
-#define BYTES(name, bytes) {name, bytes, sizeof bytes - 1}
+#define BYTES(name, bytes)                                                                         \
+    {                                                                                              \
+        name, bytes, sizeof bytes - 1                                                              \
+    }
 
 static void write_all(const char *program, const struct text *texts, size_t n)
 {
@@ -46,13 +49,20 @@ static const struct text JSON[] = {
 static const struct text IDS[] = {
     {"plain", "\5user:user:1", 0},
     {"glob", "\7a[b]*?\\a[b]*?\\c", 0},
-    {"utf8", "\3\xe2\x82\xac\xe2\x82\xac" "1", 0},
-    {"highest", "\4\xf4\x8f\xbf\xbf\xf4\x8f\xbf\xbf" "x", 0},
+    {"utf8",
+     "\3\xe2\x82\xac\xe2\x82\xac"
+     "1",
+     0},
+    {"highest",
+     "\4\xf4\x8f\xbf\xbf\xf4\x8f\xbf\xbf"
+     "x",
+     0},
     {"control", "\2a\x01z", 0},
     {"delete", "\2a\x7fz", 0},
     {"cut", "\3\xf0\x9f\x98\xf0\x9f\x98", 0},
     BYTES("nothing", "\0"),
-    BYTES("nul", "\3a\0b" "a"),
+    BYTES("nul", "\3a\0b"
+                 "a"),
     {"ff", "\2\xff\xff\xff\xff\xff", 0},
 };
 
@@ -62,18 +72,39 @@ static const struct text META[] = {
     BYTES("negative", "\0001 open -1 99999999999999999999 t n"),
     BYTES("nameless", "\0001 open 1 2 t "),
     BYTES("another_layout", "\0002 open 1 2 t n"),
-    BYTES("us", "\001" "1/2 name"),
-    BYTES("us_gone", "\001" "999999999/1 name"),
-    BYTES("us_zero", "\001" "0/0 name"),
-    BYTES("rows", "\2\3abc\1\x11" "1 open 5 6 tag na\3abc\2\x11" "1 open 5 6 tag na"),
+    BYTES("us", "\001"
+                "1/2 name"),
+    BYTES("us_gone", "\001"
+                     "999999999/1 name"),
+    BYTES("us_zero", "\001"
+                     "0/0 name"),
+    BYTES("rows", "\2\3abc\1\x11"
+                  "1 open 5 6 tag na\3abc\2\x11"
+                  "1 open 5 6 tag na"),
     BYTES("number", "\00332769"),
     BYTES("number_high", "\00333792"),
 };
 
-static const char *const VALUES[] = {
-    "1",       "64MiB",    "1.5 kB",  "0x10",       "1e400", "-1", "nan", ".5",
-    "0.70",    "TRUE",     "off",     "dictionary", "wal",   "l3", "",    " 7 ",
-    "4294967296", "redis://:S3cr3tQz@h/1", "mysql://u:S3cr3tQz@h/d", "sqlite::memory:"};
+static const char *const VALUES[] = {"1",
+                                     "64MiB",
+                                     "1.5 kB",
+                                     "0x10",
+                                     "1e400",
+                                     "-1",
+                                     "nan",
+                                     ".5",
+                                     "0.70",
+                                     "TRUE",
+                                     "off",
+                                     "dictionary",
+                                     "wal",
+                                     "l3",
+                                     "",
+                                     " 7 ",
+                                     "4294967296",
+                                     "redis://:S3cr3tQz@h/1",
+                                     "mysql://u:S3cr3tQz@h/d",
+                                     "sqlite::memory:"};
 
 /* Every setting once, with every value somewhere. */
 static void write_options(void)
