@@ -9,6 +9,8 @@ Stages:
   tsan    ThreadSanitizer over tests/support/one_process.h, without the programs marked 'forks'
   fuzz    clang; every decoder under libFuzzer, AddressSanitizer and UndefinedBehaviorSanitizer: a fixed number of runs from
           the committed corpus, with a fixed seed; a program counts as one test
+  valgrind  the examples of the plain build under valgrind's memcheck, with servers where they use some: an error or a
+          leak fails the example
 
 Every test counts once a stage. A program that ends badly, reports nothing or runs no test counts as one failed test: an
 empty run is no success. What a failing program printed is shown; everything is kept in build/logs.
@@ -37,16 +39,22 @@ SHOWN_LINES = 80
 SANITIZE_C_ARGS = '-fno-sanitize-recover=all -fno-omit-frame-pointer'
 STAGES = {
     'plain': {'options': ['-Dwerror=true'], 'seconds': 300},
-    'checks': {},
+    'checks': {'build': 'plain'},
     'clang': {'options': [], 'env': {'CC': 'clang'}, 'programs': False},
     'asan': {'options': ['-Db_sanitize=address,undefined', '-Db_lundef=false', '-Doptimization=1',
                          f'-Dc_args={SANITIZE_C_ARGS}'], 'seconds': 900},
     'tsan': {'options': ['-Db_sanitize=thread', '-Db_lundef=false', '-Doptimization=1', '-Done_process=true'],
              'seconds': 900},
     'fuzz': {'options': ['-Dfuzz=enabled'], 'env': {'CC': 'clang'}, 'targets': ['fuzzers'], 'seconds': 300},
+    'valgrind': {'build': 'plain', 'seconds': 300},
 }
-# About 10 s each on a machine with nothing else to do.
-FUZZ_RUNS = {'fuzz_packing': 1_000_000, 'fuzz_record': 600_000, 'fuzz_reply': 250_000, 'fuzz_snapshot': 60_000, 'fuzz_url': 600_000}
+# Runs and the longest input: 1 to 5 s each on a machine with nothing else to do. tests/long/fuzz runs them for longer.
+FUZZ_RUNS = {
+    'fuzz_id': (200_000, 512), 'fuzz_input': (50_000, 512), 'fuzz_json': (400_000, 512), 'fuzz_meta': (150_000, 512),
+    'fuzz_ndjson': (60_000, 300), 'fuzz_options': (60_000, 128), 'fuzz_packing': (300_000, 4096), 'fuzz_pages': (80_000, 4096),
+    'fuzz_record': (400_000, 4096), 'fuzz_redis': (40_000, 300), 'fuzz_reply': (100_000, 4096), 'fuzz_row': (150_000, 400),
+    'fuzz_snapshot': (40_000, 4096), 'fuzz_sqlite': (25_000, 200), 'fuzz_store': (60_000, 300), 'fuzz_tool': (60_000, 200),
+    'fuzz_url': (400_000, 4096), 'fuzz_wal': (40_000, 300)}
 CORPUS = ROOT / 'tests' / 'fuzz' / 'corpus'
 CORPUS_LEAST = 10
 
@@ -248,8 +256,8 @@ def run_fuzzer(name):
     folder = LOGS / 'fuzz' / name
     shutil.rmtree(folder, ignore_errors=True)
     (folder / 'new').mkdir(parents=True)  # libFuzzer adds what it finds to the first folder
-    runs, out = FUZZ_RUNS[name], folder / 'output'
-    command = [BUILD / 'fuzz' / 'tests' / 'fuzz' / name, f'-runs={runs}', '-seed=1', '-max_len=4096', '-timeout=10',
+    (runs, longest), out = FUZZ_RUNS[name], folder / 'output'
+    command = [BUILD / 'fuzz' / 'tests' / 'fuzz' / name, f'-runs={runs}', '-seed=1', f'-max_len={longest}', '-timeout=10',
                '-rss_limit_mb=1024', f'-artifact_prefix={folder}/', folder / 'new', CORPUS / name]
     started = time.monotonic()
     status = run_bounded(command, clean_environment(), STAGES['fuzz']['seconds'], out)
@@ -296,17 +304,74 @@ def run_fuzzers(names, jobs):
     return total
 
 
+VALGRIND = ['--quiet', '--error-exitcode=99', '--leak-check=full', '--show-leak-kinds=definite,indirect,possible',
+            '--errors-for-leak-kinds=definite,indirect,possible', '--num-callers=30']
+# Of each example the command lines, run one after the other in a folder of their own; the data's path takes the place of DATA.
+VALGRIND_EXAMPLES = {
+    'quickstart': [['quickstart', 'load', 'DATA', 'cities.db'], ['quickstart', 'check', 'DATA', 'cities.db']],
+    'ten_lines': [['ten_lines']],
+    'cache_aside': [['cache_aside']],
+    'write_behind': [['write_behind']],
+    'write_behind_servers': [['with_servers', 'write_behind']],
+}
+
+
+def valgrind_command(words):
+    """The command line under valgrind; servers are not looked at."""
+    built = BUILD / 'plain'
+    before = [built / 'tests' / 'with_servers'] if words[0] == 'with_servers' else []
+    program, *rest = words[len(before):]
+    rest = [str(ROOT / 'examples' / 'data' / 'cities-20k.ndjson.zst') if word == 'DATA' else word for word in rest]
+    return [*before, shutil.which('valgrind') or '/usr/bin/valgrind', *VALGRIND, built / 'examples' / program, *rest]
+
+
+def run_example(name):
+    """Runs one example under valgrind. Returns its count, its report's lines and the seconds it took."""
+    folder = LOGS / 'valgrind' / name
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    started, problems = time.monotonic(), []
+    for number, words in enumerate(VALGRIND_EXAMPLES[name]):
+        out = folder / f'output{number}'
+        command = ['env', '-C', folder, *valgrind_command(words)]
+        status = run_bounded(command, clean_environment(), STAGES['valgrind']['seconds'], out)
+        if status != 0 and not problems:
+            problems = [out.read_text(errors='replace'), f'{" ".join(words)}: exit status {status}']
+    return Count(failed=1) if problems else Count(passed=1), problems, time.monotonic() - started
+
+
+def run_valgrind(names, jobs):
+    total = Count()
+    examples = {path.stem for path in (ROOT / 'examples').glob('*.c') if 'int main(' in path.read_text()}
+    if missing := examples - {words[-1] if words[0] == 'with_servers' else words[0]
+                              for lines in VALGRIND_EXAMPLES.values() for words in lines}:
+        say(f'  valgrind: nothing runs {" ".join(sorted(missing))}')
+        total.failed += 1
+    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+        jobs_of = {pool.submit(run_example, name): name for name in VALGRIND_EXAMPLES
+                   if not names or any(n in name for n in names)}
+        for done in concurrent.futures.as_completed(jobs_of):
+            count, trouble, took = done.result()
+            total.add(count)
+            say(f'  valgrind {jobs_of[done]:<26} {count}  ({took:.1f} s)')
+            for text in trouble:
+                say(tail(text))
+    return total
+
+
 def run_stage(stage, names, jobs):
     """Builds and runs one stage; a build that fails is one failed test, one that only has to build is one passed."""
     started = time.monotonic()
     say(f'{stage}: building')
-    if not build('plain' if stage == 'checks' else stage):
+    if not build(STAGES[stage].get('build', stage)):
         return Count(failed=1)
     say(f'{stage}: built in {time.monotonic() - started:.0f} s')
     if stage == 'checks':
         count = run_checks(names)
     elif stage == 'fuzz':
         count = run_fuzzers(names, jobs)
+    elif stage == 'valgrind':
+        count = run_valgrind(names, jobs)
     elif STAGES[stage].get('programs', True):
         count = run_programs(stage, names, jobs)
     else:

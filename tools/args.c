@@ -144,6 +144,13 @@ static enum args_result configure(const struct parser *p, struct call *call)
     return ARGS_RUN;
 }
 
+/* How much of a word could be a command's name: an address in its place may hold a password. */
+static int name_len(const char *word)
+{
+    size_t len = strcspn(word, ":=@/");
+    return (int)(len < 100 ? len : 100);
+}
+
 static void unknown_command(char **words, int n)
 {
     const struct command *const *all;
@@ -156,13 +163,13 @@ static void unknown_command(char **words, int n)
         size_t len = strlen(words[0]);
         groups += strncmp(names[i], words[0], len) == 0 && names[i][len] == ' ';
     }
-    if (groups > 0 && n < 2) {
+    if (groups > 0 && (n < 2 || words[1][0] == '-')) {
         term_say("%s: needs one more word; see `syncengine help %s`", words[0], words[0]);
         return;
     }
     char both[300];
-    snprintf(both, sizeof both, "%s%s%s", words[0], groups > 0 ? " " : "",
-             groups > 0 ? words[1] : "");
+    snprintf(both, sizeof both, "%.*s%s%.*s", name_len(words[0]), words[0], groups > 0 ? " " : "",
+             groups > 0 ? name_len(words[1]) : 0, groups > 0 ? words[1] : "");
     const char *near = nearest(both, names, count < 64 ? count : 64);
     term_say("unknown command %s%s%s%s; see `syncengine help`", both, near ? ": did you mean " : "",
              near ? near : "", near ? "?" : "");

@@ -234,6 +234,24 @@ static void parse_error(yajl_handle h, char *why, size_t cap)
         why[--len] = 0;
 }
 
+/* yajl takes vertical tab and form feed for blanks, and overlooks a token that is cut off behind the
+ * value: it is told to stop there, and what is left is looked at here (as in base/json.c). */
+static bool only_blanks(const char *text, size_t len)
+{
+    for (size_t i = 0; i < len; i++)
+        if (!strchr(" \t\r\n", text[i]) || text[i] == 0)
+            return false;
+    return true;
+}
+
+static bool has_control(const char *text, size_t len)
+{
+    for (size_t i = 0; i < len; i++)
+        if ((unsigned char)text[i] < 0x20 && !only_blanks(text + i, 1))
+            return true;
+    return false;
+}
+
 static bool parse(struct search *s, char *why, size_t cap)
 {
     yajl_handle h = yajl_alloc(&callbacks, NULL, s);
@@ -241,13 +259,18 @@ static bool parse(struct search *s, char *why, size_t cap)
         snprintf(why, cap, "out of memory");
         return false;
     }
+    yajl_config(h, yajl_allow_trailing_garbage, 1);
     yajl_status status = yajl_parse(h, (const unsigned char *)s->text, s->len);
+    size_t used = status == yajl_status_ok ? yajl_get_bytes_consumed(h) : 0;
     if (status == yajl_status_ok)
         status = yajl_complete_parse(h);
+    bool whole = only_blanks(s->text + used, s->len - used);
     if (status != yajl_status_ok)
         parse_error(h, why, cap);
+    else if (!whole)
+        snprintf(why, cap, "not JSON: something stands behind the value");
     yajl_free(h);
-    return status == yajl_status_ok;
+    return status == yajl_status_ok && whole;
 }
 
 /* The code unit of the escape \uXXXX at `at`; -1: there is none. */
@@ -333,6 +356,10 @@ bool ndjson_id(const char *text, size_t len, const char *field, char id[SE_ID_MA
     size_t good = se__utf8_check(text, len);
     if (good < len) {
         snprintf(why, cap, "not JSON: byte %zu is not UTF-8", good + 1);
+        return false;
+    }
+    if (has_control(text, len)) {
+        snprintf(why, cap, "not JSON: contains a control byte");
         return false;
     }
     if (!parse(&s, why, cap))

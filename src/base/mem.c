@@ -84,7 +84,8 @@ char *se__strndup(const char *text, size_t len)
     char *copy = se__alloc(len + 1);
     if (!copy)
         return NULL;
-    memcpy(copy, text, len);
+    if (len > 0) /* of nothing there may be no address */
+        memcpy(copy, text, len);
     copy[len] = '\0';
     return copy;
 }

@@ -359,13 +359,23 @@ static se_result set_option(se_config *config, const struct option *o, const cha
     }
 }
 
+/* Only what could be a name: an address in its place, by a slip, may hold a password. */
+static se_result unknown_option(const char *name)
+{
+    static const char allowed[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-";
+    size_t len = strspn(name, allowed);
+    return se__error(SE_ERR_CONFIG, "unknown option '%.*s%s'", (int)(len < 60 ? len : 60), name,
+                     name[len] ? "..." : "");
+}
+
 se_result se_config_set(se_config *config, const char *name, const char *value)
 {
     if (!config || !name || !value)
         return se__error(SE_ERR_CONFIG, "se_config_set: config, name and value must not be NULL");
     const struct option *o = se__option_find(name);
     if (!o)
-        return se__error(SE_ERR_CONFIG, "unknown option '%.60s'", name);
+        return unknown_option(name);
     if (!has_field(config, o, width_of(o->type)))
         return se__error(SE_ERR_CONFIG, "%s: not in this se_config, whose struct_size is %zu",
                          o->name, config->struct_size);

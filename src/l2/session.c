@@ -141,7 +141,7 @@ static void on_load(void *arg, size_t index, const redisReply *reply)
     int64_t server_ms;
     if (se__reply_class(reply) != REPLY_FINE) {
         if (!l->words[0])
-            se__reply_words(reply, NULL, l->words, sizeof l->words);
+            se__reply_words(reply, l->session->secret, l->words, sizeof l->words);
     } else if (index < SCRIPT_COUNT) {
         if (!se__reply_bytes(reply, &sha, &len) || len != SESSION_SHA_SIZE - 1)
             l->garbage = true;
@@ -180,6 +180,7 @@ se_result se__session_open(const struct url *url, uint64_t deadline_ms, struct s
     struct session *s = se__alloc_zeroed(1, sizeof *s);
     if (!s)
         return se__error_nomem();
+    s->secret = url->password;
     se_result r = se__resp_open(url, deadline_ms, &s->resp);
     if (r == SE_OK)
         r = introduce(s, url, deadline_ms);

@@ -26,13 +26,14 @@ struct server_clock {
 
 struct session {
     struct resp *resp;
+    const char *secret;                   /* the url's password, never to be shown; NULL: none */
     char identity[SESSION_IDENTITY_SIZE]; /* "runid/replid" */
     bool cluster;                         /* the server is a node of a Redis Cluster */
     char sha[SCRIPT_COUNT][SESSION_SHA_SIZE];
     struct server_clock clock;
 };
 
-/* SE_ERR_TIMEOUT, SE_ERR_BACKEND (cannot connect, or the server refuses us; its words
+/* url: borrowed until the close. SE_ERR_TIMEOUT, SE_ERR_BACKEND (cannot connect, or the server refuses us; its words
  * are in the text), SE_ERR_NOMEM. */
 SE_NODISCARD se_result se__session_open(const struct url *url, uint64_t deadline_ms,
                                         struct session **session);

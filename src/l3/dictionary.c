@@ -213,7 +213,7 @@ static bool take_bytes(struct text *t, size_t len, const uint8_t hash[SE_HASH_SI
 bool se__dictionary_decode(uint32_t id, const char *value, size_t len, se_dictionary *about,
                            struct buf *bytes)
 {
-    struct text t = {value, value + len};
+    struct text t = {value, value ? value + len : NULL};
     uint8_t hash[SE_HASH_SIZE];
     uint64_t layout, made_at;
     *about = (se_dictionary){.id = id};

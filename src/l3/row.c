@@ -431,7 +431,8 @@ void se__row_hash(const struct db_value *columns, unsigned n, uint8_t out[SE_HAS
 
 int se__row_compare(const void *a, size_t a_len, const void *b, size_t b_len)
 {
-    int order = memcmp(a, b, a_len < b_len ? a_len : b_len);
+    size_t common = a_len < b_len ? a_len : b_len;
+    int order = common ? memcmp(a, b, common) : 0; /* of nothing SQLite says NULL */
     if (order != 0)
         return order;
     return (a_len > b_len) - (a_len < b_len);

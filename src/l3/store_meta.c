@@ -7,6 +7,7 @@
  */
 #include "l3/store.h"
 
+#include "base/hlc.h"
 #include "base/mem.h"
 
 #include <stdio.h>
@@ -186,7 +187,7 @@ struct tier_reply se__store_meta_list(void *tier, const char *prefix,
     struct store *s = tier;
     struct list_call call = {.prefix = prefix};
     struct tier_reply reply = se__store_call(s, s->readers, deadline_ms, list_body, &call);
-    const char *at = call.pairs.data, *end = at + call.pairs.len;
+    const char *at = call.pairs.data, *end = at ? at + call.pairs.len : NULL;
     while (reply.fault == TIER_FINE && at < end) {
         const char *value = at + strlen(at) + 1;
         visit(arg, at, value);
@@ -198,6 +199,21 @@ struct tier_reply se__store_meta_list(void *tier, const char *prefix,
 
 /* ---- purge ---- */
 
+/* A floor that is no version is damage. Taken for a low one it would let purged items come back, for a
+ * high one it would swallow new ones. */
+static bool parse_floor(const struct buf *value, uint64_t *floor)
+{
+    uint64_t sum = 0;
+    for (size_t i = 0; i < value->len; i++) {
+        unsigned digit = (unsigned)(value->data[i] - '0');
+        if (digit > 9 || sum > (SE__VERSION_MAX - digit) / 10)
+            return false;
+        sum = sum * 10 + digit;
+    }
+    *floor = sum;
+    return value->len > 0;
+}
+
 struct db_result se__store_floor(struct store *s, void *connection, enum sql_statement which,
                                  uint64_t *floor)
 {
@@ -205,12 +221,9 @@ struct db_result se__store_floor(struct store *s, void *connection, enum sql_sta
     bool found;
     struct db_result r = se__store_meta_read(s, connection, which, NULL, &value, &found);
     *floor = 0;
-    if (!se__db_failed(&r) && found) {
-        char *text = se__buf_take(&value, NULL);
-        if (!text)
-            return nomem();
-        *floor = strtoull(text, NULL, 10);
-        free(text);
+    if (!se__db_failed(&r) && found && !parse_floor(&value, floor)) {
+        se__error(SE_ERR_BACKEND, "%s: the meta row purge_floor is damaged", s->where);
+        r = se__db_fault(TIER_UNWELL, 0);
     }
     se__buf_done(&value);
     return r;

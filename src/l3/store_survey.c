@@ -164,8 +164,10 @@ static bool is_the_one_before(const struct survey_call *call, const struct db_va
 static struct tier_sight *next_sight(struct survey_call *call, struct db_value *id)
 {
     call->seen++;
-    if (!id->bytes || id->type == DB_INT) /* NULL: nobody can ask for it, but it is there */
+    if (id->type == DB_NULL || id->type == DB_INT) /* nobody can ask for it, but it is there */
         *id = se__db_text("", 0);
+    if (!id->bytes) /* a blob of no bytes stays one: it sorts behind every text */
+        id->bytes = "";
     if (is_the_one_before(call, id))
         return NULL;
     struct tier_sight *sight = se__sights_add(call->page, id->bytes, id->len);

@@ -315,7 +315,9 @@ struct tier_reply se__store_write(void *tier, unsigned worker, struct tier_write
     struct tier_reply reply = se__store_call(s, s->writers, deadline_ms, write_body, &call);
     se__packer_give(packer);
     se__free(call.rows);
-    for (size_t i = 0; i < n && reply.fault != TIER_FINE; i++)
+    for (size_t i = 0; i < n && reply.fault != TIER_FINE; i++) {
         writes[i].state = TIER_NOT_TRIED;
+        writes[i].newer = 0;
+    }
     return reply;
 }

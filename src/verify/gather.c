@@ -16,6 +16,7 @@
 
 #define WINDOW 8u
 #define INSERTION_MAX 12u
+#define SIZE_FIRST (256u << 10)
 
 struct entry {
     uint64_t key;     /* while sorting: WINDOW bytes of the id, big-endian, zeros behind its end */
@@ -32,7 +33,7 @@ static_assert(sizeof(struct entry) == 40, "an id costs 40 bytes and itself");
 
 struct gather {
     char *block;
-    size_t size;
+    size_t size, size_max; /* the block's, and how far it grows */
     struct entry *entries; /* the block's beginning */
     size_t n;
     size_t ids_at; /* where the ids begin */
@@ -46,9 +47,10 @@ se_result se__gather_open(size_t memory_max, struct gather **gather)
     struct gather *g = se__alloc_zeroed(1, sizeof *g);
     if (!g)
         return se__error_nomem();
-    g->size = memory_max < GATHER_MEMORY_MIN ? GATHER_MEMORY_MIN : memory_max;
-    if (g->size > UINT32_MAX)
-        g->size = UINT32_MAX;
+    g->size_max = memory_max < GATHER_MEMORY_MIN ? GATHER_MEMORY_MIN : memory_max;
+    if (g->size_max > UINT32_MAX)
+        g->size_max = UINT32_MAX;
+    g->size = g->size_max < SIZE_FIRST ? g->size_max : SIZE_FIRST;
     g->block = se__alloc(g->size);
     if (!g->block) {
         se__free(g);
@@ -252,6 +254,23 @@ static void end_at_last(struct gather *g)
     g->until[last->id_len] = '\0';
 }
 
+/* The ids stay at the block's top. False: it is as large as it may be, or there is no memory. */
+static bool grow(struct gather *g)
+{
+    size_t size = g->size <= g->size_max / 2 ? g->size * 2 : g->size_max, ids = g->size - g->ids_at;
+    char *block = g->size < g->size_max ? se__realloc(g->block, size) : NULL;
+    if (!block)
+        return false;
+    memmove(block + size - ids, block + g->ids_at, ids);
+    g->block = block;
+    g->entries = (struct entry *)(void *)block;
+    for (size_t i = 0; i < g->n; i++)
+        g->entries[i].id_at += (uint32_t)(size - g->size);
+    g->size = size;
+    g->ids_at = size - ids;
+    return true;
+}
+
 static void make_room(struct gather *g)
 {
     se__gather_seal(g);
@@ -284,6 +303,8 @@ void se__gather_add(struct gather *g, const char *id, size_t id_len, const struc
     assert(id_len > 0 && id_len <= SE_ID_MAX);
     if (copy->kind == COPY_NONE || copy->kind == COPY_MARK || !in_range(g, id, id_len))
         return;
+    while (!has_room(g, id_len) && grow(g))
+        ;
     if (!has_room(g, id_len)) {
         make_room(g);
         if (!in_range(g, id, id_len))

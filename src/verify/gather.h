@@ -8,12 +8,13 @@
  * caller walks it beside the rows of the other tier. A sorted list needs no index: it has one use, and in
  * order, so that what was compared is always everything up to some id.
  *
- * One block: entries grow from its bottom, the ids' bytes from its top.
+ * One block: entries grow from its bottom, the ids' bytes from its top. It begins small and doubles up to
+ * its bound; it is full, too, where there is no memory for more.
  *
  * Invariants
  *   I1  every id of the range (after, until] that was added is in it; no other is
  *   I2  sealed: ids ascend, bytewise, each once; of repeats the newest version is kept
- *   I3  memory is the block; bytes that were never needed are never touched
+ *   I3  memory is the block: at most twice what was needed, never more than memory_max
  *
  * Threads: caller-serialised.  Memory: owns the block.
  */
@@ -26,7 +27,7 @@ struct gather;
 
 #define GATHER_MEMORY_MIN 8192u
 
-/* memory_max: the block, GATHER_MEMORY_MIN..4 GiB (taken so, if it is beyond). */
+/* memory_max: the block at its largest, GATHER_MEMORY_MIN..4 GiB (taken so, if it is beyond). */
 SE_NODISCARD se_result se__gather_open(size_t memory_max, struct gather **gather);
 void se__gather_close(struct gather *g); /* NULL is allowed */
 

@@ -11,6 +11,7 @@
 #include <assert.h>
 
 #define LEAVES_MIN 4u
+#define LEAVES_FIRST 4096u
 
 struct entry {
     uint64_t place; /* 16 bits of bucket, 48 of the hash */
@@ -21,7 +22,7 @@ static_assert(sizeof(struct entry) == 32, "LEAVES_MAX of them are 64 MiB");
 
 struct leaves {
     struct entry *list;
-    size_t n, max;
+    size_t n, cap, max;
     uint64_t seed_place, seed_rest, random;
     uint64_t first; /* places below are done */
     uint64_t last;  /* and those above wait for the next pass */
@@ -33,8 +34,8 @@ se_result se__leaves_open(size_t leaves_max, struct leaves **leaves)
     if (!l)
         return se__error_nomem();
     l->max = leaves_max < LEAVES_MIN ? LEAVES_MIN : leaves_max;
-    /* set aside at once, touched as it is needed: no second list while one grows */
-    l->list = se__alloc(l->max * sizeof *l->list);
+    l->cap = l->max < LEAVES_FIRST ? l->max : LEAVES_FIRST;
+    l->list = se__alloc(l->cap * sizeof *l->list);
     if (!l->list) {
         se__free(l);
         return se__error_nomem();
@@ -116,6 +117,19 @@ static void unite_repeats(struct leaves *l)
 
 /* ---- filling ---- */
 
+/* Where there is no memory for more, more passes do. */
+static void grow(struct leaves *l)
+{
+    size_t cap = l->cap <= l->max / 2 ? l->cap * 2 : l->max;
+    struct entry *list = se__realloc(l->list, cap * sizeof *list);
+    if (list) {
+        l->list = list;
+        l->cap = cap;
+    } else {
+        l->max = l->cap;
+    }
+}
+
 /* Drops the greater half, at a place: ids of one place are never parted. */
 static void make_room(struct leaves *l)
 {
@@ -135,6 +149,8 @@ void se__leaves_add(struct leaves *l, uint16_t bucket, const char *id, size_t id
     uint64_t place = (uint64_t)bucket << 48 | se__hash64(l->seed_place, id, id_len) >> 16;
     if (place < l->first || place > l->last)
         return;
+    if (l->n == l->cap && l->cap < l->max)
+        grow(l);
     if (l->n == l->max)
         make_room(l);
     if (place > l->last)

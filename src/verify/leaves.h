@@ -4,7 +4,8 @@
  * XOR-ing a leaf twice cancels it, so ids have to be told apart. Each leaf is kept with its id's place
  * in an order: the bucket, then a hash with a seed drawn at random. When the list is full it is sorted
  * and repeats are united; if it is still more than half full the greater half is dropped and left to
- * the next pass. Bound: leaves_max leaves of 32 bytes (LEAVES_MAX: 64 MiB), however many ids there
+ * the next pass. The list grows by doubling; where there is no memory for that it is full earlier.
+ * Bound: leaves_max leaves of 32 bytes (LEAVES_MAX: 64 MiB), however many ids there
  * are, and however many of them lie in one bucket.
  *
  * Two ids are taken for one if 128 bits of hash agree, 112 of them secret.

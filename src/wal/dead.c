@@ -163,9 +163,10 @@ static bool dead_spot(struct wal *w, struct overlay_key key, struct wal_spot *sp
 {
     se__mutex_lock(&w->lock);
     uint32_t node = se__overlay_dead(&w->overlay, key);
-    if (node)
-        *spot = (struct wal_spot){
-            .key = key, .seq = se__overlay_at(&w->overlay, node)->seq, .dead_row = true};
+    const struct overlay_node *n = node ? se__overlay_at(&w->overlay, node) : NULL;
+    if (n)
+        *spot =
+            (struct wal_spot){.key = key, .seq = n->seq, .version = n->version, .dead_row = true};
     se__mutex_unlock(&w->lock);
     return node != 0;
 }

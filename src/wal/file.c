@@ -464,6 +464,12 @@ se_item *se__wal_row_item(sqlite3_stmt *row, bool *garbage)
     return *garbage ? NULL : se__record_to_item(id, id_len, &record);
 }
 
+bool se__wal_row_seq(sqlite3_stmt *row, uint64_t *seq)
+{
+    *seq = (uint64_t)sqlite3_column_int64(row, 0);
+    return sqlite3_column_type(row, 0) == SQLITE_INTEGER && *seq >= 1 && *seq <= WAL_SEQ_MAX;
+}
+
 bool se__wal_row_intact(sqlite3_stmt *row, uint64_t *version)
 {
     const char *id;

@@ -87,11 +87,14 @@ int se__wal_file_behind(const struct wal_file *f);
 se_item *se__wal_row_item(sqlite3_stmt *row, bool *garbage);
 /* The same check without making an item. */
 bool se__wal_row_intact(sqlite3_stmt *row, uint64_t *version);
+/* The number of a row; false: it is none that was ever given out. */
+bool se__wal_row_seq(sqlite3_stmt *row, uint64_t *seq);
 bool se__wal_bytes_intact(const char *id, size_t id_len, const void *bytes, size_t len,
                           struct record *record);
 
 #define WAL_META_CEILING "wal.ceiling" /* the clock's; decimal */
 #define WAL_META_SEQ "wal.seq"         /* the greatest number ever removed; decimal */
+#define WAL_SEQ_MAX (UINT64_MAX >> 2)  /* no log ever comes that far: a greater one is damage */
 #define WAL_RECORD_MAX 900000000u      /* SQLite's own limit is 1e9 */
 
 #endif

@@ -136,9 +136,9 @@ static bool copy_row(void *arg, sqlite3_stmt *row, se_item *item)
 {
     struct copying *c = arg;
     uint64_t seq = (uint64_t)sqlite3_column_int64(row, 0);
+    const char *error = c->dead ? (const char *)sqlite3_column_text(row, 4) : NULL;
     if (c->dead)
-        c->rc = se__wal_file_bury(c->to, seq, item, sqlite3_column_int(row, 3),
-                                  (const char *)sqlite3_column_text(row, 4),
+        c->rc = se__wal_file_bury(c->to, seq, item, sqlite3_column_int(row, 3), error ? error : "",
                                   sqlite3_column_int64(row, 5));
     else
         c->rc = se__wal_file_log(c->to, seq, item);

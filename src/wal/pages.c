@@ -34,6 +34,7 @@ struct source {
     int db, journal; /* -1: none */
     uint32_t page_size, usable;
     uint32_t pages, frames;
+    uint64_t payload_max; /* no row is longer than both files */
     uint8_t salt[8];
     uint8_t *overflow; /* one page */
     struct buf payload;
@@ -96,7 +97,7 @@ static size_t local_len(const struct source *s, uint64_t payload)
     return (size_t)(some <= most ? some : least);
 }
 
-/* The chain ends when the payload is complete, so that a loop in it ends too. */
+/* The chain ends when the payload is complete, so that a loop in it ends too: soon, by payload_max. */
 static bool read_overflow(struct source *s, uint32_t number, size_t payload)
 {
     while (s->payload.len < payload) {
@@ -197,7 +198,7 @@ static bool visit_cell(struct source *s, const uint8_t *page, size_t at)
     at += used;
     size_t used_too = used ? varint(page + at, s->usable - at, &rowid) : 0;
     at += used_too;
-    if (!used || !used_too || payload > PAYLOAD_MAX || rowid > INT64_MAX)
+    if (!used || !used_too || payload > s->payload_max || rowid > INT64_MAX)
         return true;
     size_t local = local_len(s, payload);
     bool more = local < payload;
@@ -261,6 +262,13 @@ static void measure_journal(struct source *s)
         s->frames = (uint32_t)(((uint64_t)len - JOURNAL_HEADER) / (FRAME_HEADER + s->page_size));
 }
 
+static void measure_payload(struct source *s)
+{
+    s->payload_max = ((uint64_t)s->pages + s->frames) * s->page_size;
+    if (s->payload_max > PAYLOAD_MAX)
+        s->payload_max = PAYLOAD_MAX;
+}
+
 static void scan(struct source *s, uint8_t *page)
 {
     uint8_t header[FRAME_HEADER];
@@ -295,6 +303,7 @@ void se__wal_pages_scan(const char *path, bool (*visit)(void *arg, const struct 
                        .arg = arg};
     measure_database(&s);
     measure_journal(&s);
+    measure_payload(&s);
     uint8_t *page = se__alloc(s.page_size);
     s.overflow = se__alloc(s.page_size);
     if (page && s.overflow)

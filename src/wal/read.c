@@ -9,6 +9,7 @@
 #include "wal/state.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 /* ---- the pool ---- */
 
@@ -107,6 +108,13 @@ void se__wal_readers_done(struct wal *w)
 
 /* ---- one record ---- */
 
+/* Whole as it is, it may be another record: a number can rot too, or be there twice. */
+static bool is_of_spot(const struct wal *w, const se_item *item, const struct wal_spot *spot)
+{
+    struct overlay_key key = se__wal_key(w, se_item_id(item), se__item_id_len(item));
+    return memcmp(&key, &spot->key, sizeof key) == 0 && se_item_version(item) == spot->version;
+}
+
 se_result se__wal_read_spot(struct wal *w, struct wal_reader *reader, const struct wal_spot *spot,
                             se_item **item)
 {
@@ -119,6 +127,11 @@ se_result se__wal_read_spot(struct wal *w, struct wal_reader *reader, const stru
     if (rc == SQLITE_OK)
         rc = sqlite3_step(row);
     *item = rc == SQLITE_ROW ? se__wal_row_item(row, &garbage) : NULL;
+    if (*item && !is_of_spot(w, *item, spot)) {
+        garbage = true;
+        se_item_release(*item);
+        *item = NULL;
+    }
     se_result r = SE_OK;
     if (rc == SQLITE_DONE || garbage)
         r = SE_NOT_FOUND;
@@ -356,13 +369,14 @@ se_result se__wal_collect(struct wal *w, bool (*match)(void *arg, const se_item 
 
 static bool row_live(struct wal *w, sqlite3_stmt *row)
 {
+    uint64_t seq;
     const char *id = sqlite3_column_blob(row, 1);
     size_t id_len = (size_t)sqlite3_column_bytes(row, 1);
-    if (!id)
+    if (!id || !se__wal_row_seq(row, &seq))
         return false;
     struct overlay_key key = se__wal_key(w, id, id_len);
     se__mutex_lock(&w->lock);
-    bool live = se__overlay_by_seq(&w->overlay, key, (uint64_t)sqlite3_column_int64(row, 0)) != 0;
+    bool live = se__overlay_by_seq(&w->overlay, key, seq) != 0;
     se__mutex_unlock(&w->lock);
     return live;
 }

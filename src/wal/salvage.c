@@ -6,6 +6,7 @@
  * same record found twice is written once: numbers are unique. A record that had been confirmed may
  * be found again in a page that was free; the home tier's version guard makes it harmless.
  */
+#include "base/hash.h"
 #include "base/mem.h"
 #include "wal/journal.h"
 #include "wal/pages.h"
@@ -33,6 +34,16 @@ static const char *const backwards[] = {
 
 /* ---- writing ---- */
 
+/* A whole record under a number that cannot be gets another one: made of its bytes, so that it is
+ * written once however often it is found, and far above those of a log's life. */
+static uint64_t number_for(const struct page_row *row)
+{
+    if (row->seq >= 1 && row->seq <= WAL_SEQ_MAX)
+        return row->seq;
+    uint64_t hash = se__hash64(row->id_len, row->record, row->record_len);
+    return (UINT64_C(1) << 48) | hash >> 16;
+}
+
 static bool keep(struct salvage *s, const struct page_row *row)
 {
     struct record record;
@@ -45,9 +56,10 @@ static bool keep(struct salvage *s, const struct page_row *row)
         s->rc = SQLITE_NOMEM;
         return false;
     }
-    int rc = row->dead ? se__wal_file_bury(&s->to, row->seq, item, row->code, row->error,
-                                           row->buried_at_ms)
-                       : se__wal_file_log(&s->to, row->seq, item);
+    uint64_t seq = number_for(row);
+    int rc = row->dead
+                 ? se__wal_file_bury(&s->to, seq, item, row->code, row->error, row->buried_at_ms)
+                 : se__wal_file_log(&s->to, seq, item);
     se_item_release(item);
     if (rc == SQLITE_OK)
         ++*(row->dead ? &s->done->dead : &s->done->records);

@@ -121,10 +121,10 @@ struct recovery {
 static bool recover_row(struct recovery *rec, sqlite3_stmt *row)
 {
     struct wal *w = rec->w;
-    uint64_t version;
-    uint64_t seq = (uint64_t)sqlite3_column_int64(row, 0);
-    w->seq = seq > w->seq ? seq : w->seq;
-    if (!se__wal_row_intact(row, &version)) {
+    uint64_t version, seq;
+    bool numbered = se__wal_row_seq(row, &seq);
+    w->seq = numbered && seq > w->seq ? seq : w->seq;
+    if (!numbered || !se__wal_row_intact(row, &version)) {
         se__wal_count_garbage(w, seq);
         return true;
     }
@@ -174,6 +174,8 @@ static se_result recover_names(struct wal *w, struct wal_file *f)
     int rc = se__wal_file_meta_get_u64(f, WAL_META_CEILING, &w->ceiling);
     if (rc == SQLITE_OK)
         rc = se__wal_file_meta_get_u64(f, WAL_META_SEQ, &seq);
+    if (rc == SQLITE_OK && seq > WAL_SEQ_MAX)
+        rc = SQLITE_CORRUPT;
     if (rc != SQLITE_OK)
         return se__wal_fault(f, rc, w->path, "reading its names");
     w->seq = seq > w->seq ? seq : w->seq;

@@ -154,6 +154,10 @@ Test(options, never_shows_a_password)
     struct settings s;
     cr_assert_eq(se__settings_open(&c, &s), SE_ERR_CONFIG);
     cr_assert(!strstr(se_errmsg(), "hunter2"), "%s", se_errmsg());
+    /* name and value in each other's places */
+    cr_assert_eq(se_config_set(&c, "mysql://me:hunter2@db.example/app", "sql_url"), SE_ERR_CONFIG);
+    cr_assert(!strstr(se_errmsg(), "hunter2"), "%s", se_errmsg());
+    cr_assert(strstr(se_errmsg(), "mysql"), "%s", se_errmsg());
 }
 
 static se_result check(const char *name, const char *value)

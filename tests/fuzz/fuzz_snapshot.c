@@ -2,8 +2,8 @@
  * fuzz_snapshot - the filter's file (filter/snapshot.h).
  *
  * Input: a byte of flags, the file. With the flags its length and its checksum are made right, the
- * slower checks are made, and instead of being the file the bytes say how to build one: chance seldom
- * changes a length and what it measures together.
+ * slower checks are made (the slowest for one input in sixteen), and instead of being the file the
+ * bytes say how to build one: chance seldom changes a length and what it measures together.
  *
  * Whatever the bytes are: they are a snapshot, or there is a reason why not. What decodes restores
  * into a filter, or is refused part by part; and, if every part was taken, gives all its digests and
@@ -135,16 +135,22 @@ static void check_all_told(const struct snapshot *s, size_t len)
     must(told == len);
 }
 
-static void try_snapshot(const struct snapshot *s, size_t len, uint8_t flags)
+static void try_snapshot(const struct snapshot *s, size_t len, uint8_t flags, bool seldom)
 {
     struct filter *f = NULL;
     check_all_told(s, len);
     must(se__filter_open(s->head.seed, &f) == SE_OK);
-    if (restore(s, f) && flags & ENCODE)
+    if (restore(s, f) && flags & ENCODE && seldom)
         check_encodes(s, f);
     if (flags & ADD_MORE)
         check_lives(f);
     se__filter_close(f);
+}
+
+/* One in sixteen, by chance that does not change from run to run: encoding looks at 65,536 digests. */
+static bool is_seldom(const uint8_t *data, size_t size)
+{
+    return se__hash64(0, data, size) % 16 == 0;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -157,7 +163,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     uint8_t *bytes = flags & BUILD ? build(&in, &len) : take_copy(&in, SIZE_MAX, false, &len);
     fix(bytes, len, flags);
     if (se__snapshot_decode(bytes, len, &s, &why))
-        try_snapshot(&s, len, flags);
+        try_snapshot(&s, len, flags, is_seldom(data, size));
     else
         must(why != NULL && why[0] != '\0');
     free(bytes);

@@ -6,6 +6,7 @@
  *
  * The committed corpus is what this program writes, and what long runs have found beside it.
  */
+#include "fuzz/seeds.h"
 #include "fuzz/fuzz.h"
 #include "fuzz/packed.h"
 
@@ -19,7 +20,7 @@
 
 static const char *folder;
 
-static void write_seed(const char *program, const char *name, const struct buf *bytes)
+void write_seed(const char *program, const char *name, const struct buf *bytes)
 {
     char path[512];
     must(!bytes->failed);
@@ -31,12 +32,6 @@ static void write_seed(const char *program, const char *name, const struct buf *
         perror(path);
         exit(1);
     }
-}
-
-static void put_byte(struct buf *b, int byte)
-{
-    char c = (char)byte;
-    se__buf_append(b, &c, 1);
 }
 
 /* ---- records ---- */
@@ -343,5 +338,7 @@ int main(int argc, char **argv)
     write_urls();
     write_replies();
     write_packed();
+    write_texts();
+    write_files();
     return 0;
 }

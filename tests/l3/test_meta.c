@@ -157,3 +157,24 @@ static void table_names_are_checked(struct l3_fixture *f)
     se__url_done(&url);
 }
 ON_BOTH_DIALECTS(table_names_are_checked)
+
+/* Taken for 0 it would let purged items come back, taken for a great one swallow every new one. */
+static void a_damaged_floor_stops_old_writes(struct l3_fixture *f)
+{
+    static const char *const BAD[] = {
+        "x", "", "-1", "12 ", "9223372036854775808", "99999999999999999999999"};
+    enum tier_state state;
+    char sql[200];
+    for (size_t i = 0; i < sizeof BAD / sizeof *BAD; i++) {
+        snprintf(sql, sizeof sql,
+                 "UPDATE sync_items_meta SET value = '%s' WHERE name = 'purge_floor'", BAD[i]);
+        cr_assert(l3_sql(f, sql));
+        struct tier_reply reply = l3_try(&f->tier, l3_item("old", 5, "text"), &state);
+        cr_assert_eq(reply.fault, TIER_UNWELL, "\"%s\"", BAD[i]);
+        cr_assert(strstr(se_errmsg(), "purge_floor is damaged"), "%s", se_errmsg());
+        cr_assert_eq(l3_version(f, "old"), 0);
+    }
+    cr_assert(l3_sql(f, "UPDATE sync_items_meta SET value = '4' WHERE name = 'purge_floor'"));
+    cr_assert_eq(l3_put(f, l3_item("old", 5, "text")), TIER_STORED);
+}
+ON_BOTH_DIALECTS(a_damaged_floor_stops_old_writes)

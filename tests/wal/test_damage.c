@@ -274,6 +274,39 @@ Test(wal_damage, a_flipped_byte_in_a_record_loses_that_record_only)
     cr_assert_eq(se__wal_look(f.wal, "id007", 5, &version), WAL_NOWHERE);
 }
 
+/* The checksum of a record does not cover its number. A number near the end of all would leave none for
+ * what comes, and below 1 there is none. */
+Test(wal_damage, a_number_that_cannot_be_is_no_number)
+{
+    static const char *const MAXIMA[] = {"9223372036854775807", "-7", "0"};
+    struct wal_salvaged salvaged;
+    uint64_t version;
+    char text[100];
+    fill_log(30);
+    for (size_t i = 0; i < sizeof MAXIMA / sizeof *MAXIMA; i++) {
+        snprintf(text, sizeof text, "UPDATE log SET seq = %s WHERE id = CAST('id%03zu' AS BLOB)",
+                 MAXIMA[i], i + 5);
+        sql(text);
+    }
+    cr_assert_eq(salvage(&salvaged), RECORDS, "the records themselves are whole");
+    fixture_open(&f);
+    cr_assert_eq(stats_of(f.wal).recovered, RECORDS + 1 - 3);
+    cr_assert_eq(se__metrics_sum(f.metrics, M_WAL_GARBAGE), 3);
+    cr_assert_eq(se__wal_look(f.wal, "id005", 5, &version), WAL_NOWHERE);
+    for (uint64_t v = 1000; v < 1020; v++) /* there are numbers for them */
+        cr_assert_eq(append_one(f.wal, "more", v, WAL_ACK), SE_OK);
+    fixture_reopen(&f);
+    cr_assert_eq(find_version(f.wal, "more", &version), WAL_RECOVERED);
+    cr_assert_eq(version, 1019);
+}
+
+Test(wal_damage, a_number_of_the_log_itself_that_cannot_be_is_damage)
+{
+    fill_log(30);
+    sql("INSERT OR REPLACE INTO meta VALUES('wal.seq', '9223372036854775807')");
+    cr_assert_eq(try_open(), SE_ERR_CORRUPT);
+}
+
 Test(wal_damage, a_log_whose_file_is_removed_gets_a_new_one)
 {
     const char *names[] = {"", "-wal"};
