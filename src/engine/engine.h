@@ -66,7 +66,8 @@ struct se_engine {
     _Atomic uint64_t removals; /* deletes and purged rows so far; relaxed: a hint */
     uint64_t foreign_newest;   /* the greatest ceiling of others seen so far; home keeper's */
 
-    struct worker **workers; /* partitions of the dirty queue; none where home.ops is
+    struct receipts *receipts; /* deliveries; NULL with read_only */
+    struct worker **workers;   /* partitions of the dirty queue; none where home.ops is
                                 NULL or read_only */
     unsigned partitions;
 
@@ -197,8 +198,9 @@ struct write {
     bool only_wal;           /* a newer write has replaced it, and is not home either */
     struct worker_waiter waiter;
     bool watching;
-    uint64_t version; /* out */
-    bool conflict;    /* out: the expectation did not hold */
+    struct receipt *receipt; /* not yet committed; NULL: nobody is told */
+    uint64_t version;        /* out */
+    bool conflict;           /* out: the expectation did not hold */
 };
 struct write_spec {
     const char *id;

@@ -280,6 +280,7 @@ static se_result open_workers(se_engine *e)
             .drain_items = c->wal_drain_batch_size,
             .home_timeout_ms = e->home_is_l3 ? c->sql_timeout_ms : c->redis_timeout_ms,
             .cache_timeout_ms = c->redis_timeout_ms,
+            .receipts = e->receipts,
             .metrics = e->metrics,
             .log = &e->settings.log,
             .hlc = &e->hlc,
@@ -367,6 +368,8 @@ se_result se_open(const se_config *config, se_engine **engine)
         r = open_l1(e);
     if (r == SE_OK)
         r = se__existence_open(e);
+    if (r == SE_OK && !e->settings.c.read_only)
+        r = se__receipts_open(&e->receipts);
     if (r == SE_OK)
         r = open_workers(e);
     if (r == SE_OK)
@@ -410,6 +413,7 @@ static void free_engine(se_engine *e)
     for (unsigned i = 0; e->workers && i < e->partitions; i++)
         se__worker_close(e->workers[i]);
     se__free(e->workers);
+    se__receipts_close(e->receipts);
     se__keeper_close(e);
     se__warm_close(e->warm);
     se__l1_close(e->l1);
@@ -440,6 +444,8 @@ static se_result shut_down(se_engine *e, uint64_t deadline_ms)
     bool out = se__gate_drain(&e->gate, deadline_ms);
     size_t left = 0;
     stop_threads(e, deadline_ms, &left);
+    if (e->receipts)
+        se__receipts_shut(e->receipts);
     if (left)
         return se__error(
             SE_ERR_TIMEOUT,
@@ -455,6 +461,8 @@ se_result se_shutdown(se_engine *e, uint32_t timeout_ms)
         return se__error(SE_ERR_INVALID, "engine is NULL");
     if (!se__forkword_ours(&e->forkword))
         return se__error(SE_ERR_STATE, "this engine belongs to the parent of this process");
+    if (se__receipts_inside(e->receipts))
+        return se__error(SE_ERR_STATE, "a delivery function cannot shut its engine down");
     uint64_t deadline = se__deadline_in(timeout_ms);
     se__mutex_lock(&e->shut_lock);
     bool first = e->shut == ENGINE_OPEN;
@@ -484,6 +492,8 @@ se_result se_close(se_engine *e, uint32_t timeout_ms)
         return SE_OK;
     if (!se__forkword_ours(&e->forkword))
         return se__error(SE_ERR_STATE, "this engine belongs to the parent of this process");
+    if (se__receipts_inside(e->receipts))
+        return se__error(SE_ERR_STATE, "a delivery function cannot close its engine");
     se_result r = se_shutdown(e, timeout_ms);
     se__service_stop(e); /* last: until here it says how far the shutdown is */
     free_engine(e);
