@@ -239,7 +239,7 @@ static se_result add_as(se_engine *e, uint32_t id, struct buf *bytes, se_diction
     struct tier_reply reply = e->home.ops->meta_add(e->home.self, name, text, &now, soon(e));
     se_result r = reply.fault == TIER_FINE ? SE_OK : outage(e);
     *added = r == SE_OK && now.len == strlen(text) && memcmp(now.data, text, now.len) == 0;
-    free(text);
+    se__free(text);
     se__buf_done(&now);
     return r;
 }

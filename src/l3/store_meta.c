@@ -210,7 +210,7 @@ struct db_result se__store_floor(struct store *s, void *connection, enum sql_sta
         if (!text)
             return nomem();
         *floor = strtoull(text, NULL, 10);
-        free(text);
+        se__free(text);
     }
     se__buf_done(&value);
     return r;
