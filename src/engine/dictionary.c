@@ -311,7 +311,9 @@ se_result se_dictionary_train(se_engine *e, size_t bytes, size_t samples, se_dic
         r = train(e, bytes, samples, &about);
     if (r != SE_OK)
         return r;
-    se__log(&e->settings.log, SE_LOG_INFO, "dictionary %u was trained", about.id);
+    se__log(&e->settings.log, SE_LOG_INFO, "dictionary.trained",
+            (const struct se__field[]){se__number("dictionary", about.id), {0}},
+            "dictionary %u was trained", about.id);
     if (made)
         *made = about;
     return SE_OK;

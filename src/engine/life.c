@@ -148,7 +148,10 @@ static se_result open_wal(se_engine *e)
      * is gone with the last engine. */
     e->generation_due = stats.recovered > 0 && !c->read_only;
     if (stats.recovered)
-        se__log(&e->settings.log, SE_LOG_WARN,
+        se__log(&e->settings.log, SE_LOG_WARN, "engine.recovered",
+                (const struct se__field[]){se__number("writes", stats.recovered),
+                                           se__number("dead_letters", stats.dead),
+                                           {0}},
                 "%" PRIu64 " writes found in the WAL (%" PRIu64 " dead letters)", stats.recovered,
                 stats.dead);
     return SE_OK;
@@ -314,7 +317,8 @@ static se_result judge_start(se_engine *e)
     if (e->settings.c.require_backends)
         return se__error(SE_ERR_BACKEND, "a backend is down and require_backends is set: %s",
                          why[0] ? why : "no answer in time");
-    se__log(&e->settings.log, SE_LOG_WARN, "opened degraded: %s",
+    se__log(&e->settings.log, SE_LOG_WARN, "engine.degraded",
+            (const struct se__field[]){se__text("error", why), {0}}, "opened degraded: %s",
             why[0] ? why : "no answer in time");
     return SE_OK;
 }

@@ -126,7 +126,9 @@ static void log_ddl(struct store *s)
         struct buf ddl = {0};
         expand(&ddl, *d, s->table);
         char *text = se__buf_take(&ddl, NULL);
-        se__log(s->log, SE_LOG_ERROR, "let an administrator run: %s;", text ? text : "");
+        se__log(s->log, SE_LOG_ERROR, "sql.schema",
+                (const struct se__field[]){se__text("sql", text), {0}},
+                "let an administrator run: %s;", text ? text : "");
         se__free(text);
     }
 }
