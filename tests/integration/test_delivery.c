@@ -276,6 +276,7 @@ static void storm_on(const struct shape *shape, bool locked_at_end)
            atomic_load(&s->outcomes[4]));
     cr_assert_gt(atomic_load(&s->outcomes[SE_DELIVERY_HOME]), 0);
     cr_assert_gt(atomic_load(&s->outcomes[SE_DELIVERY_SUPERSEDED]), 0);
+    cr_assert(locked_at_end || atomic_load(&s->outcomes[SE_DELIVERY_OPEN]) == 0);
     se_engine *next = bed_open(&b);
     bed_wait(truth_all_home, next, "everything is home");
     expect_safe(s, db);
