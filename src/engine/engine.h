@@ -221,6 +221,12 @@ void se__write_done(se_engine *e, struct write *w);
 /* init, publish, ack, done. *version may be NULL. */
 se_result se__write_one(se_engine *e, const struct write_spec *spec, uint64_t *version);
 
+/* ---- delivery.c ---- */
+/* Where the options ask for a delivery, makes all that telling needs, before anything has changed. */
+SE_NODISCARD se_result se__delivery_ask(se_engine *e, const se_submit_options *o, struct write *w);
+/* The write is accepted, and `put` is what came of it: from now on whoever asked is told how it ends. */
+void se__delivery_commit(se_engine *e, struct write *w, const struct l1_put_result *put);
+
 /* ---- read.c ---- */
 struct lookup {
     const char *id;

@@ -111,23 +111,6 @@ static se_result check_content(const se_engine *e, const struct write_spec *spec
     return SE_OK;
 }
 
-/* All that telling needs, before anything has changed. */
-static se_result make_receipt(se_engine *e, const se_submit_options *o, struct write *w)
-{
-    if (!o->delivery || !e->receipts)
-        return SE_OK;
-    struct receipt_spec spec = {
-        .fn = o->delivery,
-        .arg = o->delivery_arg,
-        .id = se_item_id(w->item),
-        .id_len = se__item_id_len(w->item),
-        .hash = w->hash,
-        .wants_home = o->delivery_ack == SE_ACK_L3,
-        .deleted = se__item_deleted(w->item),
-    };
-    return se__receipt_new(e->receipts, &spec, &w->receipt);
-}
-
 se_result se__write_init(se_engine *e, const struct write_spec *spec, struct write *w)
 {
     *w = (struct write){0};
@@ -159,7 +142,7 @@ se_result se__write_init(se_engine *e, const struct write_spec *spec, struct wri
         return se__error_nomem();
     w->hash = se__l1_hash(e->l1, spec->id, id_len);
     w->ack = resolve_ack(e, o.ack);
-    r = make_receipt(e, &o, w);
+    r = se__delivery_ask(e, &o, w);
     if (r != SE_OK)
         se__write_done(e, w);
     return r;
@@ -373,23 +356,6 @@ static void insure(se_engine *e, struct write *w, uint64_t deadline_ms)
     w->wal_pending = append(e, w, 1, deadline_ms) != SE_OK;
 }
 
-/* The write is accepted: whoever asked for it is told how it ends from now on. */
-static void commit_receipt(se_engine *e, struct write *w, const struct l1_put_result *put)
-{
-    bool stored = put->stored == L1_STORED;
-    bool insured = stored && w->ack == SE_ACK_WAL && !w->wal_pending;
-    if (!w->receipt)
-        return;
-    /* Else the batch that ends the winner answers for this one too. */
-    if (!stored && (!put->winner_dirty || put->winner_dead))
-        se__receipt_answer(e->receipts, w->receipt, SE_DELIVERY_SUPERSEDED, put->winner);
-    if (stored && !e->home.ops)
-        se__receipt_answer(e->receipts, w->receipt, insured ? SE_DELIVERY_WAL : SE_DELIVERY_HOME,
-                           0);
-    se__receipt_commit(e->receipts, w->receipt, insured);
-    w->receipt = NULL;
-}
-
 static void publish_any(se_engine *e, struct write *w, uint64_t deadline_ms,
                         struct l1_put_result *out)
 {
@@ -421,7 +387,7 @@ static void publish_one(se_engine *e, struct write *w, uint64_t deadline_ms)
 {
     struct l1_put_result result;
     publish_any(e, w, deadline_ms, &result);
-    commit_receipt(e, w, &result);
+    se__delivery_commit(e, w, &result);
 }
 
 static void publish_expecting(se_engine *e, struct write *w, uint64_t deadline_ms)
@@ -443,7 +409,7 @@ static void publish_expecting(se_engine *e, struct write *w, uint64_t deadline_m
         w->wal_pending = false;
     }
     replace_insurance(e, w);
-    commit_receipt(e, w, &result);
+    se__delivery_commit(e, w, &result);
 }
 
 static se_result reserve(se_engine *e, struct write *writes, size_t n, size_t *failed)

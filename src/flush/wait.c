@@ -99,9 +99,10 @@ static void tell_waiters_locked(struct worker *w)
 }
 
 /* A receipt is answered where an ack is, and has to tell more apart. */
-static bool receipt_end(enum slot_end end, se_delivery_outcome *outcome)
+static bool receipt_end(const struct slot *slot, const struct split_item *fate,
+                        se_delivery_outcome *outcome)
 {
-    switch (end) {
+    switch (slot->end) {
     case SLOT_STORED:
         *outcome = SE_DELIVERY_HOME;
         return true;
@@ -114,6 +115,11 @@ static bool receipt_end(enum slot_end end, se_delivery_outcome *outcome)
     case SLOT_DEAD:
         *outcome = SE_DELIVERY_DEAD;
         return true;
+    case SLOT_SUPERSEDED:
+        /* Refused, and no dead letter since something newer is here: maybe loaded, and then no
+         * batch will come that ends it. Put back is another thing: there one will. */
+        *outcome = SE_DELIVERY_DEAD;
+        return fate->fate == SPLIT_DEAD;
     default:
         return false;
     }
@@ -127,7 +133,7 @@ static void answer_receipts(struct worker *w)
     for (size_t i = 0; i < b->n; i++) {
         const struct slot *slot = &b->slots[i];
         struct receipt_end end = {.version = se_item_version(slot->item)};
-        if (!receipt_end(slot->end, &end.outcome))
+        if (!receipt_end(slot, &b->fates[i], &end.outcome))
             continue;
         end.newest = slot->end == SLOT_LOST ? b->writes[i].newer : 0;
         end.code = b->fates[i].code;
