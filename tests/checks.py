@@ -276,6 +276,24 @@ def metrics_page(build, env):
     generated_page(build, env, 'metrics')
 
 
+def log_page(build, env):
+    """docs/logging.md names exactly the events that the source has."""
+    found = {f'{c}.{e}' for path in (ROOT / 'src').rglob('*.c')
+             for c, e in re.findall(r'se__log\([^,]+,\s+SE_LOG_\w+,\s+"([a-z0-9_]+)\.([a-z0-9_]+)"', path.read_text())}
+    calls = sum(len(re.findall(r'\bse__log\(', path.read_text())) for path in (ROOT / 'src').rglob('*.c')) - 1
+    listed = {f'{c}.{e}' for c, e in re.findall(r'^\| `(\w+)` \| `(\w+)` \|', (ROOT / 'docs' / 'logging.md').read_text(), re.M)}
+    expect(len(found) > 30 and calls >= len(found), f'{len(found)} events in {calls} calls')
+    expect(found == listed, f'in one of source and docs/logging.md only: {sorted(found ^ listed)}')
+
+
+def python_declarations(build, env):
+    """What the Python bindings tell cffi is what the header says."""
+    folder = ROOT / 'bindings' / 'python'
+    said = run(['/usr/bin/python3', folder / 'make_cdef.py'], env)
+    expect((folder / 'syncengine' / '_cdef.py').read_text() == said,
+           'bindings/python: make_cdef.py > syncengine/_cdef.py')
+
+
 def pages():
     return [*ROOT.glob('*.md'), *(ROOT / 'docs').glob('*.md'), *(ROOT / 'examples').rglob('*.md')]
 
@@ -322,7 +340,7 @@ def scripts(build, env):
 def all_checks(build, env):
     """(name, function without arguments) of every check."""
     checks = [layers, layers_finds_breaks, headers_alone, public_header, exported_symbols, static_symbols, soname, install,
-              runner, quickstart, cache_aside, write_behind, configuration_page, metrics_page, snippets, links, two_commands,
+              runner, quickstart, cache_aside, write_behind, configuration_page, metrics_page, log_page, python_declarations, snippets, links, two_commands,
               scripts]
     for check in checks:
         yield check.__name__, lambda check=check: check(build, env)

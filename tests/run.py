@@ -11,6 +11,7 @@ Stages:
           the committed corpus, with a fixed seed; a program counts as one test
   valgrind  the examples of the plain build under valgrind's memcheck, with servers where they use some: an error or a
           leak fails the example
+  python  the bindings' tests (pytest), against the plain build as `meson install` puts it into a folder
 
 Every test counts once a stage. A program that ends badly, reports nothing or runs no test counts as one failed test: an
 empty run is no success. What a failing program printed is shown; everything is kept in build/logs.
@@ -47,6 +48,7 @@ STAGES = {
              'seconds': 900},
     'fuzz': {'options': ['-Dfuzz=enabled'], 'env': {'CC': 'clang'}, 'targets': ['fuzzers'], 'seconds': 300},
     'valgrind': {'build': 'plain', 'seconds': 300},
+    'python': {'build': 'plain', 'seconds': 120},
 }
 # Runs and the longest input: 1 to 5 s each on a machine with nothing else to do. tests/long/fuzz runs them for longer.
 FUZZ_RUNS = {
@@ -359,6 +361,37 @@ def run_valgrind(names, jobs):
     return total
 
 
+def run_python(names):
+    """What pytest finds in bindings/python, against the installed library."""
+    folder = LOGS / 'python'
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    env = clean_environment()
+    install = ['meson', 'install', '-C', BUILD / 'plain', '--no-rebuild', '--quiet', '--destdir', folder / 'installed']
+    if run_bounded(install, env, 60, folder / 'install') != 0:
+        say(tail((folder / 'install').read_text(errors='replace')))
+        return Count(failed=1)
+    library = next((folder / 'installed').rglob('libsyncengine.so.0'))
+    env |= {'SYNCENGINE_LIBRARY': str(library), 'PYTHONPATH': str(ROOT / 'bindings' / 'python'), 'PYTHONDONTWRITEBYTECODE': '1'}
+    # Debian's modules are in no other interpreter.
+    command = ['/usr/bin/python3', '-m', 'pytest', '-q', '-p', 'no:cacheprovider', f'--basetemp={folder / "tmp"}',
+               f'--junitxml={folder / "result.xml"}', ROOT / 'bindings' / 'python' / 'tests']
+    if names:
+        command += ['-k', ' or '.join(names)]
+    status = run_bounded(command, env, STAGES['python']['seconds'], folder / 'output')
+    try:
+        about = next(ElementTree.parse(folder / 'result.xml').getroot().iter('testsuite')).attrib
+        bad, skipped = int(about['failures']) + int(about['errors']), int(about['skipped'])
+        count = Count(int(about['tests']) - bad - skipped, bad, skipped)
+    except (OSError, ElementTree.ParseError, StopIteration):
+        count = Count()
+    if count.failed == 0 and (status != 0 or count.passed == 0):
+        count.failed = 1
+    if count.failed:
+        say(tail((folder / 'output').read_text(errors='replace')))
+    return count
+
+
 def run_stage(stage, names, jobs):
     """Builds and runs one stage; a build that fails is one failed test, one that only has to build is one passed."""
     started = time.monotonic()
@@ -372,6 +405,8 @@ def run_stage(stage, names, jobs):
         count = run_fuzzers(names, jobs)
     elif stage == 'valgrind':
         count = run_valgrind(names, jobs)
+    elif stage == 'python':
+        count = run_python(names)
     elif STAGES[stage].get('programs', True):
         count = run_programs(stage, names, jobs)
     else:

@@ -10,6 +10,7 @@
 
 #include <ctype.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 size_t config_count(void)
@@ -76,13 +77,14 @@ bool config_env(se_config *config)
 
 bool config_print(const se_config *config)
 {
-    size_t n;
-    const struct option *o = se__options(&n);
-    for (size_t i = 0; i < n; i++) {
-        char value[1024];
-        se__option_show(config, &o[i], value, sizeof value);
-        out_printf("%s = %s\n", o[i].name, value);
+    char *text;
+    size_t len;
+    if (se_config_text(config, &text, &len) != SE_OK) {
+        term_say("configuration: %s", se_errmsg());
+        return false;
     }
+    out_bytes(text, len);
+    free(text);
     if (se__options_check(config) == SE_OK)
         return true;
     term_say("configuration: %s", se_errmsg());

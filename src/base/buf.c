@@ -113,3 +113,12 @@ char *se__buf_take(struct buf *b, size_t *len)
     se__buf_init(b);
     return data;
 }
+
+char *se__buf_give(struct buf *b, size_t *len)
+{
+    size_t taken = 0;
+    char *text = se__buf_take(b, &taken);
+    if (len)
+        *len = taken;
+    return se__hand_over(text, taken + 1);
+}

@@ -31,8 +31,10 @@ void se__buf_grow(struct buf *b, size_t bytes);
 void se__buf_append(struct buf *b, const void *bytes, size_t len);
 void se__buf_text(struct buf *b, const char *text);
 void se__buf_printf(struct buf *b, const char *fmt, ...) SE_PRINTF(2, 3);
-/* NUL-terminates (not counted in len) and hands the malloc()ed memory
- * over; NULL if anything failed. */
+/* NUL-terminates (not counted in len) and hands the memory over, for se__free; NULL if anything
+ * failed. */
 SE_NODISCARD char *se__buf_take(struct buf *b, size_t *len);
+/* The same for somebody who will free() it. */
+SE_NODISCARD char *se__buf_give(struct buf *b, size_t *len);
 
 #endif

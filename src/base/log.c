@@ -1,13 +1,15 @@
 /*
- * log - one line to the caller's hook, or to stderr.
+ * log - one line to the caller's hooks, or to stderr.
  */
 #include "base/log.h"
 
 #include "base/utf8.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 #define LOG_LINE_SIZE 1024
 
@@ -44,10 +46,55 @@ static void to_stderr(const char *name, se_log_level level, const char *line)
         fprintf(stderr, "syncengine %s: %s\n", level_name(level), line);
 }
 
-void se__log(const struct se__log *log, se_log_level level, const char *fmt, ...)
+/* ---- events ---- */
+
+/* Puts a copy of `text` (one line, whole characters) into what is left of `room`. */
+static const char *keep(char **room, size_t *left, const char *text)
 {
-    se_log_fn fn = log ? log->fn : NULL;
-    if (!fn && level > SE_LOG_WARN)
+    if (*left == 0)
+        return "";
+    char *at = *room;
+    size_t len = strlen(text);
+    if (len >= *left)
+        len = se__utf8_cut(text, *left - 1);
+    memcpy(at, text, len);
+    at[len] = '\0';
+    flatten(at, len);
+    *room += len + 1;
+    *left -= len + 1;
+    return at;
+}
+
+static void to_event_hook(const struct se__log *log, se_log_level level, const char *event,
+                          const struct se__field *fields, const char *line)
+{
+    char storage[LOG_LINE_SIZE], number[24], component[32];
+    char *room = storage;
+    size_t left = sizeof storage, n = 0;
+    se_log_field shown[SE_LOG_FIELDS_MAX];
+    for (; fields && fields[n].key && n < SE_LOG_FIELDS_MAX; n++) {
+        snprintf(number, sizeof number, "%" PRIu64, fields[n].number);
+        shown[n] =
+            (se_log_field){.key = fields[n].key,
+                           .value = keep(&room, &left, fields[n].text ? fields[n].text : number)};
+    }
+    size_t stem = strcspn(event, ".");
+    snprintf(component, sizeof component, "%.*s", (int)stem, event);
+    log->event_fn(log->arg, &(se_log_event){.struct_size = sizeof(se_log_event),
+                                            .level = level,
+                                            .engine = log->name,
+                                            .component = component,
+                                            .event = event[stem] ? event + stem + 1 : "",
+                                            .message = line,
+                                            .fields = shown,
+                                            .n_fields = n});
+}
+
+void se__log(const struct se__log *log, se_log_level level, const char *event,
+             const struct se__field *fields, const char *fmt, ...)
+{
+    bool hooked = log && (log->fn || log->event_fn);
+    if (!hooked && level > SE_LOG_WARN)
         return;
     int saved = errno;
     char line[LOG_LINE_SIZE];
@@ -60,9 +107,11 @@ void se__log(const struct se__log *log, se_log_level level, const char *fmt, ...
         len = se__utf8_cut(line, sizeof line - 1);
     line[len] = '\0';
     flatten(line, len);
-    if (fn)
-        fn(log->arg, level, line);
-    else
+    if (hooked && log->event_fn)
+        to_event_hook(log, level, event, fields, line);
+    if (hooked && log->fn)
+        log->fn(log->arg, level, line);
+    if (!hooked)
         to_stderr(log ? log->name : NULL, level, line);
     errno = saved;
 }

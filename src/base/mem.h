@@ -1,8 +1,9 @@
 /*
  * mem - where the library gets its memory.
  *
- * One place, so that tests can make the n-th allocation fail and an allocator hook has somewhere to
- * go. Buffers that are handed to the caller to free() come from malloc() directly and say so.
+ * One place, so that tests can make the n-th allocation fail and the caller's allocator
+ * (se_set_allocator) gets all of it. Buffers that are handed to somebody who will free() them go through
+ * se__hand_over.
  *
  * Threads: any.  Errors: NULL; the caller turns it into se__error_nomem().
  */
@@ -21,8 +22,11 @@ SE_NODISCARD void *se__realloc(void *old, size_t bytes);
 SE_NODISCARD char *se__strdup(const char *text); /* NULL stays NULL */
 SE_NODISCARD char *se__strndup(const char *text, size_t len);
 void se__free(void *memory); /* NULL is allowed */
-/* For tests: what the allocator really set aside for `memory`
- * (malloc_usable_size and its header). */
+/* The same bytes as memory of malloc()'s, for somebody who will free() it; takes `memory`. NULL
+ * without memory, or for NULL. */
+SE_NODISCARD char *se__hand_over(char *memory, size_t bytes);
+/* For gauges and tests: what the allocator really set aside for `memory`
+ * (malloc_usable_size and its header). 0 where the caller's allocator does not tell. */
 size_t se__alloc_size(const void *memory);
 
 /* For tests: the next n allocations of the process succeed, then every one fails until called

@@ -11,6 +11,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -129,19 +130,81 @@ void se__cond_broadcast(struct se__cond *c)
 
 #define THREAD_NAME_SIZE 16 /* the kernel's limit, NUL included */
 
+/* Set at most once, before the first thread: se_set_thread_hook. */
+static struct {
+    se_thread_fn fn;
+    void *arg;
+} thread_hook;
+enum { HOOK_OPEN, HOOK_BEING_SET, HOOK_SET, HOOK_NONE };
+static _Atomic int thread_hook_state;
+
+se_result se_set_thread_hook(se_thread_fn fn, void *arg)
+{
+    if (!fn)
+        return se__error(SE_ERR_INVALID, "thread hook: fn is NULL");
+    int open = HOOK_OPEN;
+    if (!atomic_compare_exchange_strong(&thread_hook_state, &open, HOOK_BEING_SET))
+        return se__error(SE_ERR_STATE,
+                         "thread hook: this process has set one, or the library has threads");
+    thread_hook.fn = fn;
+    thread_hook.arg = arg;
+    atomic_store(&thread_hook_state,
+                 HOOK_SET); /* seq_cst: the hook is there before anybody calls it */
+    return SE_OK;
+}
+
+/* The first thread decides. A hook that is being set by another thread at this moment is not waited for. */
+static bool has_thread_hook(void)
+{
+    int state = HOOK_OPEN;
+    (void)atomic_compare_exchange_strong(&thread_hook_state, &state, HOOK_NONE);
+    return state == HOOK_SET;
+}
+
 struct start {
     void (*run)(void *);
     void *arg;
     char name[THREAD_NAME_SIZE];
+    bool hooked; /* then the starter waits until it is known whether the thread can be used */
+    bool refused;
+    sem_t known;
 };
+
+static bool call_hook(struct start *start)
+{
+    bool fine = thread_hook.fn(thread_hook.arg, start->name);
+    start->refused = !fine;
+    must(sem_post(&start->known)); /* `start` is the starter's from here on */
+    return fine;
+}
 
 static void *thread_main(void *p)
 {
-    struct start start = *(struct start *)p;
-    se__free(p);
-    pthread_setname_np(pthread_self(), start.name); /* a name is a comfort: not worth failing for */
-    start.run(start.arg);
+    struct start *start = p;
+    void (*run)(void *) = start->run;
+    void *arg = start->arg;
+    /* a name is a comfort: not worth failing for */
+    pthread_setname_np(pthread_self(), start->name);
+    if (start->hooked && !call_hook(start))
+        return NULL;
+    if (!start->hooked)
+        se__free(start);
+    run(arg);
     return NULL;
+}
+
+static se_result await_hook(struct se__thread *t, struct start *start)
+{
+    while (sem_wait(&start->known) != 0)
+        continue; /* a signal */
+    se_result r = SE_OK;
+    if (start->refused) {
+        must(pthread_join(t->t, NULL));
+        r = se__error(SE_ERR_STATE, "the thread hook refuses %s", start->name);
+    }
+    must(sem_destroy(&start->known));
+    se__free(start);
+    return r;
 }
 
 se_result se__thread_start(struct se__thread *t, const char *name, void (*run)(void *), void *arg)
@@ -150,8 +213,11 @@ se_result se__thread_start(struct se__thread *t, const char *name, void (*run)(v
     struct start *start = se__alloc_zeroed(1, sizeof *start);
     if (!start)
         return se__error_nomem();
-    *start = (struct start){.run = run, .arg = arg};
+    *start = (struct start){.run = run, .arg = arg, .hooked = has_thread_hook()};
     memcpy(start->name, name, strnlen(name, THREAD_NAME_SIZE - 1));
+    if (start->hooked)
+        must(sem_init(&start->known, 0, 0));
+    bool hooked = start->hooked;
     /* Signals are the host program's: none may pick a thread of ours to run its
      * handler. The mask is inherited. */
     sigset_t all, before;
@@ -163,8 +229,9 @@ se_result se__thread_start(struct se__thread *t, const char *name, void (*run)(v
         se__free(start);
         return se__error(SE_ERR_NOMEM, "no thread to be had (%s)", strerror(rc));
     }
-    t->started = true;
-    return SE_OK;
+    se_result r = hooked ? await_hook(t, start) : SE_OK;
+    t->started = r == SE_OK;
+    return r;
 }
 
 void se__thread_join(struct se__thread *t)

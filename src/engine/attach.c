@@ -72,7 +72,9 @@ static se_result refuse(se_engine *e, const char *text)
     snprintf(e->refusal, sizeof e->refusal, "%s", text);
     se__mutex_unlock(&e->attach_lock);
     if (news)
-        se__log(&e->settings.log, SE_LOG_ERROR, "the home tier is not used: %s", text);
+        se__log(&e->settings.log, SE_LOG_ERROR, "engine.home_refused",
+                (const struct se__field[]){se__text("error", text), {0}},
+                "the home tier is not used: %s", text);
     return se__error(SE_ERR_CONFIG, "%s", text);
 }
 
@@ -169,7 +171,8 @@ static void visit_owner(void *arg, const char *name, const char *value)
     if (verdict != OWNER_LIVE)
         se__buf_append(&c->gone, name, strlen(name) + 1);
     if (verdict == OWNER_CRASHED)
-        se__log(&c->e->settings.log, SE_LOG_WARN,
+        se__log(&c->e->settings.log, SE_LOG_WARN, "engine.crash_found",
+                (const struct se__field[]){se__text("owner", row.name), {0}},
                 "engine '%s' ended without closing: Redis may hold older copies than the database",
                 row.name);
 }
@@ -181,7 +184,8 @@ static void set_foreign(se_engine *e, unsigned live)
     if ((before > 0) == (live > 0))
         return;
     se__l1_set_clean_life(e->l1, live ? FOREIGN_CLEAN_LIFE_MS : 0);
-    se__log(&e->settings.log, SE_LOG_WARN,
+    se__log(&e->settings.log, SE_LOG_WARN, "engine.owners",
+            (const struct se__field[]){se__number("live", live), {0}},
             live ? "another engine writes the same database: copies in memory now live %u ms"
                  : "no other engine writes the same database any more (copies lived %u ms)",
             FOREIGN_CLEAN_LIFE_MS);
@@ -267,7 +271,8 @@ static void lower_payload_max(se_engine *e)
     if (tier_max && tier_max < atomic_load_explicit(&e->payload_max, memory_order_relaxed)) {
         atomic_store_explicit(&e->payload_max, tier_max,
                               memory_order_relaxed); /* advisory: the tier refuses */
-        se__log(&e->settings.log, SE_LOG_WARN,
+        se__log(&e->settings.log, SE_LOG_WARN, "engine.payload_lowered",
+                (const struct se__field[]){se__number("bytes", tier_max), {0}},
                 "max_payload_bytes lowered to %" PRIu64 ": the database takes no more", tier_max);
     }
 }
@@ -340,7 +345,8 @@ static bool redraw(se_engine *e, const char *identity, uint64_t *generation, uin
         !meta_put(e, "l2_identity", identity, deadline_ms))
         return false;
     se__metrics_inc(e->metrics, M_GENERATIONS);
-    se__log(&e->settings.log, SE_LOG_INFO, "new L2 generation: what Redis holds counts as misses");
+    se__log(&e->settings.log, SE_LOG_INFO, "engine.new_generation", NULL,
+            "new L2 generation: what Redis holds counts as misses");
     return true;
 }
 

@@ -239,7 +239,7 @@ static se_result add_as(se_engine *e, uint32_t id, struct buf *bytes, se_diction
     struct tier_reply reply = e->home.ops->meta_add(e->home.self, name, text, &now, soon(e));
     se_result r = reply.fault == TIER_FINE ? SE_OK : outage(e);
     *added = r == SE_OK && now.len == strlen(text) && memcmp(now.data, text, now.len) == 0;
-    free(text);
+    se__free(text);
     se__buf_done(&now);
     return r;
 }
@@ -311,7 +311,9 @@ se_result se_dictionary_train(se_engine *e, size_t bytes, size_t samples, se_dic
         r = train(e, bytes, samples, &about);
     if (r != SE_OK)
         return r;
-    se__log(&e->settings.log, SE_LOG_INFO, "dictionary %u was trained", about.id);
+    se__log(&e->settings.log, SE_LOG_INFO, "dictionary.trained",
+            (const struct se__field[]){se__number("dictionary", about.id), {0}},
+            "dictionary %u was trained", about.id);
     if (made)
         *made = about;
     return SE_OK;

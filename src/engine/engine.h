@@ -66,7 +66,8 @@ struct se_engine {
     _Atomic uint64_t removals; /* deletes and purged rows so far; relaxed: a hint */
     uint64_t foreign_newest;   /* the greatest ceiling of others seen so far; home keeper's */
 
-    struct worker **workers; /* partitions of the dirty queue; none where home.ops is
+    struct receipts *receipts; /* deliveries; NULL with read_only */
+    struct worker **workers;   /* partitions of the dirty queue; none where home.ops is
                                 NULL or read_only */
     unsigned partitions;
 
@@ -198,8 +199,9 @@ struct write {
     bool only_wal;           /* a newer write has replaced it, and is not home either */
     struct worker_waiter waiter;
     bool watching;
-    uint64_t version; /* out */
-    bool conflict;    /* out: the expectation did not hold */
+    struct receipt *receipt; /* not yet committed; NULL: nobody is told */
+    uint64_t version;        /* out */
+    bool conflict;           /* out: the expectation did not hold */
 };
 struct write_spec {
     const char *id;
@@ -219,6 +221,12 @@ se_result se__write_ack(se_engine *e, struct write *w, uint64_t deadline_ms);
 void se__write_done(se_engine *e, struct write *w);
 /* init, publish, ack, done. *version may be NULL. */
 se_result se__write_one(se_engine *e, const struct write_spec *spec, uint64_t *version);
+
+/* ---- delivery.c ---- */
+/* Where the options ask for a delivery, makes all that telling needs, before anything has changed. */
+SE_NODISCARD se_result se__delivery_ask(se_engine *e, const se_submit_options *o, struct write *w);
+/* The write is accepted, and `put` is what came of it: from now on whoever asked is told how it ends. */
+void se__delivery_commit(se_engine *e, struct write *w, const struct l1_put_result *put);
 
 /* ---- read.c ---- */
 struct lookup {

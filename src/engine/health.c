@@ -175,7 +175,7 @@ se_result se_metrics_text(se_engine *e, char **text, size_t *len)
     se__health_gauges(e);
     se__metrics_text(e->metrics, e->settings.c.name, &out);
     size_t n = 0;
-    char *taken = se__buf_take(&out, &n);
+    char *taken = se__buf_give(&out, &n);
     if (!taken)
         return se__error_nomem();
     *text = taken;

@@ -149,7 +149,10 @@ static se_result open_wal(se_engine *e)
      * is gone with the last engine. */
     e->generation_due = stats.recovered > 0 && !c->read_only;
     if (stats.recovered)
-        se__log(&e->settings.log, SE_LOG_WARN,
+        se__log(&e->settings.log, SE_LOG_WARN, "engine.recovered",
+                (const struct se__field[]){se__number("writes", stats.recovered),
+                                           se__number("dead_letters", stats.dead),
+                                           {0}},
                 "%" PRIu64 " writes found in the WAL (%" PRIu64 " dead letters)", stats.recovered,
                 stats.dead);
     return SE_OK;
@@ -283,6 +286,7 @@ static se_result open_workers(se_engine *e)
             .drain_items = c->wal_drain_batch_size,
             .home_timeout_ms = e->home_is_l3 ? c->sql_timeout_ms : c->redis_timeout_ms,
             .cache_timeout_ms = c->redis_timeout_ms,
+            .receipts = e->receipts,
             .metrics = e->metrics,
             .log = &e->settings.log,
             .hlc = &e->hlc,
@@ -316,7 +320,8 @@ static se_result judge_start(se_engine *e)
     if (e->settings.c.require_backends)
         return se__error(SE_ERR_BACKEND, "a backend is down and require_backends is set: %s",
                          why[0] ? why : "no answer in time");
-    se__log(&e->settings.log, SE_LOG_WARN, "opened degraded: %s",
+    se__log(&e->settings.log, SE_LOG_WARN, "engine.degraded",
+            (const struct se__field[]){se__text("error", why), {0}}, "opened degraded: %s",
             why[0] ? why : "no answer in time");
     return SE_OK;
 }
@@ -370,6 +375,8 @@ se_result se_open(const se_config *config, se_engine **engine)
         r = open_l1(e);
     if (r == SE_OK)
         r = se__existence_open(e);
+    if (r == SE_OK && !e->settings.c.read_only)
+        r = se__receipts_open(&e->receipts);
     if (r == SE_OK)
         r = open_workers(e);
     if (r == SE_OK)
@@ -418,6 +425,7 @@ static void free_engine(se_engine *e)
     for (unsigned i = 0; e->workers && i < e->partitions; i++)
         se__worker_close(e->workers[i]);
     se__free(e->workers);
+    se__receipts_close(e->receipts);
     se__keeper_close(e);
     se__warm_close(e->warm);
     se__l1_close(e->l1);
@@ -448,6 +456,8 @@ static se_result shut_down(se_engine *e, uint64_t deadline_ms)
     bool out = se__gate_drain(&e->gate, deadline_ms);
     size_t left = 0;
     stop_threads(e, deadline_ms, &left);
+    if (e->receipts)
+        se__receipts_shut(e->receipts);
     if (left)
         return se__error(
             SE_ERR_TIMEOUT,
@@ -463,6 +473,8 @@ se_result se_shutdown(se_engine *e, uint32_t timeout_ms)
         return se__error(SE_ERR_INVALID, "engine is NULL");
     if (!se__forkword_ours(&e->forkword))
         return se__error(SE_ERR_STATE, "this engine belongs to the parent of this process");
+    if (se__receipts_inside(e->receipts))
+        return se__error(SE_ERR_STATE, "a delivery function cannot shut its engine down");
     uint64_t deadline = se__deadline_in(timeout_ms);
     se__mutex_lock(&e->shut_lock);
     bool first = e->shut == ENGINE_OPEN;
@@ -492,6 +504,8 @@ se_result se_close(se_engine *e, uint32_t timeout_ms)
         return SE_OK;
     if (!se__forkword_ours(&e->forkword))
         return se__error(SE_ERR_STATE, "this engine belongs to the parent of this process");
+    if (se__receipts_inside(e->receipts))
+        return se__error(SE_ERR_STATE, "a delivery function cannot close its engine");
     se_result r = se_shutdown(e, timeout_ms);
     se__service_stop(e); /* last: until here it says how far the shutdown is */
     free_engine(e);

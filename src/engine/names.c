@@ -1,5 +1,5 @@
 /*
- * names - what phases, levels and circuits are called.
+ * names - what phases, levels, circuits and the ends of writes are called.
  */
 #include "engine/engine.h"
 
@@ -34,4 +34,16 @@ const char *se_circuit_name(se_circuit circuit)
         [SE_CIRCUIT_HALF_OPEN] = "half_open",
     };
     return NAME_OF(names, circuit);
+}
+
+const char *se_delivery_name(se_delivery_outcome outcome)
+{
+    static const char *const names[] = {
+        [SE_DELIVERY_HOME] = "home",
+        [SE_DELIVERY_WAL] = "wal",
+        [SE_DELIVERY_SUPERSEDED] = "superseded",
+        [SE_DELIVERY_DEAD] = "dead",
+        [SE_DELIVERY_OPEN] = "open",
+    };
+    return NAME_OF(names, outcome);
 }

@@ -8,7 +8,6 @@
 #include "engine/options.h"
 
 #include "base/mem.h"
-#include "base/url.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -382,6 +381,11 @@ se_result se_config_set(se_config *config, const char *name, const char *value)
     return set_option(config, o, value);
 }
 
+bool se__option_present(const se_config *config, const struct option *o)
+{
+    return has_field(config, o, width_of(o->type));
+}
+
 /* Every field, and all or nothing: a config is changed only if every variable is good. */
 se_result se_config_from_env(se_config *config)
 {
@@ -423,65 +427,6 @@ void se_config_init_sized(se_config *config, size_t size)
         else
             (void)set_option(config, o,
                              o->fallback); /* the table's defaults are in range: tested */
-    }
-}
-
-/* ---- values as text ---- */
-
-static void show_url(const char *text, char *out, size_t cap)
-{
-    struct url url;
-    if (se__url_parse("url", text, &url) != SE_OK) {
-        snprintf(out, cap, "(malformed)");
-        se__error_clear();
-        return;
-    }
-    se__url_describe(&url, out, cap);
-    se__url_done(&url);
-}
-
-void se__option_show(const se_config *config, const struct option *o, char *out, size_t cap)
-{
-    const char *at = (const char *)config + o->offset;
-    const char *text = NULL;
-    if (is_text(o))
-        memcpy(&text, at, sizeof text);
-    switch (o->type) {
-    case OPTION_TEXT:
-        snprintf(out, cap, "%s", text ? text : "");
-        break;
-    case OPTION_URL:
-        out[0] = '\0';
-        if (text)
-            show_url(text, out, cap);
-        break;
-    case OPTION_U32:
-        snprintf(out, cap, "%u", *(const uint32_t *)at);
-        break;
-    case OPTION_U64:
-        snprintf(out, cap, "%llu", (unsigned long long)*(const uint64_t *)at);
-        break;
-    case OPTION_SIZE:
-        snprintf(out, cap, "%zu", *(const size_t *)at);
-        break;
-    case OPTION_DOUBLE:
-        snprintf(out, cap, "%g", *(const double *)at);
-        break;
-    case OPTION_BOOL:
-        snprintf(out, cap, "%s", *(const bool *)at ? "true" : "false");
-        break;
-    case OPTION_ACK:
-        snprintf(out, cap, "%s",
-                 *(const se_ack *)at == SE_ACK_WAL  ? "wal"
-                 : *(const se_ack *)at == SE_ACK_L3 ? "l3"
-                                                    : "memory");
-        break;
-    case OPTION_COMPRESSION:
-        snprintf(out, cap, "%s",
-                 *(const se_compression *)at == SE_COMPRESSION_DICTIONARY ? "dictionary"
-                 : *(const se_compression *)at == SE_COMPRESSION_ON       ? "on"
-                                                                          : "off");
-        break;
     }
 }
 

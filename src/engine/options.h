@@ -18,7 +18,7 @@ enum option_type {
     OPTION_U64,
     OPTION_SIZE, /* size_t; "64MiB", "1GiB", "512KiB", "100kB" or plain bytes */
     OPTION_DOUBLE,
-    OPTION_BOOL, /* true/false, yes/no, on/off, 1/0 */
+    OPTION_BOOL,       /* true/false, yes/no, on/off, 1/0 */
     OPTION_ACK,        /* memory, wal, l3 */
     OPTION_COMPRESSION /* off, on, dictionary */
 };
@@ -34,6 +34,8 @@ struct option {
 
 const struct option *se__options(size_t *n);
 const struct option *se__option_find(const char *name); /* NULL: unknown */
+/* Has the caller's struct, which may be of an older library's size, this field? */
+bool se__option_present(const se_config *config, const struct option *option);
 /* The present value as text for people: passwords masked. Always terminated. */
 void se__option_show(const se_config *config, const struct option *option, char *out, size_t cap);
 /* Checks every field's range and how they fit together. SE_ERR_CONFIG names

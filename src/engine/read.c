@@ -42,7 +42,7 @@ void se__see_version(se_engine *e, uint64_t version)
     se__metrics_inc(e->metrics, M_CLOCK_AHEAD);
     if (!atomic_exchange_explicit(&e->skew_seen, true,
                                   memory_order_relaxed)) /* advisory: see take_version */
-        se__log(&e->settings.log, SE_LOG_WARN,
+        se__log(&e->settings.log, SE_LOG_WARN, "engine.clock_skew", NULL,
                 "a version more than max_clock_skew_ms ahead of this clock was read; another "
                 "writer's clock is wrong");
 }
@@ -118,8 +118,9 @@ static void take_cached(se_engine *e, struct lookup *l)
         return;
     case TIER_CORRUPT:
         se__metrics_inc(e->metrics, M_CORRUPT_L2);
-        se__log(&e->settings.log, SE_LOG_WARN, "id '%s': the bytes in Redis are no record of ours",
-                l->id);
+        se__log(&e->settings.log, SE_LOG_WARN, "engine.corrupt_l2",
+                (const struct se__field[]){se__text("id", l->id), {0}},
+                "id '%s': the bytes in Redis are no record of ours", l->id);
         l->corrupt_l2 = true;
         break;
     case TIER_ABSENT:

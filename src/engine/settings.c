@@ -137,7 +137,8 @@ se_result se__settings_open(const se_config *config, struct settings *settings)
         se__settings_done(settings);
         return r;
     }
-    settings->log = (struct se__log){.fn = c->log_fn, .arg = c->log_arg};
+    settings->log =
+        (struct se__log){.fn = c->log_fn, .event_fn = c->log_event_fn, .arg = c->log_arg};
     snprintf(settings->log.name, sizeof settings->log.name, "%s", c->name);
     return SE_OK;
 }

@@ -72,6 +72,10 @@ static se_result check_options(const se_engine *e, const se_submit_options *o)
     if (o->expires_at_ms < 0)
         return se__error(SE_ERR_INVALID, "expires_at_ms: %" PRId64 " is before 1970",
                          o->expires_at_ms);
+    if (o->delivery && o->delivery_ack != SE_ACK_DEFAULT && o->delivery_ack != SE_ACK_WAL &&
+        o->delivery_ack != SE_ACK_L3)
+        return se__error(SE_ERR_INVALID, "delivery_ack: %d is neither SE_ACK_WAL nor SE_ACK_L3",
+                         (int)o->delivery_ack);
     if (o->cache_ttl_ms > INT64_MAX)
         return se__error(SE_ERR_INVALID, "cache_ttl_ms: %" PRIu64 " is above %" PRId64,
                          o->cache_ttl_ms, INT64_MAX);
@@ -138,7 +142,10 @@ se_result se__write_init(se_engine *e, const struct write_spec *spec, struct wri
         return se__error_nomem();
     w->hash = se__l1_hash(e->l1, spec->id, id_len);
     w->ack = resolve_ack(e, o.ack);
-    return SE_OK;
+    r = se__delivery_ask(e, &o, w);
+    if (r != SE_OK)
+        se__write_done(e, w);
+    return r;
 }
 
 void se__write_done(se_engine *e, struct write *w)
@@ -148,6 +155,8 @@ void se__write_done(se_engine *e, struct write *w)
     w->watching = false;
     if (w->ticket.bytes)
         se__l1_cancel(e->l1, &w->ticket);
+    se__receipt_drop(e->receipts, w->receipt); /* else it was committed */
+    w->receipt = NULL;
     se_item_release(w->item);
     w->item = NULL;
 }
@@ -170,6 +179,8 @@ static void take_version(se_engine *e, struct write *w, uint64_t above)
 
 static void watch(se_engine *e, struct write *w)
 {
+    if (w->receipt)
+        se__receipt_expect(e->receipts, w->receipt, w->version);
     if (w->ack != SE_ACK_L3 || w->watching)
         return;
     se__worker_watch(se__worker_of(e, w->hash), &w->waiter, w->item);
@@ -345,7 +356,8 @@ static void insure(se_engine *e, struct write *w, uint64_t deadline_ms)
     w->wal_pending = append(e, w, 1, deadline_ms) != SE_OK;
 }
 
-static void publish_one(se_engine *e, struct write *w, uint64_t deadline_ms)
+static void publish_any(se_engine *e, struct write *w, uint64_t deadline_ms,
+                        struct l1_put_result *out)
 {
     struct l1_put_result result;
     watch(e, w);
@@ -353,6 +365,7 @@ static void publish_one(se_engine *e, struct write *w, uint64_t deadline_ms)
     while (must_renew(e, &result) && renew(e, w, result.winner, deadline_ms))
         put(e, w, &result);
     account(e, &result);
+    *out = result;
     if (result.stored == L1_STALE) {
         /* A record of a write that is superseded by one in memory only is all that a
          * crash would leave of either. */
@@ -368,6 +381,13 @@ static void publish_one(se_engine *e, struct write *w, uint64_t deadline_ms)
     if (w->ack == SE_ACK_MEMORY && replaces_record(e, w))
         insure(e, w, deadline_ms);
     replace_insurance(e, w);
+}
+
+static void publish_one(se_engine *e, struct write *w, uint64_t deadline_ms)
+{
+    struct l1_put_result result;
+    publish_any(e, w, deadline_ms, &result);
+    se__delivery_commit(e, w, &result);
 }
 
 static void publish_expecting(se_engine *e, struct write *w, uint64_t deadline_ms)
@@ -389,6 +409,7 @@ static void publish_expecting(se_engine *e, struct write *w, uint64_t deadline_m
         w->wal_pending = false;
     }
     replace_insurance(e, w);
+    se__delivery_commit(e, w, &result);
 }
 
 static se_result reserve(se_engine *e, struct write *writes, size_t n, size_t *failed)

@@ -67,15 +67,19 @@ static void tell(struct warm *w, unsigned before, unsigned after)
 {
     if (!before && after) {
         se__metrics_inc(w->o.metrics, M_FILTER_DOUBTED);
-        se__log(w->o.log, SE_LOG_WARN, "filter: not trusted any more: %s",
-                se__filter_doubt_name(after));
+        se__log(w->o.log, SE_LOG_WARN, "filter.untrusted",
+                (const struct se__field[]){se__text("doubt", se__filter_doubt_name(after)), {0}},
+                "filter: not trusted any more: %s", se__filter_doubt_name(after));
     }
     if (before && !after) {
         struct filter_stats stats;
         se__filter_stats(w->filter, &stats);
         se__metrics_inc(w->o.metrics, M_FILTER_BELIEVED);
-        se__log(w->o.log, SE_LOG_INFO, "filter: trusted, with %llu ids in %llu bytes",
-                (unsigned long long)stats.ids, (unsigned long long)stats.bytes);
+        se__log(w->o.log, SE_LOG_INFO, "filter.trusted",
+                (const struct se__field[]){
+                    se__number("ids", stats.ids), se__number("bytes", stats.bytes), {0}},
+                "filter: trusted, with %llu ids in %llu bytes", (unsigned long long)stats.ids,
+                (unsigned long long)stats.bytes);
     }
 }
 
@@ -194,8 +198,10 @@ static const char *name_of(enum warm_task task)
 static void complain(struct warm *w, enum warm_task task)
 {
     if (se__log_gate_open(&w->complaints, se__mono_ms(), COMPLAIN_MS))
-        se__log(w->o.log, SE_LOG_WARN, "filter: %s failed and will be tried again: %s",
-                name_of(task), se_errmsg());
+        se__log(w->o.log, SE_LOG_WARN, "filter.retry",
+                (const struct se__field[]){
+                    se__text("task", name_of(task)), se__text("error", se_errmsg()), {0}},
+                "filter: %s failed and will be tried again: %s", name_of(task), se_errmsg());
 }
 
 static enum outcome act(struct warm *w, const struct plan *plan, const char *incarnation)

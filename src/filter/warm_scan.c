@@ -229,7 +229,7 @@ static enum outcome go_round(struct round *round, uint64_t parts)
 static void note_strays(struct warm *w, bool met, bool of_all)
 {
     if (met && !w->strays)
-        se__log(w->o.log, SE_LOG_WARN,
+        se__log(w->o.log, SE_LOG_WARN, "filter.strays", NULL,
                 "filter: L3 has rows whose bucket is not that of their id; `verify` finds them");
     w->strays = met || (w->strays && !of_all);
 }

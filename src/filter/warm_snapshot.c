@@ -26,8 +26,9 @@
 static void refuse(struct warm *w, const char *why)
 {
     se__metrics_inc(w->o.metrics, M_FILTER_SNAPSHOT_REFUSED);
-    se__log(w->o.log, SE_LOG_WARN, "filter: the snapshot %s is not used, L3 is scanned: %s",
-            w->path, why);
+    se__log(w->o.log, SE_LOG_WARN, "filter.snapshot_refused",
+            (const struct se__field[]){se__text("path", w->path), se__text("error", why), {0}},
+            "filter: the snapshot %s is not used, L3 is scanned: %s", w->path, why);
 }
 
 /* ---- at start ---- */
@@ -183,7 +184,9 @@ static void use_it(struct comparison *c)
     w->saved_position = w->o.position(w->o.arg);
     forget_restored(w);
     se__metrics_inc(w->o.metrics, M_FILTER_SNAPSHOT_USED);
-    se__log(w->o.log, SE_LOG_INFO,
+    se__log(w->o.log, SE_LOG_INFO, "filter.snapshot_used",
+            (const struct se__field[]){
+                se__text("path", w->path), se__number("rows", c->rows_to_read), {0}},
             "filter: the snapshot %s is used; %llu of L3's %llu rows are in buckets that changed",
             w->path, (unsigned long long)c->rows_to_read, (unsigned long long)c->rows);
     (void)se__warm_believe(w, c->asked);
@@ -289,7 +292,9 @@ static void note_saved(struct warm *w, uint64_t added, uint64_t position, size_t
     w->saved_position = position;
     w->noted = 0;
     se__metrics_inc(w->o.metrics, M_FILTER_SNAPSHOTS);
-    se__log(w->o.log, SE_LOG_DEBUG, "filter: snapshot %s written, %zu bytes", w->path, bytes);
+    se__log(w->o.log, SE_LOG_DEBUG, "filter.snapshot_written",
+            (const struct se__field[]){se__text("path", w->path), se__number("bytes", bytes), {0}},
+            "filter: snapshot %s written, %zu bytes", w->path, bytes);
 }
 
 enum outcome se__warm_save(struct warm *w, const char *incarnation)

@@ -201,7 +201,9 @@ void se__flush_saw(struct worker *w, const se_item *item, uint64_t newer)
         return;
     se__metrics_inc(w->o.metrics, M_CLOCK_AHEAD);
     if (se__log_gate_open(&w->gate_clock, se__mono_ms(), LOG_UNWELL_MS))
-        se__log(w->o.log, SE_LOG_WARN,
+        se__log(w->o.log, SE_LOG_WARN, "flush.clock_skew",
+                (const struct se__field[]){
+                    se__text("id", se_item_id(item)), se__number("version", newer), {0}},
                 "\"%s\" has a version too far ahead of this clock in the home tier: %llu",
                 se_item_id(item), (unsigned long long)newer);
 }
@@ -245,7 +247,12 @@ void se__flush_log_dead(struct worker *w, const se_item *item, const struct spli
     w->dead_unsaid++;
     if (!se__log_gate_open(&w->gate_dead, se__mono_ms(), LOG_DEAD_MS))
         return;
-    se__log(w->o.log, SE_LOG_ERROR,
+    se__log(w->o.log, SE_LOG_ERROR, "flush.dead_letter",
+            (const struct se__field[]){se__text("id", se_item_id(item)),
+                                       se__number("version", se_item_version(item)),
+                                       se__number("code", (uint64_t)fate->code),
+                                       se__text("error", fate->error),
+                                       {0}},
             "dead letter: the home tier refuses \"%s\" (%d: %s); %u since the last such line",
             se_item_id(item), fate->code, fate->error, w->dead_unsaid);
     w->dead_unsaid = 0;
@@ -342,7 +349,11 @@ static size_t move_to_wal(struct worker *w)
     for (size_t i = 0; i < n; i++)
         left += b->slots[b->open[i]].end == SLOT_OPEN;
     if (left && w->o.wal && se__log_gate_open(&w->gate_wal, se__mono_ms(), LOG_UNWELL_MS))
-        se__log(w->o.log, SE_LOG_ERROR,
+        se__log(w->o.log, SE_LOG_ERROR, "flush.wal_refused",
+                (const struct se__field[]){se__number("worker", w->o.number),
+                                           se__number("writes", left),
+                                           se__text("error", se_errmsg()),
+                                           {0}},
                 "worker %u: the WAL does not take %zu writes either (%s); they stay queued",
                 w->o.number, left, se_errmsg());
     return left;
@@ -410,8 +421,13 @@ static void count_batch(struct worker *w, size_t open, size_t left, uint64_t beg
 static void log_unwell(struct worker *w, size_t open)
 {
     if (se__log_gate_open(&w->gate_unwell, se__mono_ms(), LOG_UNWELL_MS))
-        se__log(w->o.log, SE_LOG_WARN, "worker %u: the home tier did not take %zu writes: %s",
-                w->o.number, open, se_errmsg());
+        se__log(w->o.log, SE_LOG_WARN, "flush.home_unwell",
+                (const struct se__field[]){se__number("worker", w->o.number),
+                                           se__number("writes", open),
+                                           se__text("error", se_errmsg()),
+                                           {0}},
+                "worker %u: the home tier did not take %zu writes: %s", w->o.number, open,
+                se_errmsg());
 }
 
 /* The drain may go on at once if it was this outage that held it up. Where it has a trouble of its

@@ -43,15 +43,41 @@ static bool settle_dead(struct worker *w, const struct tier_write *write,
     return se__wal_bury(w->o.wal, write->item, fate->code, fate->error) == SE_OK;
 }
 
+static void answer_receipts(struct worker *w, const struct tier_write *write,
+                            const struct split_item *fate)
+{
+    const se_item *item = write->item;
+    bool lost = write->state == TIER_NEWER;
+    if (!se__receipts_any(w->o.receipts))
+        return;
+    struct receipt_end end = {
+        .version = se_item_version(item),
+        .outcome = fate->fate == SPLIT_DEAD ? SE_DELIVERY_DEAD
+                   : lost                   ? SE_DELIVERY_SUPERSEDED
+                                            : SE_DELIVERY_HOME,
+        .newest = lost ? write->newer : 0,
+        .code = fate->code,
+        .error = fate->error,
+    };
+    uint64_t hash = se__l1_hash(w->o.l1, se_item_id(item), se__item_id_len(item));
+    se__receipts_end(w->o.receipts, hash, se_item_id(item), se__item_id_len(item), &end);
+}
+
 /* Returns how many could not be handed on. */
 static size_t settle(struct worker *w, size_t n)
 {
     size_t open = 0;
     for (size_t i = 0; i < n; i++) {
         const struct split_item *fate = &w->batch.fates[i];
-        if (fate->fate == SPLIT_DONE)
-            settle_home(w, &w->batch.writes[i]);
-        else if (fate->fate != SPLIT_DEAD || !settle_dead(w, &w->batch.writes[i], fate))
+        const struct tier_write *write = &w->batch.writes[i];
+        bool ended = fate->fate == SPLIT_DONE;
+        if (ended)
+            settle_home(w, write);
+        else
+            ended = fate->fate == SPLIT_DEAD && settle_dead(w, write, fate);
+        if (ended)
+            answer_receipts(w, write, fate);
+        else
             open++;
     }
     return open;

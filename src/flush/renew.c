@@ -75,6 +75,9 @@ bool se__flush_renew(struct worker *w, const struct slot *slot, uint64_t newer)
             se__wal_forget(w->o.wal, se_item_id(copy), se__item_id_len(copy),
                            se_item_version(copy));
     }
+    if (done && se__receipts_any(w->o.receipts))
+        se__receipts_renew(w->o.receipts, slot->hash, se_item_id(copy), se__item_id_len(copy),
+                           se_item_version(slot->item), se_item_version(copy));
     se_item_release(copy);
     return done;
 }

@@ -78,7 +78,11 @@ static void fill_writes(struct stage *s, const struct stage_batch *b)
 static void report_doubts(struct stage *s, size_t doubts, size_t n, const char *why)
 {
     if (doubts && se__log_gate_open(&s->gate, se__mono_ms(), LOG_INTERVAL_MS))
-        se__log(s->o.log, SE_LOG_WARN,
+        se__log(s->o.log, SE_LOG_WARN, "flush.l2_refused",
+                (const struct se__field[]){se__number("worker", s->o.number),
+                                           se__number("copies", doubts),
+                                           se__text("error", why),
+                                           {0}},
                 "worker %u: L2 did not take %zu of %zu copies (%s); their ids are not read there",
                 s->o.number, doubts, n, why);
 }

@@ -98,8 +98,54 @@ static void tell_waiters_locked(struct worker *w)
     }
 }
 
+/* A receipt is answered where an ack is, and has to tell more apart. */
+static bool receipt_end(const struct slot *slot, const struct split_item *fate,
+                        se_delivery_outcome *outcome)
+{
+    switch (slot->end) {
+    case SLOT_STORED:
+        *outcome = SE_DELIVERY_HOME;
+        return true;
+    case SLOT_LOST:
+        *outcome = SE_DELIVERY_SUPERSEDED;
+        return true;
+    case SLOT_IN_WAL:
+        *outcome = SE_DELIVERY_WAL;
+        return true;
+    case SLOT_DEAD:
+        *outcome = SE_DELIVERY_DEAD;
+        return true;
+    case SLOT_SUPERSEDED:
+        /* Refused, and no dead letter since something newer is here: maybe loaded, and then no
+         * batch will come that ends it. Put back is another thing: there one will. */
+        *outcome = SE_DELIVERY_DEAD;
+        return fate->fate == SPLIT_DEAD;
+    default:
+        return false;
+    }
+}
+
+static void answer_receipts(struct worker *w)
+{
+    const struct batch *b = &w->batch;
+    if (!se__receipts_any(w->o.receipts))
+        return;
+    for (size_t i = 0; i < b->n; i++) {
+        const struct slot *slot = &b->slots[i];
+        struct receipt_end end = {.version = se_item_version(slot->item)};
+        if (!receipt_end(slot, &b->fates[i], &end.outcome))
+            continue;
+        end.newest = slot->end == SLOT_LOST ? b->writes[i].newer : 0;
+        end.code = b->fates[i].code;
+        end.error = b->fates[i].error;
+        se__receipts_end(w->o.receipts, slot->hash, se_item_id(slot->item),
+                         se__item_id_len(slot->item), &end);
+    }
+}
+
 void se__flush_announce(struct worker *w, uint64_t home_seq, bool unwell)
 {
+    answer_receipts(w);
     se__mutex_lock(&w->lock);
     tell_waiters_locked(w);
     if (w->home_seq < home_seq)

@@ -37,6 +37,7 @@
 #include "base/log.h"
 #include "flush/batcher.h"
 #include "flush/dirty.h"
+#include "flush/receipts.h"
 #include "flush/suspects.h"
 #include "tier/guarded.h"
 #include "wal/wal.h"
@@ -61,6 +62,7 @@ struct worker_options {
     struct batch_limits limits;
     size_t drain_items; /* wal_drain_batch_size */
     uint32_t home_timeout_ms, cache_timeout_ms;
+    struct receipts *receipts; /* NULL: nobody is told */
     struct metrics *metrics;
     const struct se__log *log;
     struct hlc *hlc;

@@ -20,7 +20,7 @@ static const char *truth(bool b)
 static void finish(struct buf *out, unsigned status, const char *type, struct page *page)
 {
     page->type = type;
-    page->text = se__buf_take(out, &page->len);
+    page->text = se__buf_give(out, &page->len);
     page->status = page->text ? status : 500;
 }
 

@@ -189,6 +189,8 @@ static enum l1_stored judge(const struct stripe *s, const struct entry *e, const
     if (stored != L1_STORED) {
         result->winner = se_item_version(e->item);
         result->winner_dirty = se__flush_unconfirmed(e->flush);
+        result->winner_ends =
+            e->flush && (e->flush->queued || e->flush->flight >= se_item_version(item));
         result->renew = stored == L1_STALE && how->renewable && was_overlooked(s, e, item);
     } else if (e->flush) {
         result->superseded = e->flush->queued;

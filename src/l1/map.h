@@ -116,6 +116,9 @@ struct l1_put_result {
                            replaced; it will never be flushed */
     bool dead_replaced; /* STORED: a DEAD item was replaced */
     bool winner_dirty;  /* STALE: the newer item is not yet in its home tier */
+    bool
+        winner_ends; /* STALE: the newer item is queued, or in flight: a batch will end it. Not what
+                           was loaded over an older one that is in flight, nor a dead letter */
     /* STALE, renewable: nothing newer is here, but something newer may have been; or the
      * newer one was put with an expectation and is based on something older than this.
      * Nobody supersedes this write: it needs a version above `winner` and another try with

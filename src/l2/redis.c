@@ -22,8 +22,9 @@ static void meet(struct redis *r, const char *identity)
     se__mutex_unlock(&r->lock);
     if (!changed || first)
         return;
-    se__log(&r->log, SE_LOG_WARN, "redis %s: another server, or the same one restarted",
-            r->address);
+    se__log(&r->log, SE_LOG_WARN, "redis.restarted",
+            (const struct se__field[]){se__text("address", r->address), {0}},
+            "redis %s: another server, or the same one restarted", r->address);
     se__pool_drop_idle(r->readers);
 }
 

@@ -82,7 +82,9 @@ static struct db_result ask_server(struct mysql_connection *c)
     r = ask_number(c, "SELECT @@innodb_flush_log_at_trx_commit", &flush);
     if (!se__db_failed(&r) && flush != 1 && !c->driver->read_only &&
         se__log_gate_open(&c->driver->flush_gate, se__mono_ms(), 3600000))
-        se__log(c->driver->log, SE_LOG_WARN,
+        se__log(c->driver->log, SE_LOG_WARN, "sql.not_durable",
+                (const struct se__field[]){
+                    se__number("innodb_flush_log_at_trx_commit", (uint64_t)flush), {0}},
                 "mysql: innodb_flush_log_at_trx_commit is %lld, not 1: the server may lose what it "
                 "committed last if its machine loses power",
                 (long long)flush);

@@ -11,6 +11,8 @@
  */
 #include "l3/schema.h"
 
+#include "base/mem.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -103,7 +105,7 @@ static struct db_result run_text(struct store *s, void *connection, const char *
         return se__db_fault(TIER_UNWELL, 0);
     }
     struct db_result r = s->db->exec(connection, text, row, arg);
-    free(text);
+    se__free(text);
     return r;
 }
 
@@ -124,8 +126,10 @@ static void log_ddl(struct store *s)
         struct buf ddl = {0};
         expand(&ddl, *d, s->table);
         char *text = se__buf_take(&ddl, NULL);
-        se__log(s->log, SE_LOG_ERROR, "let an administrator run: %s;", text ? text : "");
-        free(text);
+        se__log(s->log, SE_LOG_ERROR, "sql.schema",
+                (const struct se__field[]){se__text("sql", text), {0}},
+                "let an administrator run: %s;", text ? text : "");
+        se__free(text);
     }
 }
 
@@ -249,7 +253,7 @@ static struct db_result read_number(struct store *s, void *connection, const cha
         }
         unsigned long v = text && *text >= '0' && *text <= '9' ? strtoul(text, &end, 10) : 0;
         *number = !found ? absent : end == text || *end || v > 1000000 ? UINT32_MAX : (unsigned)v;
-        free(text);
+        se__free(text);
     }
     se__buf_done(&value);
     return r;

@@ -125,7 +125,8 @@ struct db_result se__store_transaction(struct store *s, void *connection, store_
 void se__store_corrupt(struct store *s, const void *id, size_t id_len)
 {
     if (se__log_gate_open(&s->corrupt_gate, se__mono_ms(), 10000))
-        se__log(s->log, SE_LOG_WARN,
+        se__log(s->log, SE_LOG_WARN, "sql.corrupt_row",
+                (const struct se__field[]){se__text("table", s->table), {0}},
                 "%s: the row of \"%.*s\" in %s does not fit its hashes or does not decode",
                 s->where, (int)(id_len > 64 ? 64 : id_len), id ? (const char *)id : "", s->table);
 }

@@ -20,8 +20,10 @@
 static void complain(struct store *s, uint32_t id, const char *what)
 {
     if (se__log_gate_open(&s->dictionary_gate, se__mono_ms(), 10000))
-        se__log(s->log, SE_LOG_ERROR, "%s: dictionary %u %s: rows made with it cannot be read",
-                s->where, id, what);
+        se__log(
+            s->log, SE_LOG_ERROR, "sql.dictionary_lost",
+            (const struct se__field[]){se__number("dictionary", id), se__text("error", what), {0}},
+            "%s: dictionary %u %s: rows made with it cannot be read", s->where, id, what);
 }
 
 /* Puts the meta row's value into the packing. */
@@ -90,8 +92,9 @@ struct db_result se__store_renew_dictionary(struct store *s, void *connection)
     if (!se__packing_knows(s->packing, id))
         r = fetch(s, connection, id);
     if (!se__db_failed(&r) && se__packing_use(s->packing, id) == SE_OK)
-        se__log(s->log, SE_LOG_INFO, "%s: new rows are compressed with dictionary %u", s->where,
-                id);
+        se__log(s->log, SE_LOG_INFO, "sql.dictionary",
+                (const struct se__field[]){se__number("dictionary", id), {0}},
+                "%s: new rows are compressed with dictionary %u", s->where, id);
     return r;
 }
 

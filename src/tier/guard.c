@@ -24,10 +24,20 @@ static void announce(const struct guarded *g, se_circuit from, se_circuit to, ui
                                                              : s->closed);
     se__metrics_set(g->metrics, s->circuit, (double)to);
     if (to == SE_CIRCUIT_OPEN)
-        se__log(g->log, SE_LOG_WARN, "%s: circuit opened, next attempt in %llu ms: %s", g->ops.name,
+        se__log(g->log, SE_LOG_WARN, "circuit.open",
+                (const struct se__field[]){se__text("tier", g->ops.name),
+                                           se__number("retry_ms", wait_ms),
+                                           se__text("error", se_errmsg()),
+                                           {0}},
+                "%s: circuit opened, next attempt in %llu ms: %s", g->ops.name,
                 (unsigned long long)wait_ms, se_errmsg());
     else
-        se__log(g->log, SE_LOG_INFO, "%s: circuit %s", g->ops.name,
+        se__log(g->log, SE_LOG_INFO, "circuit.change",
+                (const struct se__field[]){
+                    se__text("tier", g->ops.name),
+                    se__text("state", to == SE_CIRCUIT_HALF_OPEN ? "half_open" : "closed"),
+                    {0}},
+                "%s: circuit %s", g->ops.name,
                 to == SE_CIRCUIT_HALF_OPEN ? "half-open: trying again" : "closed: backend is back");
 }
 

@@ -31,15 +31,22 @@ static void log_finding(struct run *run, const struct verify_finding *f)
         return;
     }
     run->lines++;
-    se__log(run->o->log, SE_LOG_WARN, "verify: \"%.64s\" in %s is %s%s: %s", f->id,
-            name_of(f->tier), FLAWS[f->flaw], f->repaired ? ", repaired" : "", f->detail);
+    se__log(run->o->log, SE_LOG_WARN, "verify.finding",
+            (const struct se__field[]){se__text("id", f->id),
+                                       se__text("tier", name_of(f->tier)),
+                                       se__text("flaw", FLAWS[f->flaw]),
+                                       se__number("repaired", f->repaired),
+                                       {0}},
+            "verify: \"%.64s\" in %s is %s%s: %s", f->id, name_of(f->tier), FLAWS[f->flaw],
+            f->repaired ? ", repaired" : "", f->detail);
 }
 
 void se__report_end(struct run *run)
 {
     if (run->lines_left > 0)
-        se__log(run->o->log, SE_LOG_WARN, "verify: %llu more findings are not shown",
-                (unsigned long long)run->lines_left);
+        se__log(run->o->log, SE_LOG_WARN, "verify.more",
+                (const struct se__field[]){se__number("findings", run->lines_left), {0}},
+                "verify: %llu more findings are not shown", (unsigned long long)run->lines_left);
 }
 
 static void count_finding(struct run *run, const struct count *c, bool repaired, bool hopeless)

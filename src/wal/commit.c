@@ -122,7 +122,9 @@ static enum outcome move_group(struct wal *w, struct request *group, uint64_t ce
 {
     char first[160];
     sqlite3_snprintf(sizeof first, first, "%s", se_errmsg());
-    se__log(w->log, SE_LOG_ERROR, "%s; moving what is live to a new file", first);
+    se__log(w->log, SE_LOG_ERROR, "wal.failed",
+            (const struct se__field[]){se__text("path", w->path), se__text("error", first), {0}},
+            "%s; moving what is live to a new file", first);
     bool reached;
     if (se__wal_move(w, group, ceiling, &reached) == SE_OK) {
         set_refusing(w, false, false);

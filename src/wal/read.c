@@ -151,8 +151,10 @@ void se__wal_count_garbage(struct wal *w, uint64_t seq)
         se__metrics_inc(w->metrics, M_WAL_GARBAGE);
         se__metrics_inc(w->metrics, M_CORRUPT_WAL);
     }
-    se__log(w->log, SE_LOG_ERROR, "wal %s: record %llu does not fit its checksum and is left out",
-            w->path, (unsigned long long)seq);
+    se__log(w->log, SE_LOG_ERROR, "wal.corrupt_record",
+            (const struct se__field[]){se__text("path", w->path), se__number("record", seq), {0}},
+            "wal %s: record %llu does not fit its checksum and is left out", w->path,
+            (unsigned long long)seq);
 }
 
 /* Drops the record unless it has gone meanwhile. Leading: no transaction is in the file that the overlay

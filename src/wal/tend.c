@@ -144,7 +144,9 @@ static void check_names_locked(struct wal *w)
 {
     if (w->poisoned || !se__wal_files_gone(w->path))
         return;
-    se__log(w->log, SE_LOG_ERROR, "wal %s: its file has been removed while it is in use", w->path);
+    se__log(w->log, SE_LOG_ERROR, "wal.removed",
+            (const struct se__field[]){se__text("path", w->path), {0}},
+            "wal %s: its file has been removed while it is in use", w->path);
     w->poisoned = true;
 }
 
@@ -155,7 +157,9 @@ static se_result heal_locked(struct wal *w)
     se_result r = se__wal_move(w, NULL, 0, &reached);
     se__mutex_lock(&w->lock);
     if (r == SE_OK)
-        se__log(w->log, SE_LOG_WARN, "wal %s: goes on in a new file", w->path);
+        se__log(w->log, SE_LOG_WARN, "wal.new_file",
+                (const struct se__field[]){se__text("path", w->path), {0}},
+                "wal %s: goes on in a new file", w->path);
     return r;
 }
 

@@ -245,3 +245,52 @@ Test(options, the_page_has_every_field)
         cr_assert(strstr(out.data, table[i].name), "%s", table[i].name);
     se__buf_done(&out);
 }
+
+/* ---- as text ---- */
+
+static bool has_line(const char *text, const char *line)
+{
+    size_t len = strlen(line);
+    for (const char *at = text; (at = strstr(at, line)); at++) {
+        if ((at == text || at[-1] == '\n') && at[len] == '\n')
+            return true;
+    }
+    return false;
+}
+
+Test(options, a_config_is_shown_without_its_secrets)
+{
+    se_config c;
+    char *text;
+    size_t len, n;
+    se_config_init(&c);
+    c.redis_url = "redis://someone:hush@cache:6380/2";
+    c.sql_url = "mysql://me:s3cr%40t@db/app";
+    c.name = "evil\nsql_table = other";
+    c.sql_compression = SE_COMPRESSION_ON;
+    cr_assert_eq(se_config_set(&c, "l1_max_bytes", "1MiB"), SE_OK);
+    cr_assert_eq(se_config_text(&c, &text, &len), SE_OK);
+    cr_assert_eq(strlen(text), len);
+    cr_assert(has_line(text, "l1_max_bytes = 1048576") && has_line(text, "default_ack = memory") &&
+              has_line(text, "sql_compression = on") && has_line(text, "wal_path = "));
+    cr_assert(has_line(text, "name = evil?sql_table = other"));
+    cr_assert(strstr(text, "cache:6380") && strstr(text, "db"));
+    cr_assert(!strstr(text, "hush") && !strstr(text, "s3cr") && !strstr(text, "someone"));
+    size_t lines = 0;
+    for (const char *at = text; (at = strchr(at, '\n')); at++)
+        lines++;
+    se__options(&n);
+    cr_assert_eq(lines, n);
+    free(text);
+    c.sql_url = "mysql://me:s3cr/et@db:x/app";
+    cr_assert_eq(se_config_text(&c, &text, &len), SE_OK);
+    cr_assert(has_line(text, "sql_url = (malformed)") && !strstr(text, "s3cr"));
+    free(text);
+    c.struct_size = offsetof(se_config, sql_compression); /* an older caller's */
+    cr_assert_eq(se_config_text(&c, &text, &len), SE_OK);
+    cr_assert(!strstr(text, "sql_compression"));
+    free(text);
+    cr_assert_eq(se_config_text(NULL, &text, &len), SE_ERR_INVALID);
+    cr_assert_eq(se_config_text(&c, NULL, &len), SE_ERR_INVALID);
+    se_config_clear(&c);
+}

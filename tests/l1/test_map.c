@@ -147,6 +147,36 @@ Test(map, an_older_put_does_not_come_in_after_a_newer_one_has_left)
 }
 
 /* The entry forgets then that an item was put in it: the floor must know at once. */
+/* Whoever waits for the older one must know whether a batch will ever tell. */
+Test(map, a_late_put_knows_whether_a_batch_ends_what_is_newer)
+{
+    struct fixture f;
+    fixture_open(&f, 1 << 20, false);
+    put(&f, "a", 5);
+    struct l1_put_result r = put(&f, "a", 4);
+    cr_assert(r.stored == L1_STALE && r.winner_dirty && r.winner_ends); /* queued */
+    se_item *item = fixture_take(&f, NULL);
+    r = put(&f, "a", 4);
+    cr_assert(r.stored == L1_STALE && r.winner_dirty && r.winner_ends); /* in flight */
+    cr_assert_eq(load(&f, "a", 9), 9);
+    r = put(&f, "a", 7);
+    cr_assert(r.stored == L1_STALE && r.winner == 9 && r.winner_dirty && !r.winner_ends);
+    r = put(&f, "a", 4);
+    cr_assert(r.stored == L1_STALE && r.winner_ends);
+    se__l1_home(f.map, item);
+    r = put(&f, "a", 4);
+    cr_assert(r.stored == L1_STALE && !r.winner_dirty && !r.winner_ends);
+    se__l1_unpin(f.map, item);
+    se_item_release(item);
+    put(&f, "b", 5);
+    item = fixture_take(&f, NULL);
+    cr_assert(se__l1_bury(f.map, item));
+    r = put(&f, "b", 4);
+    cr_assert(r.stored == L1_STALE && r.winner_dirty && !r.winner_ends); /* a dead letter */
+    se_item_release(item);
+    fixture_close(&f);
+}
+
 Test(map, an_older_put_does_not_come_in_after_what_replaced_the_newer_one_has_left)
 {
     struct fixture f;
