@@ -113,6 +113,12 @@ def read(path=HEADER):
     return head, [s for s in sections if s.declarations]
 
 
+def functions(path=HEADER):
+    """The code of every exported function's declaration."""
+    text = re.sub(r'/\*.*?\*/', '', path.read_text(), flags=re.S)
+    return re.findall(r'^SE_API\b[^;]*;', text, re.M)
+
+
 def roff(text):
     text = text.replace('\\', '\\e').replace('-', '\\-')
     return '\n'.join('\\&' + line if line[:1] in ".'" else line for line in text.splitlines())

@@ -6,7 +6,6 @@ machine is changed.
 """
 import pathlib
 import re
-import shutil
 import subprocess
 import sys
 
@@ -113,7 +112,74 @@ def man_pages(build, env):
         expect(not words.strip(), f'man/{page}: {words}')
 
 
+# ---- the ABI ----
+
+ABI_CHANGES = {  # what is done to the header: (before, after, is it allowed)
+    'a field at the end of a struct that knows its size': ('    se_compression sql_compression;', '    se_compression sql_compression; int more;', True),
+    'a field in its middle': ('    uint32_t flush_workers;', '    uint64_t more; uint32_t flush_workers;', False),
+    'another field at the end of one that does not': ('} se_batch_result;', 'int more; } se_batch_result;', False),
+    'a wider argument': ('se_close(se_engine *engine, uint32_t', 'se_close(se_engine *engine, uint64_t', False),
+    'a result with another number': ('SE_ERR_ABORTED = -12', 'SE_ERR_ABORTED = -13', False),
+    'a function taken away': ('SE_API bool se_is_empty(', 'bool se_is_empty(', False),
+}
+
+
+def abi(build, env):
+    """A program linked against the last release still works with this library."""
+    run([ROOT / 'scripts' / 'abi', build / 'libsyncengine.so'], env)
+
+
+def abi_notices(build, env):
+    """The check itself: it goes red on what breaks programs, and not on what the header allows itself."""
+    text = (ROOT / 'include' / 'syncengine' / 'syncengine.h').read_text()
+    for name, (before, after, allowed) in ABI_CHANGES.items():
+        expect(text.count(before) == 1, f'{name}: the header has no single "{before}"')
+        with folder() as place:
+            home = pathlib.Path(place) / 'syncengine'
+            home.mkdir()
+            (home / 'syncengine.h').write_text(text.replace(before, after))
+            done = subprocess.run([ROOT / 'scripts' / 'abi', '--include', place, build / 'libsyncengine.so'], env=env, text=True,
+                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        expect((done.returncode == 0) == allowed, f'{name}: exit status {done.returncode}\n{done.stdout}')
+
+
+# ---- Debian packages ----
+
+DEBS = {'libsyncengine0': ['usr/lib/*/libsyncengine.so.0'],
+        'libsyncengine-dev': ['usr/include/syncengine/syncengine.h', 'usr/lib/*/libsyncengine.a', 'usr/lib/*/libsyncengine.so',
+                              'usr/lib/*/pkgconfig/syncengine.pc', 'usr/lib/*/cmake/syncengine/syncengine-config.cmake',
+                              'usr/share/man/man3/syncengine.3.gz'],
+        'syncengine-tools': ['usr/bin/syncengine', 'usr/share/man/man1/syncengine.1.gz']}
+
+
+def debian_packages(build, env):
+    """One command builds them and lintian is content; unpacked, they make and run a program."""
+    with folder() as place:
+        place = pathlib.Path(place)
+        env = env | {'DEB_BUILD_OPTIONS': 'parallel=2 noautodbgsym'}
+        said = run([ROOT / 'scripts' / 'package', place / 'debs'], env, timeout=600)
+        expect(not re.search(r'^[EW]: ', said, re.M), said)
+        root = place / 'root'
+        for name, files in DEBS.items():
+            found = list((place / 'debs').glob(f'{name}_*.deb'))
+            expect(len(found) == 1, f'{name}: {found}')
+            before = set(root.rglob('*'))
+            run(['dpkg-deb', '-x', found[0], root], env)
+            new = {path for path in root.rglob('*')} - before
+            for file in files:
+                expect(any(path in new for path in root.glob(file)), f'{name}: no {file}')
+        said = run(['dpkg-deb', '-f', next((place / 'debs').glob('syncengine-tools_*.deb')), 'Depends'], env)
+        expect('libhiredis' in said, f'syncengine-tools depends on {said}')
+        (libdir,) = {path.parent for path in root.glob('usr/lib/*/libsyncengine.so')}
+        there = env | {'PKG_CONFIG_PATH': str(libdir / 'pkgconfig'), 'PKG_CONFIG_SYSROOT_DIR': str(root),
+                       'LD_LIBRARY_PATH': str(libdir)}
+        home = project(place / 'make', Makefile=MAKE_PROJECT, ten__c=TEN_LINES)
+        run(['make', '-C', home], there)
+        says_ten(home / 'ten', there)
+        expect(run([root / 'usr/bin/syncengine', 'version'], env) == f'syncengine {VERSION}\n', 'the tool')
+
+
 def all_checks(build, env):
     """(name, function without arguments) of every check."""
-    for check in (build_systems, cmake_versions, man_pages):
+    for check in (build_systems, cmake_versions, man_pages, abi, abi_notices, debian_packages):
         yield check.__name__, lambda check=check: check(build, env)
