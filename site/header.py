@@ -22,7 +22,7 @@ class Declaration:
         self.code, self.words = re.sub(r'\bSE_API ', '', code), words
         bare = re.sub(r'/\*.*?\*/', '', code, flags=re.S)
         self.functions = re.findall(r'^(?:SE_API|static inline)\b[^;({]*?\b(se_\w+)\(', bare, re.M)
-        self.types = re.findall(r'^\}\s*(se_\w+);', bare, re.M) + re.findall(r'^typedef [^{;]*?\b\(?\*?(se_\w+_fn|se_\w+(?=;))', bare, re.M)
+        self.types = re.findall(r'^(?:typedef [^;]*)?\}\s*(se_\w+);', bare, re.M) + re.findall(r'^typedef [^{;]*?\b\(?\*?(se_\w+_fn|se_\w+(?=;))', bare, re.M)
         self.macros = re.findall(r'^#define (SE_\w+)', bare, re.M)
         self.constants = [c for body in re.findall(r'\benum\s*\w*\s*\{(.*?)\}', bare, re.S)
                           for c in re.findall(r'\b(SE_[A-Z0-9_]+)\b(?=\s*(?:=|,|$))', body)]

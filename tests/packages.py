@@ -4,12 +4,14 @@ pages and the documentation site.
 Each check is a function of (build, env) as in checks.py. What is installed goes below a folder of its own; nothing of the
 machine is changed.
 """
+import json
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 
-from checks import Failed, ROOT, TEN_LINES, expect, folder, run
+from checks import Failed, ROOT, STRICT, TEN_LINES, expect, folder, run
 
 VERSION = re.search(r"version: '([\d.]+)'", (ROOT / 'meson.build').read_text())[1]
 
@@ -179,7 +181,141 @@ def debian_packages(build, env):
         expect(run([root / 'usr/bin/syncengine', 'version'], env) == f'syncengine {VERSION}\n', 'the tool')
 
 
+# ---- the documentation site ----
+
+PRELUDE = '#include <inttypes.h>\n#include <stdio.h>\n#include <stdlib.h>\n#include <string.h>\n#include <time.h>\n' \
+          '#include <syncengine/syncengine.h>\n'
+
+
+def guides():
+    return [*sorted((ROOT / 'site' / 'guides').glob('*.md')), ROOT / 'site' / 'index.md', ROOT / 'examples' / 'service' / 'README.md']
+
+
+def whole(text):
+    """A snippet as a file: a program as it is, functions behind the includes, statements in a function with an engine."""
+    if 'int main(' in text:
+        return text
+    if re.search(r'^\w[^;={}]*\)\n\{', text, re.M):
+        return PRELUDE + text
+    return PRELUDE + 'int snippet(se_engine *engine, const char *id, const void *content, size_t len);\n' \
+        'int snippet(se_engine *engine, const char *id, const void *content, size_t len)\n{\n' \
+        '(void)engine, (void)id, (void)content, (void)len;\n' + text + '\nreturn 0;\n}\n'
+
+
+def guide_snippets(build, env):
+    """Every block of C in the guides compiles without a warning; programs run, too."""
+    count, programs, wrong = 0, 0, []
+    for page in guides():
+        for text in re.findall(r'^```c\n(.*?)^```', page.read_text(), re.S | re.M):
+            count += 1
+            with folder() as place:
+                source, program = pathlib.Path(place) / 'snippet.c', pathlib.Path(place) / 'snippet'
+                source.write_text(whole(text))
+                # A function of a snippet that nobody calls, and a variable that it only shows, are no mistakes.
+                how = [*STRICT, '-Wno-unused', '-Wno-unused-but-set-variable', '-Iinclude']
+                try:
+                    if 'int main(' in text:
+                        programs += 1
+                        run(['gcc', *how, '-o', program, source, f'-L{build}', '-lsyncengine'], env)
+                        run([program], env | {'LD_LIBRARY_PATH': str(build)}, cwd=place)
+                    else:
+                        run(['gcc', *how, '-fsyntax-only', source], env)
+                except Failed as failure:
+                    wrong.append(f'{page.name}: {failure}')
+    expect(not wrong, '\n'.join(wrong))
+    expect(count >= 15 and programs >= 1, f'only {count} snippets, {programs} programs')
+
+
+def guide_names(build, env):
+    """Options, metrics and commands that the guides name are there."""
+    tables = '\n'.join((ROOT / 'docs' / f'{name}.md').read_text() for name in ('configuration', 'metrics', 'tool', 'http'))
+    header = (ROOT / 'include' / 'syncengine' / 'syncengine.h').read_text()
+    commands = run([build / 'tools' / 'syncengine', 'docs', 'tool'], env)
+    wrong = []
+    for page in guides():
+        text = page.read_text()
+        for name in set(re.findall(r'\bsync_engine_\w+', text)):
+            known = re.sub(r'_(sum|count|bucket)$', '', name)
+            if f'`{name}`' not in tables and f'`{known}`' not in tables:
+                wrong.append(f'{page.name}: no metric {name}')
+        for name in set(re.findall(r'\bSYNC_ENGINE_(\w+)', text)):
+            if f'`{name.lower()}`' not in tables:
+                wrong.append(f'{page.name}: no option {name}')
+        for name in set(re.findall(r'\b(se_[a-z_]+)\(', text)) | set(re.findall(r'\bSE_[A-Z][A-Z0-9_]+\b', text)):
+            if name not in header and not name.endswith('_'):
+                wrong.append(f'{page.name}: {name} is not in the header')
+        for name in set(re.findall(r'^syncengine ((?:wal )?[a-z]+)', text, re.M)):
+            if f'### `syncengine {name}' not in commands:
+                wrong.append(f'{page.name}: no command {name}')
+    expect(not wrong, '\n'.join(wrong))
+
+
+def site(build, env):
+    """One command makes it, and every link of it leads somewhere."""
+    with folder() as place:
+        run([ROOT / 'site' / 'build', f'{place}/site'], env)
+        run([ROOT / 'site' / 'check', f'{place}/site'], env)
+
+
+PROBE = """<!DOCTYPE html><meta charset="utf-8"><body><script>
+const pages = %s, report = document.createElement('pre');
+async function look() {
+  for (const width of [390, 1280]) for (const page of pages) {
+    const frame = document.createElement('iframe');
+    frame.style.cssText = `width:${width}px;height:800px;border:0`;
+    frame.src = page;
+    await new Promise(done => { frame.onload = done; document.body.append(frame); });
+    const root = frame.contentDocument.documentElement, found = frame.contentDocument.getElementById('search');
+    report.textContent += `${page} ${width} ${root.scrollWidth <= width && found ? 'fits' : 'is ' + root.scrollWidth + ' wide'}\\n`;
+    frame.remove();
+  }
+  report.textContent += 'done\\n';
+}
+look().finally(() => document.body.append(report));
+</script>"""
+
+
+def site_in_a_browser(build, env):
+    """In Chromium, where it is installed: no page is wider than a phone or a desktop window."""
+    chromium = shutil.which('chromium')
+    if not chromium:
+        return 'chromium is not installed'
+    with folder() as place:
+        root = pathlib.Path(place) / 'site'
+        run([ROOT / 'site' / 'build', root], env)
+        pages = sorted(path.name for path in root.glob('*.html'))
+        (root / 'probe.html').write_text(PROBE % json.dumps(pages))
+        said = subprocess.run([chromium, '--headless=new', '--no-sandbox', '--disable-gpu', '--allow-file-access-from-files',
+                               f'--user-data-dir={place}/profile', '--virtual-time-budget=60000', '--dump-dom',
+                               root / 'probe.html'], env=env, timeout=120, text=True, stdout=subprocess.PIPE,
+                              stderr=subprocess.DEVNULL).stdout
+    expect('\ndone\n' in said, f'the probe did not end\n{said[-2000:]}')
+    wide = re.findall(r'^(?:.*<pre>)?(\S+ \d+ is .*)$', said, re.M)
+    expect(not wide and said.count(' fits') == 2 * len(pages), '\n'.join(wide))
+    return None
+
+
+# ---- units ----
+
+
+def units(build, env):
+    """systemd can read the units; the compose file is one, and its variables are the tools' own."""
+    if shutil.which('systemd-analyze', path=env['PATH']):
+        with folder() as place:
+            for unit in (ROOT / 'packaging' / 'systemd').glob('*.service'):
+                # The programs are not installed here: what is checked is every other line.
+                text = re.sub(r'^ExecStart=\S+', 'ExecStart=/bin/true', unit.read_text(), flags=re.M)
+                (pathlib.Path(place) / unit.name).write_text(text)
+            said = run(['systemd-analyze', 'verify', '--man=no', *pathlib.Path(place).glob('*.service')], env)
+            expect(not said.strip(), said)
+    known = (ROOT / 'docs' / 'configuration.md').read_text()
+    for file in (ROOT / 'packaging').rglob('*.*'):
+        for name in set(re.findall(r'SYNC_ENGINE_(\w+)', file.read_text())):
+            expect(f'`{name.lower()}`' in known, f'{file.name}: no option {name}')
+
+
 def all_checks(build, env):
     """(name, function without arguments) of every check."""
-    for check in (build_systems, cmake_versions, man_pages, abi, abi_notices, debian_packages):
+    for check in (build_systems, cmake_versions, man_pages, abi, abi_notices, debian_packages, guide_snippets, guide_names,
+                  site, site_in_a_browser, units):
         yield check.__name__, lambda check=check: check(build, env)
