@@ -32,6 +32,7 @@ struct request {
     char *body;
     size_t len, cap;
     bool too_big, no_memory;
+    bool late; /* it came after the drain had begun */
 };
 
 /* ---- reading a request ---- */
@@ -214,17 +215,20 @@ static enum MHD_Result handle(void *arg, struct MHD_Connection *c, const char *p
     struct request *q = *state;
     (void)version;
     if (!q) {
-        *state = calloc(1, sizeof *q);
-        if (*state)
-            atomic_fetch_add(&api->running, 1);
-        return *state ? MHD_YES : MHD_NO;
+        *state = q = calloc(1, sizeof *q);
+        if (!q)
+            return MHD_NO;
+        atomic_fetch_add(&api->running,
+                         1); /* first: either api_drain() waits for it, or it is late */
+        q->late = atomic_load(&api->draining);
+        return MHD_YES;
     }
     if (*data_len > 0) {
         take_body(q, data, *data_len, api->bytes_max);
         *data_len = 0;
         return MHD_YES;
     }
-    if (atomic_load(&api->draining))
+    if (q->late)
         return reply_json(c, MHD_HTTP_SERVICE_UNAVAILABLE, "{\"error\":\"shutting down\"}\n", true);
     return route(api, c, path, method, q);
 }

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -87,14 +88,24 @@ static void start(void)
     metrics_port = (uint16_t)b;
 }
 
-/* SIGTERM, and its exit status. */
-static int stop(void)
+static void terminate(void)
+{
+    cr_assert_eq(kill(service, SIGTERM), 0);
+}
+
+/* Its exit status. */
+static int end(void)
 {
     int status = 0;
-    cr_assert_eq(kill(service, SIGTERM), 0);
     cr_assert_eq(waitpid(service, &status, 0), service);
     service = 0;
     return WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
+}
+
+static int stop(void)
+{
+    terminate();
+    return end();
 }
 
 /* ---- asking ---- */
@@ -140,6 +151,21 @@ static bool sql_is_down(void *arg)
 {
     (void)arg;
     return http_get(metrics_port, "/health", answer) == 503 && says("\"sql is down\"");
+}
+
+/* The head of a request has been read: the server asks for the body. */
+static bool wants_body(void *arg)
+{
+    char more[64] = "";
+    ssize_t got = recv(*(int *)arg, more, sizeof more - 1, MSG_DONTWAIT);
+    return got > 0 && strncmp(more, "HTTP/1.1 100", 12) == 0 &&
+           strcmp(more + got - 4, "\r\n\r\n") == 0;
+}
+
+static bool draining(void *arg)
+{
+    (void)arg;
+    return ask("GET", "/ready", NULL) == 503;
 }
 
 static bool wal_is_empty(void *arg)
@@ -201,6 +227,32 @@ Test(service, what_is_wrong_is_refused)
     expect(404, "GET", "/items/", NULL);
     expect(405, "POST", "/items/a", "1");
     cr_assert_eq(stop(), 0);
+}
+
+Test(service, sigterm_flushes_what_only_memory_has_and_finishes_what_runs)
+{
+    static const char head[] =
+        "PUT /items/late?ack=memory HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+        "Expect: 100-continue\r\nContent-Length: 4\r\n\r\n";
+    unsetenv("SYNC_ENGINE_WAL_PATH");
+    set("SYNC_ENGINE_BATCH_FLUSH_MS", "600000");
+    start();
+    bed_wait(healthy, NULL, "healthy");
+    expect(200, "PUT", "/items/memory?ack=memory", "1");
+    int fd = http_dial(port);
+    cr_assert(http_say(fd, head, sizeof head - 1));
+    bed_wait(wants_body, &fd, "wants_body");
+    cr_assert(http_say(fd, "12", 2));
+    terminate();
+    bed_wait(draining, NULL, "draining");
+    cr_assert_eq(mariadb_number(database, "SELECT COUNT(*) FROM sync_items"), 0);
+    cr_assert(http_say(fd, "34", 2) && http_hear(fd, answer, sizeof answer));
+    cr_assert_eq(http_status(answer), 200, "%s", answer);
+    se__net_close(fd);
+    cr_assert_eq(end(), 0);
+    cr_assert_eq(
+        mariadb_number(database, "SELECT COUNT(*) FROM sync_items WHERE id IN ('memory', 'late')"),
+        2);
 }
 
 Test(service, the_database_dies_and_nobody_loses_anything)
