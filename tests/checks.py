@@ -333,7 +333,7 @@ def two_commands(build, env):
 
 
 def scripts(build, env):
-    for script in ('setup', 'quickstart', 'test', 'common.sh'):
+    for script in ('setup', 'quickstart', 'test', 'package', 'common.sh'):
         run(['sh', '-n', ROOT / 'scripts' / script], env)
 
 

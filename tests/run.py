@@ -4,6 +4,7 @@
 Stages:
   plain   gcc; every test program on Criterion
   checks  tests/checks.py: layers, headers, symbols, install, examples, generated pages
+  package tests/packages.py: other people's build systems, the ABI, the Debian packages, the documentation site
   clang   clang with warnings as errors: build only
   asan    AddressSanitizer, LeakSanitizer, UndefinedBehaviorSanitizer: any report fails the program
   tsan    ThreadSanitizer over tests/support/one_process.h, without the programs marked 'forks'
@@ -41,6 +42,7 @@ SANITIZE_C_ARGS = '-fno-sanitize-recover=all -fno-omit-frame-pointer'
 STAGES = {
     'plain': {'options': ['-Dwerror=true'], 'seconds': 300},
     'checks': {'build': 'plain'},
+    'package': {'build': 'plain'},
     'clang': {'options': [], 'env': {'CC': 'clang'}, 'programs': False},
     'asan': {'options': ['-Db_sanitize=address,undefined', '-Db_lundef=false', '-Doptimization=1',
                          f'-Dc_args={SANITIZE_C_ARGS}'], 'seconds': 900},
@@ -235,10 +237,12 @@ def run_programs(stage, names, jobs):
     return total
 
 
-def run_checks(names):
+def run_checks(stage, names):
     import checks
+    import packages
+    module = packages if stage == 'package' else checks
     total = Count()
-    for name, check in checks.all_checks(BUILD / 'plain', clean_environment()):
+    for name, check in module.all_checks(BUILD / 'plain', clean_environment()):
         if names and not any(n in name for n in names):
             continue
         started = time.monotonic()
@@ -249,7 +253,7 @@ def run_checks(names):
             count, skipped = Count(failed=1), None
             say(tail(str(failure)))
         total.add(count)
-        say(f'  checks {name:<28} {skipped or count}  ({time.monotonic() - started:.1f} s)')
+        say(f'  {stage:<6} {name:<28} {skipped or count}  ({time.monotonic() - started:.1f} s)')
     return total
 
 
@@ -399,8 +403,8 @@ def run_stage(stage, names, jobs):
     if not build(STAGES[stage].get('build', stage)):
         return Count(failed=1)
     say(f'{stage}: built in {time.monotonic() - started:.0f} s')
-    if stage == 'checks':
-        count = run_checks(names)
+    if stage in ('checks', 'package'):
+        count = run_checks(stage, names)
     elif stage == 'fuzz':
         count = run_fuzzers(names, jobs)
     elif stage == 'valgrind':

@@ -194,8 +194,10 @@ static int run_docs(struct call *call)
         metrics_markdown(&out);
     else if (strcmp(call->args[0], "tool") == 0)
         help_markdown(&out);
+    else if (strcmp(call->args[0], "man") == 0)
+        help_man(&out);
     else {
-        term_say("docs: \"%s\" is none of configuration, metrics, tool", call->args[0]);
+        term_say("docs: \"%s\" is none of configuration, metrics, tool, man", call->args[0]);
         return EXIT_TROUBLE;
     }
     return print_buf(&out, "docs");
@@ -203,7 +205,7 @@ static int run_docs(struct call *call)
 
 const struct command command_docs = {
     .name = "docs",
-    .arguments = "configuration|metrics|tool",
+    .arguments = "configuration|metrics|tool|man",
     .args_min = 1,
     .args_max = 1,
     .summary = "Print a document that is generated from the program's tables.",

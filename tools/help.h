@@ -16,5 +16,7 @@ bool help_group(struct buf *out, const char *group, unsigned columns);
 void help_options(struct buf *out, unsigned columns);
 /* The reference part of docs/tool.md. */
 void help_markdown(struct buf *out);
+/* man/syncengine.1 (man.c). */
+void help_man(struct buf *out);
 
 #endif
