@@ -7,6 +7,7 @@ Stages:
   clang   clang with warnings as errors: build only
   asan    AddressSanitizer, LeakSanitizer, UndefinedBehaviorSanitizer: any report fails the program
   tsan    ThreadSanitizer over tests/support/one_process.h, without the programs marked 'forks'
+  ops     tests/ops/test_ops.py: the rules and the dashboard of ops/ against a real Prometheus, a service under load, outages
   fuzz    clang; every decoder under libFuzzer, AddressSanitizer and UndefinedBehaviorSanitizer: a fixed number of runs from
           the committed corpus, with a fixed seed; a program counts as one test
 
@@ -43,6 +44,7 @@ STAGES = {
                          f'-Dc_args={SANITIZE_C_ARGS}'], 'seconds': 900},
     'tsan': {'options': ['-Db_sanitize=thread', '-Db_lundef=false', '-Doptimization=1', '-Done_process=true'],
              'seconds': 900},
+    'ops': {'seconds': 240},
     'fuzz': {'options': ['-Dfuzz=enabled'], 'env': {'CC': 'clang'}, 'targets': ['fuzzers'], 'seconds': 300},
 }
 # About 10 s each on a machine with nothing else to do.
@@ -243,6 +245,22 @@ def run_checks(names):
     return total
 
 
+def run_ops():
+    command = [ROOT / 'tests' / 'ops' / 'test_ops.py', BUILD / 'plain' / 'tests' / 'world',
+               BUILD / 'plain' / 'tools' / 'syncengine']
+    out = LOGS / 'ops'
+    started = time.monotonic()
+    status = run_bounded(command, clean_environment(), STAGES['ops']['seconds'], out)
+    text = out.read_text(errors='replace')
+    count = count_one_process(text)
+    if (status != 0 or not count.passed + count.skipped) and not count.failed:
+        count.failed = 1
+    if count.failed:
+        say(tail(f'{text}\nexit status {status}'))
+    say(f'  ops    {"test_ops":<28} {count}  ({time.monotonic() - started:.1f} s)')
+    return count
+
+
 def run_fuzzer(name):
     """Fuzzes one decoder. Returns its count, its report's lines and the seconds it took, as run_program does."""
     folder = LOGS / 'fuzz' / name
@@ -300,11 +318,13 @@ def run_stage(stage, names, jobs):
     """Builds and runs one stage; a build that fails is one failed test, one that only has to build is one passed."""
     started = time.monotonic()
     say(f'{stage}: building')
-    if not build('plain' if stage == 'checks' else stage):
+    if not build('plain' if stage in ('checks', 'ops') else stage):
         return Count(failed=1)
     say(f'{stage}: built in {time.monotonic() - started:.0f} s')
     if stage == 'checks':
         count = run_checks(names)
+    elif stage == 'ops':
+        count = run_ops()
     elif stage == 'fuzz':
         count = run_fuzzers(names, jobs)
     elif STAGES[stage].get('programs', True):

@@ -1,15 +1,17 @@
 #!/usr/bin/python3
 """test_ops - the files in ops/ against a real Prometheus, a real service under load, and outages.
 
-    tests/ops/test_ops.py WORLD [--svg OUT]
+    tests/ops/test_ops.py WORLD TOOL [--svg OUT] [--calm SECONDS]
 
-WORLD is the program tests/ops/world.c, built. What is checked:
+WORLD is the program tests/ops/world.c, TOOL is syncengine, both built. What is checked:
   - scrape configuration, rules and their unit tests, by promtool; the dashboard is what its table says
   - /metrics of the loaded service passes promtool
   - every expression of every panel finds series with values, and so does every recording rule
   - the alerts that an outage of the database, one of Redis, a refused row and the service's end should cause fire, and resolve
+  - `syncengine top` and `stats --url` show that service (top.py)
 The rules are the shipped ones, but for time: `for:` and ranges are a few seconds, and they are evaluated each second.
---svg draws the dashboard from this run's data. The last line is "N passed, N failed, N skipped".
+--svg draws the dashboard from this run's data; --calm lets the service run so long before, between and after the outages.
+The last line is "N passed, N failed, N skipped".
 """
 import argparse
 import json
@@ -26,6 +28,8 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+
+import top
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 OPS = ROOT / 'ops'
@@ -73,6 +77,7 @@ class World:
         if not line.startswith('port '):
             raise SystemExit(f'world said {line!r}')
         self.port = int(line.split()[1])
+        self.url = f'http://127.0.0.1:{self.port}'
 
     def order(self, text):
         self.process.stdin.write(text + '\n')
@@ -181,7 +186,7 @@ def check_records(prometheus):
 
 
 def check_page(world):
-    with urllib.request.urlopen(f'http://127.0.0.1:{world.port}/metrics', timeout=10) as answer:
+    with urllib.request.urlopen(f'{world.url}/metrics', timeout=10) as answer:
         page = answer.read().decode()
     done = promtool('check', 'metrics', input=page)
     check('promtool: a loaded /metrics', page and done.returncode == 0 and not done.stdout.strip(), done.stdout)
@@ -196,31 +201,35 @@ def sees(prometheus, expected, fires):
           f'firing: {sorted(prometheus.firing())}')
 
 
-def outage(prometheus, world, marks, begin, end, expected):
+def outage(prometheus, world, marks, begin, end, expected, calm):
     marks.append((time.time(), begin))
     world.order(begin)
     sees(prometheus, expected, True)
     marks.append((time.time(), end))
     world.order(end)
     sees(prometheus, expected, False)
+    time.sleep(calm)
 
 
-def run(prometheus, world, svg):
+def run(prometheus, world, tool, svg, calm):
     began, marks = time.time(), []
     check('Prometheus scrapes the service', until(lambda: numbers(prometheus.ask('up{job="syncengine"} == 1'))))
     check_page(world)
-    until(lambda: time.time() - began > 6)
+    top.check_alive(check, tool, world.url)
+    until(lambda: time.time() - began > 6 + calm, 6 + calm)
     check('nothing fires in peace', until(lambda: not prometheus.firing(), 10), str(prometheus.firing()))
     outage(prometheus, world, marks, 'sql stop', 'sql go',
-           {('SyncEngineBackendDown', 'sql'), ('SyncEngineCircuitOpen', 'sql'), ('SyncEngineWalNotDraining', '')})
+           {('SyncEngineBackendDown', 'sql'), ('SyncEngineCircuitOpen', 'sql'), ('SyncEngineWalNotDraining', '')}, calm)
     check_panels(prometheus)  # with the outage behind it the service has done all that a panel shows
     check_records(prometheus)
     outage(prometheus, world, marks, 'redis stop', 'redis go',
-           {('SyncEngineBackendDown', 'redis'), ('SyncEngineCircuitOpen', 'redis')})
-    outage(prometheus, world, marks, 'poison', 'cure', {('SyncEngineDeadLetters', '')})
+           {('SyncEngineBackendDown', 'redis'), ('SyncEngineCircuitOpen', 'redis')}, calm)
+    outage(prometheus, world, marks, 'poison', 'cure', {('SyncEngineDeadLetters', '')}, calm)
     if svg:
         draw(prometheus, began, marks, svg)
+    watching = top.start_watching(tool, world.url)
     world.end()
+    top.check_gone(check, watching, tool, world.url)
     sees(prometheus, {('SyncEngineDown', '')}, True)
 
 
@@ -236,7 +245,9 @@ def draw(prometheus, began, marks, svg):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument('world')
+    parser.add_argument('tool')
     parser.add_argument('--svg', help='draw the dashboard there')
+    parser.add_argument('--calm', type=int, default=0)
     args = parser.parse_args()
     os.environ['PATH'] += ':/usr/local/sbin:/usr/sbin:/sbin'
     if not shutil.which('prometheus') or not shutil.which('promtool'):
@@ -248,7 +259,7 @@ def main():
         prometheus = None
         try:
             prometheus = Prometheus(pathlib.Path(folder), world.port)
-            run(prometheus, world, args.svg or f'{folder}/dashboard.svg')
+            run(prometheus, world, args.tool, args.svg or f'{folder}/dashboard.svg', args.calm)
         finally:
             if prometheus:
                 prometheus.end()
