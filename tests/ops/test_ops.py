@@ -71,8 +71,9 @@ def check_files():
 
 
 class World:
-    def __init__(self, program, folder):
-        self.process = subprocess.Popen([program, folder], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    def __init__(self, program, folder, port=0):
+        self.again = lambda: World(program, folder, self.port)
+        self.process = subprocess.Popen([program, folder, str(port)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         line = self.process.stdout.readline()
         if not line.startswith('port '):
             raise SystemExit(f'world said {line!r}')
@@ -205,6 +206,7 @@ def outage(prometheus, world, marks, begin, end, expected, calm):
     marks.append((time.time(), begin))
     world.order(begin)
     sees(prometheus, expected, True)
+    time.sleep(calm / 2)
     marks.append((time.time(), end))
     world.order(end)
     sees(prometheus, expected, False)
@@ -231,6 +233,11 @@ def run(prometheus, world, tool, svg, calm):
     world.end()
     top.check_gone(check, watching, tool, world.url)
     sees(prometheus, {('SyncEngineDown', '')}, True)
+    world = world.again()
+    try:
+        sees(prometheus, {('SyncEngineDown', '')}, False)
+    finally:
+        world.end()
 
 
 def draw(prometheus, began, marks, svg):

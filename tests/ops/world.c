@@ -1,7 +1,7 @@
 /*
  * world - a service under load for tests/ops/test_ops.py: an engine with its endpoint, beside a Redis and a MariaDB of its own.
  *
- *   world FOLDER        an empty one, for its WAL
+ *   world FOLDER [PORT]        a folder for its WAL; the endpoint's port, 0: a free one
  *
  * Prints "port N" once it serves. Then it obeys lines on stdin and answers each with "done":
  *   sql stop, sql go, redis stop, redis go   SIGSTOP and SIGCONT: the server hangs, its connections stay
@@ -20,6 +20,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define IDS 8000u
 #define READERS 2
@@ -141,7 +142,7 @@ static void open_engine(const char *folder)
     se_config_init(&c);
     mariadb_url(mariadb, false, sql, sizeof sql);
     redis_server_url(&redis, cache, sizeof cache);
-    snprintf(wal, sizeof wal, "%s/wal.db", folder);
+    snprintf(wal, sizeof wal, "%s/wal-%ld.db", folder, (long)getpid());
     c.name = "shop";
     c.sql_url = sql;
     c.redis_url = cache;
@@ -157,10 +158,10 @@ static void open_engine(const char *folder)
 
 int main(int argc, char **argv)
 {
-    if (argc != 2)
+    if (argc != 2 && argc != 3)
         return 2;
     struct se__thread threads[READERS] = {0};
-    uint16_t port = 0;
+    uint16_t port = argc == 3 ? (uint16_t)strtoul(argv[2], NULL, 10) : 0;
     redis_server_start(&redis, NULL);
     mariadb = mariadb_start(false, NULL);
     must(mariadb, "mariadb");
