@@ -61,7 +61,7 @@ static struct tier_reply unsupported(const struct guarded *g, const char *what)
 
 static size_t bytes_of(const se_item *item)
 {
-    return se__item_id_len(item) + se_item_content_len(item);
+    return item ? se__item_id_len(item) + se_item_content_len(item) : 0;
 }
 
 static void count_reads(const struct guarded *g, const struct call *c,

@@ -129,6 +129,8 @@ class Prometheus:
             with urllib.request.urlopen(url, timeout=10) as answer:
                 return json.load(answer)['data']['result']
         except urllib.error.HTTPError as refused:
+            if refused.code == 503:  # it is starting
+                return []
             raise SystemExit(f'{query}: {refused.read().decode()}') from None
         except OSError:  # not yet, or no more
             if self.process.poll() is not None:
