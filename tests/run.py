@@ -8,6 +8,7 @@ Stages:
   clang   clang with warnings as errors: build only
   asan    AddressSanitizer, LeakSanitizer, UndefinedBehaviorSanitizer: any report fails the program
   tsan    ThreadSanitizer over tests/support/one_process.h, without the programs marked 'forks'
+  ops     tests/ops/test_ops.py: the rules and the dashboard of ops/ against a real Prometheus, a service under load, outages
   fuzz    clang; every decoder under libFuzzer, AddressSanitizer and UndefinedBehaviorSanitizer: a fixed number of runs from
           the committed corpus, with a fixed seed; a program counts as one test
   valgrind  the examples of the plain build under valgrind's memcheck, with servers where they use some: an error or a
@@ -48,6 +49,7 @@ STAGES = {
                          f'-Dc_args={SANITIZE_C_ARGS}'], 'seconds': 900},
     'tsan': {'options': ['-Db_sanitize=thread', '-Db_lundef=false', '-Doptimization=1', '-Done_process=true'],
              'seconds': 900},
+    'ops': {'build': 'plain', 'seconds': 240},
     'fuzz': {'options': ['-Dfuzz=enabled'], 'env': {'CC': 'clang'}, 'targets': ['fuzzers'], 'seconds': 300},
     'valgrind': {'build': 'plain', 'seconds': 300},
     'python': {'build': 'plain', 'seconds': 120},
@@ -257,6 +259,22 @@ def run_checks(stage, names):
     return total
 
 
+def run_ops():
+    command = [ROOT / 'tests' / 'ops' / 'test_ops.py', BUILD / 'plain' / 'tests' / 'world',
+               BUILD / 'plain' / 'tools' / 'syncengine']
+    out = LOGS / 'ops'
+    started = time.monotonic()
+    status = run_bounded(command, clean_environment(), STAGES['ops']['seconds'], out)
+    text = out.read_text(errors='replace')
+    count = count_one_process(text)
+    if (status != 0 or not count.passed + count.skipped) and not count.failed:
+        count.failed = 1
+    if count.failed:
+        say(tail(f'{text}\nexit status {status}'))
+    say(f'  ops    {"test_ops":<28} {count}  ({time.monotonic() - started:.1f} s)')
+    return count
+
+
 def run_fuzzer(name):
     """Fuzzes one decoder. Returns its count, its report's lines and the seconds it took, as run_program does."""
     folder = LOGS / 'fuzz' / name
@@ -405,6 +423,8 @@ def run_stage(stage, names, jobs):
     say(f'{stage}: built in {time.monotonic() - started:.0f} s')
     if stage in ('checks', 'package'):
         count = run_checks(stage, names)
+    elif stage == 'ops':
+        count = run_ops()
     elif stage == 'fuzz':
         count = run_fuzzers(names, jobs)
     elif stage == 'valgrind':

@@ -133,6 +133,8 @@ static int print_stats(se_engine *engine, bool json)
 static int run_stats(struct call *call)
 {
     se_engine *engine;
+    if (call_flag(call, "url"))
+        return stats_of_endpoint(call);
     int status = session_open(call, false, &engine);
     if (status != EXIT_FINE)
         return status;
@@ -145,12 +147,18 @@ static int run_stats(struct call *call)
 static const struct flag stats_flags[] = {
     {"json", NULL, "one JSON object"},
     {"metrics", NULL, "the metrics of this short-lived engine, in Prometheus' text format"},
+    {"url", "URL", "all metrics of a running engine instead, from its HTTP endpoint"},
     {0}};
 
 const struct command command_stats = {
     .name = "stats",
     .arguments = "",
-    .summary = "Count items, WAL records and dead letters.",
+    .summary = "Count items, WAL records and dead letters; or show what a running engine counts.",
+    .details = "With --url nothing is opened: http://127.0.0.1:9464, say, is asked for its "
+               "metrics, and they are printed as "
+               "they are or, with --json, as an object of families: each is a list of series with "
+               "their labels and a value; "
+               "histograms have count, sum, p50, p90 and p99 since the engine's start.",
     .flags = stats_flags,
     .needs = NEEDS_READER,
     .run = run_stats,

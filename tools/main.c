@@ -37,6 +37,7 @@ static const struct command *const commands[] = {
     &command_dictionary_list,
     &command_stats,
     &command_serve,
+    &command_top,
     &command_health,
     &command_config,
     &command_docs,

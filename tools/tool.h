@@ -5,6 +5,7 @@
  *   config    the library's table of options help      --help and docs/tool.md from the same tables
  *   term      stderr, the progress bar       out       stdout: checked writes, JSON, times
  *   session   opens and settles an engine    stop      SIGINT and SIGTERM as a file descriptor
+ *   fetch     a page of an endpoint          samples, view   its numbers, and what top shows of them
  *   progress  load's and verify's            ndjson, input, loader   load
  *   cmd_*     one file a group of commands
  *
@@ -94,6 +95,9 @@ extern const struct command command_load, command_get, command_put, command_dele
     command_wal_drain, command_wal_dead, command_wal_salvage, command_verify, command_merkle_root,
     command_merkle_children, command_merkle_prefix, command_stats, command_health, command_config,
     command_docs, command_version, command_help, command_dictionary_train, command_dictionary_list,
-    command_serve;
+    command_serve, command_top;
+
+/* stats --url (cmd_top.c). */
+int stats_of_endpoint(const struct call *call);
 
 #endif

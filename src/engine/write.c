@@ -195,8 +195,11 @@ static void unwatch(se_engine *e, struct write *w)
 }
 
 /* Counts what the put did, for the balance of law 13 (docs/flush.md). */
-static void account(se_engine *e, const struct l1_put_result *put)
+static void account(se_engine *e, const struct write *w, const struct l1_put_result *put)
 {
+    se__metrics_add(
+        e->metrics, M_L1_PUT_BYTES,
+        put->stored == L1_STORED ? se__item_id_len(w->item) + se_item_content_len(w->item) : 0);
     se__metrics_inc(e->metrics, M_ACCEPTED);
     se__metrics_inc(e->metrics, put->stored == L1_STALE ? M_OPS_L1_PUT_LOST : M_OPS_L1_PUT_OK);
     if (put->stored == L1_STALE || put->superseded)
@@ -214,8 +217,13 @@ static bool outrun(const se_engine *e, const struct l1_put_result *put)
     return put->stored == L1_STALE && put->winner > se__hlc_last(&e->hlc);
 }
 
+/* Every so many a thread's put is timed: the clock costs a quarter of one. */
+#define ONE_IN 64u
+
 static void put(se_engine *e, struct write *w, struct l1_put_result *result)
 {
+    static _Thread_local __attribute__((tls_model("initial-exec"))) uint32_t turn;
+    uint64_t started_ns = turn++ % ONE_IN == 0 ? se__mono_ns() : 0;
     struct l1_put how = {
         .dirty = e->home.ops != NULL,
         .expect = w->expect,
@@ -228,6 +236,9 @@ static void put(se_engine *e, struct write *w, struct l1_put_result *result)
     se__l1_put(e->l1, w->hash, w->item, &w->ticket, &how, result);
     if (!result->renew)
         w->ticket.bytes = 0;
+    if (started_ns)
+        se__metrics_observe(e->metrics, M_L1_PUT_SECONDS,
+                            (double)(se__mono_ns() - started_ns) / 1e9);
 }
 
 /* After its insurance record was written for nothing: what is newer
@@ -364,7 +375,7 @@ static void publish_any(se_engine *e, struct write *w, uint64_t deadline_ms,
     put(e, w, &result);
     while (must_renew(e, &result) && renew(e, w, result.winner, deadline_ms))
         put(e, w, &result);
-    account(e, &result);
+    account(e, w, &result);
     *out = result;
     if (result.stored == L1_STALE) {
         /* A record of a write that is superseded by one in memory only is all that a
@@ -400,7 +411,7 @@ static void publish_expecting(se_engine *e, struct write *w, uint64_t deadline_m
         w->conflict = true;
         return;
     }
-    account(e, &result);
+    account(e, w, &result);
     if (w->ack == SE_ACK_WAL || replaces_record(e, w))
         insure(e, w, deadline_ms);
     if (w->ack == SE_ACK_WAL && e->home.ops && !on_its_way(e, w)) {

@@ -413,9 +413,15 @@ static void count_batch(struct worker *w, size_t open, size_t left, uint64_t beg
 {
     enum metric how = left ? M_FLUSH_BATCHES_RETRY : open ? M_FLUSH_BATCHES_WAL : M_FLUSH_BATCHES;
     se__metrics_inc(w->o.metrics, how);
-    if (!left)
-        se__metrics_observe(w->o.metrics, M_FLUSH_SECONDS,
-                            (double)(se__mono_ns() - began_ns) / 1e9);
+    if (left)
+        return;
+    size_t bytes = 0;
+    for (size_t i = 0; i < w->batch.n; i++)
+        bytes +=
+            se__item_id_len(w->batch.slots[i].item) + se_item_content_len(w->batch.slots[i].item);
+    se__metrics_observe(w->o.metrics, M_FLUSH_SECONDS, (double)(se__mono_ns() - began_ns) / 1e9);
+    se__metrics_observe(w->o.metrics, M_FLUSH_ITEMS, (double)w->batch.n);
+    se__metrics_observe(w->o.metrics, M_FLUSH_BYTES, (double)bytes);
 }
 
 static void log_unwell(struct worker *w, size_t open)

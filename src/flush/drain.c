@@ -112,6 +112,7 @@ void se__flush_drain(struct worker *w)
 {
     se_item **items = NULL;
     size_t n = 0, open = 0;
+    uint64_t began_ns = se__mono_ns();
     w->drain_turn = false;
     se__flush_drain_begins(w);
     se_result r = se__wal_drain_take(w->o.wal, w->o.number, w->o.drain_items, w->o.limits.bytes_max,
@@ -119,6 +120,9 @@ void se__flush_drain(struct worker *w)
     if (r == SE_OK && n > 0)
         open = drain_items(w, items, n);
     bool fine = r == SE_OK && n > 0 && open == 0;
+    if (n > open)
+        se__metrics_observe(w->o.metrics, M_WAL_DRAIN_SECONDS,
+                            (double)(se__mono_ns() - began_ns) / 1e9);
     note(w, fine, open < n);
     se__flush_drain_ends(w, !fine);
 }

@@ -8,7 +8,7 @@
  *
  * Counters: stripes of relaxed atomics on cache lines of their own, chosen by thread; a sum is
  * exact once the adding threads are quiet. Gauges: one atomic, set by whoever knows. Histograms:
- * fixed buckets of counters, in seconds.
+ * fixed buckets of counters: of seconds, of items (COUNTS in the table) or of bytes (SIZES).
  *
  * Threads: any.  Memory: se__metrics_open returns, se__metrics_close frees. No globals: one set per
  * engine. Where `m` is NULL nothing is counted (and sums are 0), so that parts can be tested alone.
@@ -28,6 +28,8 @@ struct metrics {
     size_t row_cells;
     uint16_t histogram_at[METRIC_COUNT];   /* first cell of a histogram */
     _Atomic uint64_t gauges[METRIC_COUNT]; /* the bits of a double */
+    uint16_t next[METRIC_COUNT];           /* of its family; METRIC_COUNT: it is the last */
+    bool first[METRIC_COUNT];              /* of its family */
 };
 #define METRICS_SHARED 16u /* rows 0 .. 15 */
 #define METRICS_OWN 48u    /* rows 16 .. 63, of the threads 1 .. 48 */
@@ -62,9 +64,10 @@ static inline void se__metrics_inc(struct metrics *m, enum metric which)
     se__metrics_add(m, which, 1);
 }
 uint64_t se__metrics_sum(const struct metrics *m, enum metric which); /* of a counter; for tests */
-void se__metrics_set(struct metrics *m, enum metric which, double value);       /* of a gauge */
-double se__metrics_get(const struct metrics *m, enum metric which);             /* of a gauge */
-void se__metrics_observe(struct metrics *m, enum metric which, double seconds); /* of a histogram */
+void se__metrics_set(struct metrics *m, enum metric which, double value); /* of a gauge */
+double se__metrics_get(const struct metrics *m, enum metric which);       /* of a gauge */
+/* Of a histogram: seconds, items or bytes. */
+void se__metrics_observe(struct metrics *m, enum metric which, double value);
 
 /* Appends the whole set as Prometheus text exposition format 0.0.4, HELP and TYPE once per family.
  * `name` becomes the label engine="..." (escaped) of every series. */

@@ -3,7 +3,8 @@
  *
  * METRIC(symbol, type, family, labels, help): families with several label sets stand together and
  * repeat their help as "". Labels are constant text without braces. Add a line here and nothing
- * else.
+ * else. Types: COUNTER, GAUGE, and three histograms that differ in their buckets: HISTOGRAM of
+ * seconds, COUNTS of items, SIZES of bytes.
  *
  * The balance (law 13), when quiescent:
  *   accepted + recovered = superseded + lost + queued + in the WAL + persisted + dead
@@ -83,15 +84,48 @@
            "Time from taking a batch until the home tier or the WAL has it.")                      \
     METRIC(M_L1_GET_SECONDS, HISTOGRAM, "sync_engine_operation_duration_seconds",                  \
            "tier=\"l1\",operation=\"get\"",                                                        \
-           "Duration of backend calls, and of one hit in L1 in 1024.")                             \
+           "Duration of backend calls (put: a batch), and of some operations in L1 "               \
+           "(docs/counting.md).")                                                                  \
+    METRIC(M_L1_PUT_SECONDS, HISTOGRAM, "sync_engine_operation_duration_seconds",                  \
+           "tier=\"l1\",operation=\"put\"", "")                                                    \
     METRIC(M_L2_GET_SECONDS, HISTOGRAM, "sync_engine_operation_duration_seconds",                  \
            "tier=\"l2\",operation=\"get\"", "")                                                    \
     METRIC(M_L2_PUT_SECONDS, HISTOGRAM, "sync_engine_operation_duration_seconds",                  \
            "tier=\"l2\",operation=\"put\"", "")                                                    \
+    METRIC(M_L2_SCAN_SECONDS, HISTOGRAM, "sync_engine_operation_duration_seconds",                 \
+           "tier=\"l2\",operation=\"scan\"", "")                                                   \
+    METRIC(M_L2_PROBE_SECONDS, HISTOGRAM, "sync_engine_operation_duration_seconds",                \
+           "tier=\"l2\",operation=\"probe\"", "")                                                  \
     METRIC(M_L3_GET_SECONDS, HISTOGRAM, "sync_engine_operation_duration_seconds",                  \
            "tier=\"l3\",operation=\"get\"", "")                                                    \
     METRIC(M_L3_PUT_SECONDS, HISTOGRAM, "sync_engine_operation_duration_seconds",                  \
            "tier=\"l3\",operation=\"put\"", "")                                                    \
+    METRIC(M_L3_SCAN_SECONDS, HISTOGRAM, "sync_engine_operation_duration_seconds",                 \
+           "tier=\"l3\",operation=\"scan\"", "")                                                   \
+    METRIC(M_L3_PROBE_SECONDS, HISTOGRAM, "sync_engine_operation_duration_seconds",                \
+           "tier=\"l3\",operation=\"probe\"", "")                                                  \
+    METRIC(M_WAL_GET_SECONDS, HISTOGRAM, "sync_engine_operation_duration_seconds",                 \
+           "tier=\"wal\",operation=\"get\"", "")                                                   \
+    METRIC(M_WAL_PUT_SECONDS, HISTOGRAM, "sync_engine_operation_duration_seconds",                 \
+           "tier=\"wal\",operation=\"put\"", "")                                                   \
+    METRIC(M_WAL_DRAIN_SECONDS, HISTOGRAM, "sync_engine_operation_duration_seconds",               \
+           "tier=\"wal\",operation=\"drain\"", "")                                                 \
+    METRIC(M_L1_PUT_BYTES, COUNTER, "sync_engine_bytes_total", "tier=\"l1\",operation=\"put\"",    \
+           "Bytes of ids and contents that went into each tier (put) or came out of it (get).")    \
+    METRIC(M_L2_GET_BYTES, COUNTER, "sync_engine_bytes_total", "tier=\"l2\",operation=\"get\"",    \
+           "")                                                                                     \
+    METRIC(M_L2_PUT_BYTES, COUNTER, "sync_engine_bytes_total", "tier=\"l2\",operation=\"put\"",    \
+           "")                                                                                     \
+    METRIC(M_L3_GET_BYTES, COUNTER, "sync_engine_bytes_total", "tier=\"l3\",operation=\"get\"",    \
+           "")                                                                                     \
+    METRIC(M_L3_PUT_BYTES, COUNTER, "sync_engine_bytes_total", "tier=\"l3\",operation=\"put\"",    \
+           "")                                                                                     \
+    METRIC(M_WAL_PUT_BYTES, COUNTER, "sync_engine_bytes_total", "tier=\"wal\",operation=\"put\"",  \
+           "")                                                                                     \
+    METRIC(M_FLUSH_ITEMS, COUNTS, "sync_engine_flush_batch_items", "",                             \
+           "Items of a batch that left the queue, by its size.")                                   \
+    METRIC(M_FLUSH_BYTES, SIZES, "sync_engine_flush_batch_bytes", "",                              \
+           "Bytes of the ids and contents of a batch that left the queue.")                        \
     METRIC(M_L1_BYTES, GAUGE, "sync_engine_l1_cache_bytes", "",                                    \
            "Bytes of L1, bookkeeping included; never above l1_max_bytes.")                         \
     METRIC(M_L1_MAX_BYTES, GAUGE, "sync_engine_l1_cache_max_bytes", "", "The bound of L1.")        \

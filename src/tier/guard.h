@@ -15,7 +15,8 @@
 
 /* The metrics of one backend. */
 struct series {
-    enum metric hit, miss, get_error, put_ok, put_lost, put_error, get_seconds, put_seconds;
+    enum metric hit, miss, get_error, put_ok, put_lost, put_error;
+    enum metric get_seconds, put_seconds, scan_seconds, probe_seconds, get_bytes, put_bytes;
     enum metric circuit, opened, half, closed, rejected, retries, up;
 };
 

@@ -20,6 +20,10 @@ static const struct series REDIS_SERIES = {.hit = M_OPS_L2_GET_HIT,
                                            .put_error = M_OPS_L2_PUT_ERROR,
                                            .get_seconds = M_L2_GET_SECONDS,
                                            .put_seconds = M_L2_PUT_SECONDS,
+                                           .scan_seconds = M_L2_SCAN_SECONDS,
+                                           .probe_seconds = M_L2_PROBE_SECONDS,
+                                           .get_bytes = M_L2_GET_BYTES,
+                                           .put_bytes = M_L2_PUT_BYTES,
                                            .circuit = M_CIRCUIT_REDIS,
                                            .opened = M_CIRCUIT_REDIS_OPENED,
                                            .half = M_CIRCUIT_REDIS_HALF,
@@ -35,6 +39,10 @@ static const struct series SQL_SERIES = {.hit = M_OPS_L3_GET_HIT,
                                          .put_error = M_OPS_L3_PUT_ERROR,
                                          .get_seconds = M_L3_GET_SECONDS,
                                          .put_seconds = M_L3_PUT_SECONDS,
+                                         .scan_seconds = M_L3_SCAN_SECONDS,
+                                         .probe_seconds = M_L3_PROBE_SECONDS,
+                                         .get_bytes = M_L3_GET_BYTES,
+                                         .put_bytes = M_L3_PUT_BYTES,
                                          .circuit = M_CIRCUIT_SQL,
                                          .opened = M_CIRCUIT_SQL_OPENED,
                                          .half = M_CIRCUIT_SQL_HALF,
@@ -51,34 +59,43 @@ static struct tier_reply unsupported(const struct guarded *g, const char *what)
 
 /* ---- the operations ---- */
 
+static size_t bytes_of(const se_item *item)
+{
+    return item ? se__item_id_len(item) + se_item_content_len(item) : 0;
+}
+
 static void count_reads(const struct guarded *g, const struct call *c,
                         const struct tier_reply *reply)
 {
-    uint64_t hits = 0, misses = 0;
+    uint64_t hits = 0, misses = 0, bytes = 0;
     if (reply->rejected)
         return;
     for (size_t i = 0; reply->fault == TIER_FINE && i < c->n; i++) {
         hits += c->reads[i].found == TIER_HIT;
+        bytes += c->reads[i].found == TIER_HIT ? bytes_of(c->reads[i].item) : 0;
         misses += c->reads[i].found == TIER_ABSENT || c->reads[i].found == TIER_VOID;
     }
     se__metrics_add(g->metrics, g->series->hit, hits);
     se__metrics_add(g->metrics, g->series->miss, misses);
     se__metrics_add(g->metrics, g->series->get_error, c->n - hits - misses);
+    se__metrics_add(g->metrics, g->series->get_bytes, bytes);
 }
 
 static void count_writes(const struct guarded *g, const struct call *c,
                          const struct tier_reply *reply)
 {
-    uint64_t ok = 0, lost = 0;
+    uint64_t ok = 0, lost = 0, bytes = 0;
     if (reply->rejected || (reply->fault == TIER_REFUSED && c->n > 1))
         return;
     for (size_t i = 0; reply->fault == TIER_FINE && i < c->n; i++) {
         ok += c->writes[i].state == TIER_STORED;
         lost += c->writes[i].state == TIER_NEWER;
+        bytes += c->writes[i].state == TIER_STORED ? bytes_of(c->writes[i].item) : 0;
     }
     se__metrics_add(g->metrics, g->series->put_ok, ok);
     se__metrics_add(g->metrics, g->series->put_lost, lost);
     se__metrics_add(g->metrics, g->series->put_error, c->n - ok - lost);
+    se__metrics_add(g->metrics, g->series->put_bytes, bytes);
 }
 
 static struct tier_reply run_probe(const struct guarded *g, struct call *c)
@@ -91,8 +108,9 @@ static struct tier_reply guarded_probe(void *tier, uint64_t deadline_ms)
     struct guarded *g = tier;
     if (!g->inner.ops->probe)
         return unsupported(g, "be probed");
-    return se__guard(
-        g, &(struct call){.run = run_probe, .deadline_ms = deadline_ms, .seconds = METRIC_COUNT});
+    return se__guard(g, &(struct call){.run = run_probe,
+                                       .deadline_ms = deadline_ms,
+                                       .seconds = g->series->probe_seconds});
 }
 
 static struct tier_reply run_write(const struct guarded *g, struct call *c)
@@ -172,7 +190,7 @@ static struct tier_reply guarded_scan(void *tier, const struct tier_scan *scan,
         return unsupported(g, "scan");
     return se__guard(g, &(struct call){.run = run_scan,
                                        .deadline_ms = deadline_ms,
-                                       .seconds = METRIC_COUNT,
+                                       .seconds = g->series->scan_seconds,
                                        .scan = scan,
                                        .page = page});
 }
@@ -190,7 +208,7 @@ static struct tier_reply guarded_count(void *tier, const struct tier_scan *scan,
         return unsupported(g, "count");
     return se__guard(g, &(struct call){.run = run_count,
                                        .deadline_ms = deadline_ms,
-                                       .seconds = METRIC_COUNT,
+                                       .seconds = g->series->scan_seconds,
                                        .scan = scan,
                                        .count = count});
 }
@@ -212,7 +230,7 @@ static struct tier_reply guarded_list(void *tier, const char *prefix, struct tie
         return unsupported(g, "list ids");
     return se__guard(g, &(struct call){.run = run_list,
                                        .deadline_ms = deadline_ms,
-                                       .seconds = METRIC_COUNT,
+                                       .seconds = g->series->scan_seconds,
                                        .name = prefix,
                                        .ids = ids});
 }
@@ -358,12 +376,13 @@ static struct tier_reply guarded_survey(void *tier, const struct tier_survey *su
                                         struct tier_cursor *cursor, struct tier_sights *sights,
                                         uint64_t deadline_ms)
 {
-    return se__guard(tier, &(struct call){.run = run_survey,
-                                          .deadline_ms = deadline_ms,
-                                          .seconds = METRIC_COUNT,
-                                          .survey = survey,
-                                          .cursor = cursor,
-                                          .sights = sights});
+    struct guarded *g = tier;
+    return se__guard(g, &(struct call){.run = run_survey,
+                                       .deadline_ms = deadline_ms,
+                                       .seconds = g->series->scan_seconds,
+                                       .survey = survey,
+                                       .cursor = cursor,
+                                       .sights = sights});
 }
 
 static struct tier_reply run_digest(const struct guarded *g, struct call *c)

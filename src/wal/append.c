@@ -85,16 +85,18 @@ static int append_apply(struct wal *w, struct request *r, struct wal_file *f)
 static void append_publish(struct wal *w, struct request *r)
 {
     struct append *a = (struct append *)r;
+    uint64_t bytes = 0;
     for (size_t i = 0; i < a->n; i++) {
         struct append_entry *e = &a->entries[i];
-        if (e->node)
+        if (e->node) {
+            bytes += se__item_id_len(e->item) + se_item_content_len(e->item);
             se__overlay_publish(&w->overlay, e->node,
                                 a->purpose == WAL_HOME ? OVERLAY_HOME : OVERLAY_ACK);
-        else
+        } else
             se__overlay_hand(&w->overlay, e->key, se_item_version(e->item));
     }
-    if (w->metrics)
-        se__metrics_add(w->metrics, M_WAL_APPENDS, a->written);
+    se__metrics_add(w->metrics, M_WAL_APPENDS, a->written);
+    se__metrics_add(w->metrics, M_WAL_PUT_BYTES, bytes);
 }
 
 static void cancel_locked(struct wal *w, struct append *a)
@@ -224,8 +226,10 @@ se_result se__wal_append(struct wal *w, se_item *const *items, size_t n, enum wa
     struct append *a = new_append(w, items, n, purpose);
     if (!a)
         return se__error_nomem();
+    uint64_t began_ns = se__mono_ns();
     se__mutex_lock(&w->lock);
     se_result r = append_locked(w, a, deadline_ms);
     se__mutex_unlock(&w->lock);
+    se__metrics_observe(w->metrics, M_WAL_PUT_SECONDS, (double)(se__mono_ns() - began_ns) / 1e9);
     return r;
 }

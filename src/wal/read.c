@@ -225,11 +225,13 @@ enum wal_place se__wal_look(struct wal *w, const char *id, size_t id_len, uint64
 se_result se__wal_read_one(struct wal *w, const struct wal_spot *spot, se_item **item)
 {
     struct wal_reader *reader;
+    uint64_t began_ns = se__mono_ns();
     se_result r = se__wal_reader_take(w, &reader);
     if (r != SE_OK)
         return r;
     r = se__wal_read_spot(w, reader, spot, item);
     se__wal_reader_give(w, reader);
+    se__metrics_observe(w->metrics, M_WAL_GET_SECONDS, (double)(se__mono_ns() - began_ns) / 1e9);
     return r;
 }
 

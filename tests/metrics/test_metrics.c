@@ -107,6 +107,8 @@ Test(metrics, every_series_of_the_table_is_printed_once)
 #define COUNTER_NAME(family) family
 #define GAUGE_NAME(family) family
 #define HISTOGRAM_NAME(family) family "_count"
+#define COUNTS_NAME(family) family "_count"
+#define SIZES_NAME(family) family "_count"
         SE_METRICS(METRIC)
 #undef METRIC
     };

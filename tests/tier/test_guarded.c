@@ -425,6 +425,32 @@ Test(guarded, counts_writes_per_id)
     cr_assert_eq(sum(M_OPS_L3_PUT_OK), 3);
 }
 
+Test(guarded, counts_the_bytes_that_a_tier_took)
+{
+    struct item_spec spec = {.id = "id", .id_len = 2, .content = "12345", .content_len = 5};
+    struct tier_write writes[2] = {{.item = se__item_new(&spec)}, {.item = se__item_new(&spec)}};
+    open_guard(fake_tier(&fake), patient(), false);
+    fake.stored[0] = TIER_STORED;
+    fake.stored[1] = TIER_NEWER;
+    cr_assert_eq(tier.ops->write(tier.self, 0, writes, 2, se__deadline_in(10000)).fault, TIER_FINE);
+    cr_assert_eq(sum(M_L3_PUT_BYTES), 7, "not those of what it did not want");
+    cr_assert_eq(sum(M_L2_PUT_BYTES), 0);
+    se_item_release(writes[0].item);
+    se_item_release(writes[1].item);
+}
+
+Test(guarded, times_scans_and_probes)
+{
+    struct tier_page page;
+    struct tier_scan how = {.prefix = "", .after = "", .items_max = 1, .bytes_max = 1};
+    open_guard(fake_tier(&fake), patient(), true);
+    cr_assert_eq(tier.ops->scan(tier.self, &how, &page, se__deadline_in(10000)).fault, TIER_FINE);
+    se__tier_page_done(&page);
+    cr_assert_eq(tier.ops->probe(tier.self, se__deadline_in(10000)).fault, TIER_FINE);
+    cr_assert(histogram_has("l2", "scan", 1));
+    cr_assert(histogram_has("l2", "probe", 1));
+}
+
 Test(guarded, a_rejected_call_is_no_operation)
 {
     struct tier_write write = {.state = TIER_NOT_TRIED};
