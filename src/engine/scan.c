@@ -386,7 +386,10 @@ static se_result void_in_l2(se_engine *e, const char *const *ids, size_t n)
     if (!e->cache.ops || e->settings.c.read_only || n == 0)
         return SE_OK;
     uint64_t deadline = se__deadline_in(e->settings.c.redis_timeout_ms);
-    if (se__redis_void(e->redis, ids, n, deadline).fault == TIER_FINE)
+    /* Not a call of the tier's interface, so the circuit is looked at here: while it is not closed a
+     * hung Redis would cost every caller its timeout. */
+    bool ask = !e->cache_guard || se__guarded_circuit(e->cache_guard) == SE_CIRCUIT_CLOSED;
+    if (ask && se__redis_void(e->redis, ids, n, deadline).fault == TIER_FINE)
         return SE_OK;
     /* Redis cannot be reached: its copies of these ids are not believed
      * until they are written again. */

@@ -250,6 +250,41 @@ Test(outages, a_redis_that_missed_writes_is_not_believed)
     stand_remove(&s);
 }
 
+static bool redis_circuit_open(void *arg)
+{
+    se_health h;
+    cr_assert_eq(se_health_check(arg, &h), SE_OK);
+    return h.redis_circuit == SE_CIRCUIT_OPEN;
+}
+
+/* Law 9. Each would cost its timeout if the circuit were not asked: the bound is half of that. */
+Test(outages, invalidations_do_not_wait_for_a_redis_whose_circuit_is_open)
+{
+    enum { N = 60 };
+    struct stand s;
+    stand_make(&s, &both);
+    s.bed.config.redis_timeout_ms = 250;
+    s.bed.config.circuit_open_ms = 60000;
+    s.e = bed_open(&s.bed);
+    put_numbered(s.e, 0, N, "old");
+    cr_assert_eq(se_flush(s.e, 10000), SE_OK);
+    redis_server_pause(&s.redis);
+    put_numbered(s.e, 0, N, "new");
+    bed_wait(redis_circuit_open, s.e, "the circuit is open");
+    cr_assert_eq(se_flush(s.e, 20000), SE_OK, "%s", se_errmsg());
+    uint64_t start = se__mono_ms();
+    for (int i = 0; i < N; i++) {
+        char id[32];
+        snprintf(id, sizeof id, "n:%04d", i);
+        cr_assert_eq(se_invalidate(s.e, id), SE_OK);
+    }
+    cr_assert_lt(se__mono_ms() - start, N * 250u / 2);
+    redis_server_resume(&s.redis); /* what it holds is not believed */
+    expect_numbered(s.e, 0, N, "new");
+    bed_close(&s.bed, s.e);
+    stand_remove(&s);
+}
+
 Test(outages, redis_dies_and_comes_back_empty)
 {
     struct stand s;

@@ -182,6 +182,18 @@ def check_panels(prometheus):
         check(f'panel: {panel["title"]}', not empty, '; '.join(empty))
 
 
+OPERATIONS = {(tier, operation) for tier, operations in (('l1', 'get put'), ('l2', 'get put probe'), ('l3', 'get put probe'),
+                                                         ('wal', 'put drain')) for operation in operations.split()}
+
+
+def check_operations(prometheus):
+    """A panel that has one curve of two is not empty: here each is asked for."""
+    def missing():
+        found = prometheus.ask('sync_engine_operation_duration_seconds_count > 0')
+        return OPERATIONS - {(r['metric']['tier'], r['metric']['operation']) for r in found}
+    check('every operation of every tier is timed', until(lambda: not missing(), 15), str(missing()))
+
+
 def check_records(prometheus):
     for record in re.findall(r'record: (\S+)', RULES.read_text()):
         found = until(lambda record=record: numbers(prometheus.ask(record)), 15)
@@ -225,6 +237,7 @@ def run(prometheus, world, tool, svg, calm):
     outage(prometheus, world, marks, 'sql stop', 'sql go',
            {('SyncEngineBackendDown', 'sql'), ('SyncEngineCircuitOpen', 'sql'), ('SyncEngineWalNotDraining', '')}, calm)
     check_panels(prometheus)  # with the outage behind it the service has done all that a panel shows
+    check_operations(prometheus)
     check_records(prometheus)
     outage(prometheus, world, marks, 'redis stop', 'redis go',
            {('SyncEngineBackendDown', 'redis'), ('SyncEngineCircuitOpen', 'redis')}, calm)
