@@ -455,6 +455,9 @@ se_result se__write_publish(se_engine *e, struct write *writes, size_t n, uint64
         return r;
     }
     for (size_t i = 0; i < n; i++) {
+        /* Before there is a version: or a newer write could be told of before this one is listed. */
+        if (writes[i].receipt)
+            se__receipt_expect(e->receipts, writes[i].receipt, 0);
         take_version(e, &writes[i], 0);
         if (writes[i].ack == SE_ACK_MEMORY && replaces_record(e, &writes[i]))
             writes[i].ack = SE_ACK_WAL;

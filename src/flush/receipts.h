@@ -50,7 +50,8 @@ struct receipt_spec {
 /* SE_ERR_BACKPRESSURE: there are RECEIPTS_MAX; SE_ERR_NOMEM, or what the thread hook's refusal is. */
 SE_NODISCARD se_result se__receipt_new(struct receipts *r, const struct receipt_spec *spec,
                                        struct receipt **receipt);
-/* Before each put: the write has this version. Forgets what an earlier version was answered. */
+/* Before a version is taken (with 0: it is older than all, and holds them up), and before each put with
+ * the version that the write has then. Forgets what an earlier version was answered. */
 void se__receipt_expect(struct receipts *r, struct receipt *receipt, uint64_t version);
 /* The write ended when it was put: nobody else will say so. */
 void se__receipt_answer(struct receipts *r, struct receipt *receipt, se_delivery_outcome outcome,

@@ -106,6 +106,20 @@ Test(receipts, an_answer_waits_for_older_ones_that_are_not_committed)
     expect_heard("a:1=superseded a:2=home ");
 }
 
+/* A writer that has its version and was not listed yet could be told after a newer one. */
+Test(receipts, one_without_a_version_yet_holds_up_all_of_its_id)
+{
+    struct receipt *slow = expect("a", 0, false);
+    commit("a", 2, false);
+    commit("b", 1, false);
+    end("a", 2, SE_DELIVERY_HOME);
+    end("b", 1, SE_DELIVERY_HOME);
+    se__receipt_expect(r, slow, 1);
+    se__receipt_answer(r, slow, SE_DELIVERY_SUPERSEDED, 2);
+    se__receipt_commit(r, slow, false);
+    expect_heard("b:1=home a:1=superseded a:2=home ");
+}
+
 Test(receipts, a_dropped_one_is_never_told_and_holds_up_nobody)
 {
     struct receipt *old = expect("a", 1, false);
