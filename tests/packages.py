@@ -159,7 +159,8 @@ def debian_packages(build, env):
     """One command builds them and lintian is content; unpacked, they make and run a program."""
     with folder() as place:
         place = pathlib.Path(place)
-        env = env | {'DEB_BUILD_OPTIONS': 'parallel=2 noautodbgsym'}
+        # Not what is shipped, but the same packages in half the time.
+        env = env | {'DEB_BUILD_OPTIONS': 'parallel=2 noautodbgsym', 'DEB_CFLAGS_APPEND': '-O1 -g0'}
         said = run([ROOT / 'scripts' / 'package', place / 'debs'], env, timeout=600)
         expect(not re.search(r'^[EW]: ', said, re.M), said)
         root = place / 'root'
