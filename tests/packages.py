@@ -118,7 +118,7 @@ def man_pages(build, env):
 
 ABI_CHANGES = {  # what is done to the header: (before, after, is it allowed)
     'a field at the end of a struct that knows its size':
-    ('    se_compression sql_compression;', '    se_compression sql_compression; int more;', True),
+    ('    se_log_event_fn log_event_fn;', '    se_log_event_fn log_event_fn; int more;', True),
     'a field in its middle': ('    uint32_t flush_workers;', '    uint64_t more; uint32_t flush_workers;', False),
     'another field at the end of one that does not': ('} se_batch_result;', 'int more; } se_batch_result;', False),
     'a wider argument': ('se_close(se_engine *engine, uint32_t', 'se_close(se_engine *engine, uint64_t', False),
