@@ -290,22 +290,25 @@ static bool counts_bytes(const struct option *o)
     return o->type == OPTION_SIZE || strstr(o->name, "_bytes") != NULL;
 }
 
-/* The message shows the value: URLs never get here. */
+/* The message shows the value, up to what could be an address that got here by a slip. */
 static se_result bad_value(const struct option *o, const char *value)
 {
+    int len = (int)strcspn(value, ":");
+    len = len < 40 ? len : 40;
     switch (o->type) {
     case OPTION_BOOL:
-        return se__error(SE_ERR_CONFIG, "%s: '%.40s' is not true or false", o->name, value);
+        return se__error(SE_ERR_CONFIG, "%s: '%.*s' is not true or false", o->name, len, value);
     case OPTION_ACK:
-        return se__error(SE_ERR_CONFIG, "%s: '%.40s' is not memory, wal or l3", o->name, value);
+        return se__error(SE_ERR_CONFIG, "%s: '%.*s' is not memory, wal or l3", o->name, len, value);
     case OPTION_COMPRESSION:
-        return se__error(SE_ERR_CONFIG, "%s: '%.40s' is not off, on or dictionary", o->name, value);
+        return se__error(SE_ERR_CONFIG, "%s: '%.*s' is not off, on or dictionary", o->name, len,
+                         value);
     case OPTION_DOUBLE:
-        return se__error(SE_ERR_CONFIG, "%s: '%.40s' is not a number from %g to %g", o->name, value,
-                         o->min, o->max);
+        return se__error(SE_ERR_CONFIG, "%s: '%.*s' is not a number from %g to %g", o->name, len,
+                         value, o->min, o->max);
     default:
-        return se__error(SE_ERR_CONFIG, "%s: '%.40s' is not a whole number from %.0f to %.0f%s",
-                         o->name, value, o->min, o->max,
+        return se__error(SE_ERR_CONFIG, "%s: '%.*s' is not a whole number from %.0f to %.0f%s",
+                         o->name, len, value, o->min, o->max,
                          counts_bytes(o) ? " (units: kB, MB, GB, KiB, MiB, GiB)" : "");
     }
 }

@@ -158,6 +158,10 @@ Test(options, never_shows_a_password)
     cr_assert_eq(se_config_set(&c, "mysql://me:hunter2@db.example/app", "sql_url"), SE_ERR_CONFIG);
     cr_assert(!strstr(se_errmsg(), "hunter2"), "%s", se_errmsg());
     cr_assert(strstr(se_errmsg(), "mysql"), "%s", se_errmsg());
+    /* a flag whose value was forgotten takes the next one for it */
+    cr_assert_eq(se_config_set(&c, "flush_workers", "--sql-url=mysql://me:hunter2@db.example/app"),
+                 SE_ERR_CONFIG);
+    cr_assert(!strstr(se_errmsg(), "hunter2"), "%s", se_errmsg());
 }
 
 static se_result check(const char *name, const char *value)
