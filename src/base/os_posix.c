@@ -183,11 +183,12 @@ static void *thread_main(void *p)
     struct start *start = p;
     void (*run)(void *) = start->run;
     void *arg = start->arg;
+    bool hooked = start->hooked; /* once the hook is through, `start` is the starter's */
     /* a name is a comfort: not worth failing for */
     pthread_setname_np(pthread_self(), start->name);
-    if (start->hooked && !call_hook(start))
+    if (hooked && !call_hook(start))
         return NULL;
-    if (!start->hooked)
+    if (!hooked)
         se__free(start);
     run(arg);
     return NULL;
