@@ -93,12 +93,19 @@ static void unknown_flag(const struct parser *p, char **argv)
              p->command ? " " : "", p->command ? p->command->name : "");
 }
 
-static void missing_value(const struct parser *p)
+static void missing_value(const struct parser *p, int val)
 {
     for (const struct option *o = p->table; o->name; o++) {
-        if (o->val == optopt)
+        if (o->val == val)
             term_say("--%s: needs a value", o->name);
     }
+}
+
+/* `--rate --sql-url=...`: the next flag is no value, and what it holds is not to be shown as one.
+ * (`--after=--x` is how a value is given that looks like one.) */
+static bool value_is_a_flag(char **argv)
+{
+    return optarg && optarg == argv[optind - 1] && strncmp(optarg, "--", 2) == 0;
 }
 
 /* One pass of getopt. The first stops at the command's name ("+"), the second permutes. */
@@ -112,6 +119,10 @@ static enum args_result pass(struct parser *p, const char *shorts, int argc, cha
             return ARGS_HELP;
         if (got == 'V')
             return ARGS_VERSION;
+        if (got >= VALUE_CONFIG && value_is_a_flag(argv)) {
+            missing_value(p, got);
+            return ARGS_WRONG;
+        }
         if (got == 'v') {
             call->verbose = true;
         } else if (got >= VALUE_FLAG) {
@@ -120,7 +131,7 @@ static enum args_result pass(struct parser *p, const char *shorts, int argc, cha
             p->given[got - VALUE_CONFIG] = optarg;
         } else {
             if (got == ':')
-                missing_value(p);
+                missing_value(p, optopt);
             else
                 unknown_flag(p, argv);
             return ARGS_WRONG;
