@@ -28,6 +28,7 @@ static void make(void)
 
 static void done(void)
 {
+    bed_close(&stand.bed, stand.e);
     stand_remove(&stand);
 }
 
