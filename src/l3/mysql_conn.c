@@ -93,13 +93,18 @@ static struct db_result ask_server(struct mysql_connection *c)
 
 /* ---- connecting ---- */
 
-static bool set_options(const struct mysql_driver *d, MYSQL *m)
+static bool set_options(const struct mysql_driver *d, MYSQL *m, uint64_t deadline_ms)
 {
-    unsigned protocol = d->socket ? MYSQL_PROTOCOL_SOCKET : MYSQL_PROTOCOL_TCP, no = 0;
+    uint64_t left = se__deadline_left(deadline_ms);
+    unsigned seconds = left < 3600000 ? seconds_of((uint32_t)left) : 3600, no = 0;
+    unsigned protocol = d->socket ? MYSQL_PROTOCOL_SOCKET : MYSQL_PROTOCOL_TCP;
+    seconds = seconds ? seconds : 1;
     mysql_options(m, MYSQL_OPT_PROTOCOL, &protocol);
     mysql_options(m, MYSQL_OPT_LOCAL_INFILE, &no); /* a server may not ask for our files */
     mysql_options(m, MYSQL_SET_CHARSET_NAME, "binary");
-    return mysql_options(m, MYSQL_OPT_NONBLOCK, NULL) == 0; /* for dial(): it takes memory */
+    if (d->socket)
+        return mysql_options(m, MYSQL_OPT_CONNECT_TIMEOUT, &seconds) == 0;
+    return mysql_options(m, MYSQL_OPT_NONBLOCK, NULL) == 0; /* for dial_tcp(): it takes memory */
 }
 
 static int occurred(unsigned ready)
@@ -110,13 +115,14 @@ static int occurred(unsigned ready)
            (ready & SE__NET_WRITE ? MYSQL_WAIT_WRITE : 0);
 }
 
-/* The library's own timeout for connecting is one of whole seconds for each read: a server that sends its greeting byte by byte would
- * hold us for minutes. Here all of it has one deadline. Only the lookup of a name may take longer. */
-static bool dial(const struct mysql_driver *d, MYSQL *m, uint64_t deadline_ms)
+/* The library's own timeout for connecting is one of whole seconds for each read: a server that
+ * sends its greeting byte by byte would hold us for minutes. Here all of it has one deadline. Only
+ * the lookup of a name may take longer. */
+static bool dial_tcp(const struct mysql_driver *d, MYSQL *m, uint64_t deadline_ms)
 {
     MYSQL *done = NULL;
-    int wanted = mysql_real_connect_start(&done, m, d->socket ? NULL : d->host, d->user,
-                                          d->password, d->database, d->port, d->socket, 0);
+    int wanted = mysql_real_connect_start(&done, m, d->host, d->user, d->password, d->database,
+                                          d->port, NULL, 0);
     while (wanted != 0) {
         unsigned events = (wanted & MYSQL_WAIT_READ ? SE__NET_READ : 0u) |
                           (wanted & (MYSQL_WAIT_WRITE | MYSQL_WAIT_EXCEPT) ? SE__NET_WRITE : 0u);
@@ -124,6 +130,16 @@ static bool dial(const struct mysql_driver *d, MYSQL *m, uint64_t deadline_ms)
         wanted = mysql_real_connect_cont(&done, m, occurred(ready));
     }
     return done != NULL;
+}
+
+/* On a unix socket the library waits by itself, to whole seconds: its other way, when nobody listens
+ * there, closes the descriptor twice (Connector/C 3.3), and the second time it may be another
+ * thread's. */
+static bool dial(const struct mysql_driver *d, MYSQL *m, uint64_t deadline_ms)
+{
+    if (!d->socket)
+        return dial_tcp(d, m, deadline_ms);
+    return mysql_real_connect(m, NULL, d->user, d->password, d->database, 0, d->socket, 0) != NULL;
 }
 
 static bool has_arrays(const struct mysql_connection *c)
@@ -142,7 +158,7 @@ static struct db_result connect_and_set(struct mysql_connection *c, uint64_t dea
 {
     const struct mysql_driver *d = c->driver;
     c->m = mysql_init(NULL);
-    if (!c->m || !set_options(d, c->m)) {
+    if (!c->m || !set_options(d, c->m, deadline_ms)) {
         se__error_nomem();
         return se__db_fault(TIER_UNWELL, 0);
     }

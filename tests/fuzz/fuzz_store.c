@@ -83,6 +83,11 @@ static bool fake_no_right(int code)
     return code == 3;
 }
 
+static bool fake_misfit(int code)
+{
+    return code == 3 || code == 5;
+}
+
 static struct db_result fake_fit(void *connection, const char *table, const char **wrong)
 {
     (void)connection;
@@ -226,6 +231,7 @@ static const struct db_ops SQLITE = {
     .now_ms = fake_now,
     .content_max = fake_content_max,
     .no_right = fake_no_right,
+    .misfit = fake_misfit,
     .check_fit = fake_fit,
     .close = fake_interrupt,
 };
