@@ -244,6 +244,7 @@ struct lookup {
     /* the rest belongs to read.c */
     struct flight *flight;
     bool leads, settled, again, held_back;
+    bool cached;        /* the item is L1's own */
     se_item *candidate; /* found above the home tier, but maybe older than what that holds */
     struct tier_read read;
     struct redis_lease lease;

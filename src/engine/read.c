@@ -351,12 +351,13 @@ static void ask_home(se_engine *e, struct lookup **ask, size_t n, struct room *r
 
 /* ---- a leader's way ---- */
 
-/* Caches what came from below; a result that a write or an invalidation has
- * overtaken is not for followers. */
+/* Caches what came from below, and not what L1 has just shown: if it has left meanwhile, a copy of it
+ * waits there for our reference, and would wait for the new entry's. A result that a write or an
+ * invalidation has overtaken is not for followers. */
 static void promote(se_engine *e, struct lookup *l)
 {
     bool unchanged = se__l1_epoch(e->l1, l->hash) == l->epoch;
-    if (l->result == SE_OK && !l->again) {
+    if (l->result == SE_OK && !l->again && !l->cached) {
         se_item *item = se__l1_promote(e->l1, l->hash, l->item, l->epoch, &unchanged);
         se_item_release(l->item);
         settle_item(l, item);
@@ -370,7 +371,8 @@ static void ask_tiers(se_engine *e, struct lookup **ask, size_t n, struct room *
     for (size_t i = 0; i < n; i++) {
         struct lookup *l = ask[i];
         l->epoch = se__l1_epoch(e->l1, l->hash);
-        if (!look_in_l1(e, l) && e->wal) /* again: the last leader may just have landed */
+        l->cached = look_in_l1(e, l); /* again: the last leader may just have landed */
+        if (!l->cached && e->wal)
             ask_overlay(e, l);
     }
     if (e->cache.ops) {
