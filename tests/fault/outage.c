@@ -308,14 +308,11 @@ static void recover(struct outage *o)
 static void check_speed(struct outage *o)
 {
     struct outage_report *r = o->report;
-    unsigned slack = o->limits->shared ? OUTAGE_SLACK : 1;
-    uint64_t hit_ms_max = slack * HIT_MS_MAX;
-    uint64_t miss_ms_max =
-        o->limits->read_timeout_ms + o->limits->read_timeout_ms / 10 + (slack - 1) * 20;
+    uint64_t miss_ms_max = o->limits->read_timeout_ms + o->limits->read_timeout_ms / 10;
     r->hits = traffic_hits(&o->traffic);
     r->misses = traffic_misses(&o->traffic);
     bool judged = !(FORK_IS_SLOW && (o->c->flags & STARTS));
-    if (judged && r->hits.worst_judged_ns > hit_ms_max * UINT64_C(1000000))
+    if (judged && r->hits.worst_judged_ns > HIT_MS_MAX * UINT64_C(1000000))
         traffic_wrong(&o->traffic, "an L1 hit took %.1f ms (%.1f in all)",
                       (double)r->hits.worst_judged_ns / 1e6, (double)r->hits.worst_ns / 1e6);
     if (r->misses.worst_judged_ns > miss_ms_max * UINT64_C(1000000))

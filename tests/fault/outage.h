@@ -66,17 +66,7 @@ extern const struct outage_case OUTAGES_OF_REDIS[], OUTAGES_OF_SQL[],
 
 struct outage_limits {
     uint32_t fault_ms, redis_timeout_ms, sql_timeout_ms, read_timeout_ms;
-    bool
-        shared; /* the machine does other work, too: the bounds on times are wider (OUTAGE_SLACK) */
 };
-
-/* A hit may take so many times 5 ms on a shared machine, and a miss 20 ms more for each. What is promised is judged by the
- * long run. */
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define OUTAGE_SLACK 20u
-#else
-#define OUTAGE_SLACK 4u
-#endif
 
 struct outage_report {
     struct speed hits, misses;

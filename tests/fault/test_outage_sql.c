@@ -28,11 +28,8 @@ TestSuite(outage_sql, .init = setup, .fini = teardown);
 /* The cases whose name contains it. */
 static void run(const struct outage_case *c, const char *part, enum outage_shape shape)
 {
-    static const struct outage_limits limits = {.fault_ms = 100,
-                                                .redis_timeout_ms = 120,
-                                                .sql_timeout_ms = 300,
-                                                .read_timeout_ms = 400,
-                                                .shared = true};
+    static const struct outage_limits limits = {
+        .fault_ms = 100, .redis_timeout_ms = 120, .sql_timeout_ms = 300, .read_timeout_ms = 400};
     struct outage_report report;
     unsigned runs = 0;
     for (; c->name; c++) {
