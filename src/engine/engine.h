@@ -103,10 +103,13 @@ struct se_engine {
 /* May this call go on? SE_OK; SE_ERR_INVALID (NULL), SE_ERR_STATE
  * (shut down, or a forked child). */
 SE_NODISCARD se_result se__cannot_look_in(const se_engine *e);
+static inline bool se__may_look_in(const se_engine *e)
+{
+    return e && se__forkword_ours(&e->forkword) && se__gate_open(&e->gate);
+}
 SE_NODISCARD static inline se_result se__look_in(const se_engine *e)
 {
-    bool open = e && se__forkword_ours(&e->forkword) && se__gate_open(&e->gate);
-    return __builtin_expect(open, 1) ? SE_OK : se__cannot_look_in(e);
+    return __builtin_expect(se__may_look_in(e), 1) ? SE_OK : se__cannot_look_in(e);
 }
 /* For the part of a call that publishes writes: as se__look_in, and shutdown waits for it. Every
  * SE_OK is answered by se__leave. Waiting for a confirmation afterwards is done outside.

@@ -193,13 +193,18 @@ SE_NODISCARD se_result se__l1_ticket(struct l1 *map, size_t item_size, bool flus
 void se__l1_settle(struct l1 *map, struct l1_ticket *ticket, size_t kept);
 
 /* ---- one stripe, locked by the caller ---- */
+/* The hash's highest bits; in two steps, as no bits at all would be a shift by 64. */
+static inline size_t se__l1_stripe_of(const struct l1 *map, uint64_t hash)
+{
+    return hash >> 1 >> (63 - map->stripe_bits);
+}
 static inline struct stripe *se__l1_stripe(const struct l1 *map, uint64_t hash)
 {
-    return &map->stripes[map->stripe_bits ? hash >> (64 - map->stripe_bits) : 0];
+    return &map->stripes[se__l1_stripe_of(map, hash)];
 }
 static inline struct front *se__l1_front(const struct l1 *map, uint64_t hash)
 {
-    return &map->fronts[map->stripe_bits ? hash >> (64 - map->stripe_bits) : 0];
+    return &map->fronts[se__l1_stripe_of(map, hash)];
 }
 /* relaxed: whoever has the lock sees what was stored under it. */
 static inline struct table *se__stripe_table(const struct stripe *s)
@@ -267,6 +272,12 @@ static inline bool se__copy_is_mortal(const struct l1 *map, const se_item *item)
     /* acquire: as in se__copy_past_life */
     return !map->resident && (!se__item_is_plain(item) ||
                               atomic_load_explicit(&map->life_ms, memory_order_acquire) != 0);
+}
+/* The same in fewer steps, when its answer is false; else se__copy_is_mortal says. */
+static inline bool se__copy_may_end(const struct l1 *map, const se_item *item)
+{
+    return !se__item_is_plain(item) ||
+           atomic_load_explicit(&map->life_ms, memory_order_acquire) != 0;
 }
 /* A clean copy past its cache_ttl_ms or past the clean life. now_ms 0:
  * read the clock if it matters. */
