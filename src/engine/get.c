@@ -2,6 +2,7 @@
  * get - the public reads of single ids and lists of ids, on top of lookups.
  */
 #include "base/hash.h"
+#include "base/length.h"
 #include "base/mem.h"
 #include "base/utf8.h"
 #include "engine/engine.h"
@@ -80,28 +81,37 @@ static __attribute__((noinline)) se_result get_at_length(se_engine *e, const cha
     return r == SE_OK ? get_checked(e, id, id_len, timed, item) : r;
 }
 
-/* What is in L1 under exactly these bytes was checked when it came there: so only an id that is not
- * there is looked at closely, later. NULL: not there, not so simple, or not even an id. */
-static inline se_item *hit_in_l1(se_engine *e, const char *id)
+/* Longer ids are hashed and compared by calls. */
+#define SHORT_ID 64u
+
+/* Of a thread that has no row of its own. */
+static __attribute__((noinline)) se_result count_hit(se_engine *e)
 {
-    size_t len = strnlen(id, SE_ID_MAX + 1);
-    if (__builtin_expect(len == 0 || len > SE_ID_MAX, 0))
-        return NULL;
-    return se__l1_hit(e->l1, se__l1_hash_inline(e->l1, id, len), id, len);
+    se__metrics_inc(e->metrics, M_OPS_L1_GET_HIT);
+    return SE_OK;
 }
 
+/* The way of nearly every get (l1/hit.h), without a call and a register to be saved: what it cannot
+ * do goes on in get_at_length, from the beginning. What is in L1 under exactly these bytes was
+ * checked when it came there: so only an id that is not there is looked at closely. */
 se_result se_get(se_engine *e, const char *id, se_item **item)
 {
-    bool timed = timed_now();
-    if (__builtin_expect(item && id && !timed && se__may_look_in(e), 1)) {
-        se_item *hit = hit_in_l1(e, id);
-        if (__builtin_expect(hit != NULL, 1)) {
-            se__metrics_inc(e->metrics, M_OPS_L1_GET_HIT);
-            *item = hit;
-            return SE_OK;
-        }
-    }
-    return get_at_length(e, id, timed, item);
+    if (__builtin_expect(!item || !id || !se__may_look_in(e), 0))
+        return get_at_length(e, id, false, item);
+    if (__builtin_expect(timed_now(), 0))
+        return get_at_length(e, id, true, item);
+    uint64_t thread = se__thread_number; /* 0: it has none yet */
+    size_t len = se__short_length(id, SHORT_ID);
+    if (__builtin_expect(len - 1 >= SHORT_ID || !thread, 0))
+        return get_at_length(e, id, false, item);
+    se_item *hit = se__l1_hit(e->l1, thread, se__l1_hash_inline(e->l1, id, len), id, len);
+    if (__builtin_expect(!hit, 0))
+        return get_at_length(e, id, false, item);
+    *item = hit;
+    if (__builtin_expect(thread > METRICS_OWN, 0))
+        return count_hit(e);
+    se__metrics_add_own(e->metrics, thread, M_OPS_L1_GET_HIT, 1);
+    return SE_OK;
 }
 
 /* ---- verified ---- */

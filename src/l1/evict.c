@@ -43,7 +43,7 @@ double se__l1_curve(double p)
 
 static uint64_t hash_of(const struct l1 *map, const struct entry *e)
 {
-    return se__hash64(map->seed, se_item_id(e->item), se__item_id_len(e->item));
+    return se__l1_hash(map, se_item_id(e->item), se__item_id_len(e->item));
 }
 
 void se__entry_list(struct stripe *s, const struct entry *e)

@@ -45,7 +45,7 @@ static bool begin(struct event *ev, struct l1 *map, const se_item *item)
 {
     const char *id = se_item_id(item);
     size_t len = se__item_id_len(item);
-    uint64_t hash = se__hash64(map->seed, id, len);
+    uint64_t hash = se__l1_hash(map, id, len);
     begin_at(ev, map, hash);
     ev->there = se__stripe_find(ev->s, hash, id, len, &ev->e);
     if (ev->there)

@@ -27,7 +27,7 @@ struct found {
 /* As se__l1_hash. */
 static inline uint64_t se__l1_hash_inline(const struct l1 *map, const char *id, size_t id_len)
 {
-    return se__hash64_inline(map->seed, id, id_len);
+    return se__hash64_under(&map->secret, id, id_len);
 }
 
 /* Inside an epoch. */
@@ -51,12 +51,14 @@ static inline bool se__l1_find_at_home(const struct l1 *map, uint64_t hash, cons
     return f->item && !(word & WORD_FLUSH) && se__item_is(f->item, id, id_len);
 }
 
-/* A reference, or NULL: it is elsewhere, or not so simple, or not there. */
-static inline se_item *se__l1_hit(struct l1 *map, uint64_t hash, const char *id, size_t id_len)
+/* A reference, or NULL: it is elsewhere, or not so simple, or not there. thread: the caller's
+ * se__thread_id. */
+static inline se_item *se__l1_hit(struct l1 *map, uint64_t thread, uint64_t hash, const char *id,
+                                  size_t id_len)
 {
     struct found f;
     se_item *item = NULL;
-    _Atomic uint32_t *inside = se__epoch_enter(&map->epochs);
+    _Atomic uint32_t *inside = se__epoch_enter_as(&map->epochs, thread);
     if (__builtin_expect(se__l1_find_at_home(map, hash, id, id_len, &f) &&
                              !se__copy_may_end(map, f.item),
                          1)) {

@@ -7,6 +7,7 @@
  * (se__l1_cost: known beforehand, so nothing is corrected later). Tables count as well, and what is
  * retired and not yet freed.
  */
+#include "base/hash_inline.h"
 #include "l1/stripe.h"
 
 #include "base/hash.h"
@@ -101,7 +102,7 @@ se_result se__l1_open(const struct l1_options *options, struct l1 **map)
     m->self = memory;
     m->fixed_bytes = se__l1_cost(bytes);
     m->bytes_max = options->bytes_max;
-    m->seed = options->seed;
+    se__hash_secret(options->seed, &m->secret);
     m->resident = options->resident;
     m->sink = options->sink;
     m->metrics = options->metrics;
@@ -128,7 +129,7 @@ void se__l1_close(struct l1 *map)
 
 uint64_t se__l1_hash(const struct l1 *map, const char *id, size_t id_len)
 {
-    return se__hash64(map->seed, id, id_len);
+    return se__hash64_under(&map->secret, id, id_len);
 }
 
 /* ---- putting ---- */

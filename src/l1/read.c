@@ -137,7 +137,7 @@ static __attribute__((noinline)) se_item *get_anywhere(struct l1 *map, uint64_t 
 
 se_item *se__l1_get(struct l1 *map, uint64_t hash, const char *id, size_t id_len)
 {
-    se_item *item = se__l1_hit(map, hash, id, id_len);
+    se_item *item = se__l1_hit(map, se__thread_id(), hash, id, id_len);
     return item ? item : get_anywhere(map, hash, id, id_len);
 }
 

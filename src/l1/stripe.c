@@ -311,7 +311,7 @@ static uint64_t hash_of(const struct l1 *map, const struct entry *e)
 {
     if (e->hash)
         return e->hash;
-    return se__hash64(map->seed, se_item_id(e->item), se__item_id_len(e->item));
+    return se__l1_hash(map, se_item_id(e->item), se__item_id_len(e->item));
 }
 
 void se__stripe_remove(struct l1 *map, struct stripe *s, struct entry *e)

@@ -24,6 +24,7 @@
 #define SE_L1_STRIPE_H
 
 #include "base/epoch.h"
+#include "base/hash.h"
 #include "base/os.h"
 #include "item/inside.h"
 #include "l1/map.h"
@@ -116,7 +117,7 @@ struct l1 {
     struct front *fronts;
     struct stripe *stripes;
     unsigned stripe_bits;
-    uint64_t seed;
+    struct hash_secret secret;
     size_t bytes_max;
     size_t fixed_bytes; /* what an empty map takes */
     bool resident;
