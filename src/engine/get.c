@@ -56,7 +56,8 @@ static se_result take_hit(se_item **item)
     return SE_NOT_FOUND;
 }
 
-static se_result get_checked(se_engine *e, const char *id, size_t id_len, bool timed, se_item **item)
+static se_result get_checked(se_engine *e, const char *id, size_t id_len, bool timed,
+                             se_item **item)
 {
     uint64_t started = start_if(timed);
     *item = se__l1_get(e->l1, se__l1_hash(e->l1, id, id_len), id, id_len);
@@ -96,7 +97,11 @@ static __attribute__((noinline)) se_result count_hit(se_engine *e)
  * checked when it came there: so only an id that is not there is looked at closely. */
 se_result se_get(se_engine *e, const char *id, se_item **item)
 {
-    if (__builtin_expect(!item || !id || !se__may_look_in(e), 0))
+    if (__builtin_expect(!item, 0))
+        return get_at_length(e, id, false, item);
+    if (__builtin_expect(!id, 0))
+        return get_at_length(e, id, false, item);
+    if (__builtin_expect(!se__may_look_in(e), 0))
         return get_at_length(e, id, false, item);
     if (__builtin_expect(timed_now(), 0))
         return get_at_length(e, id, true, item);

@@ -18,8 +18,6 @@
  */
 #include "l1/stripe.h"
 
-#include "base/hash.h"
-
 #include <math.h>
 
 /* a stripe's share of the memory goes in no fewer visits of the hand than this */

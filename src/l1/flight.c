@@ -21,8 +21,6 @@
  */
 #include "l1/stripe.h"
 
-#include "base/hash.h"
-
 #include <assert.h>
 
 /* What every event does around its change: find the entry, take it out of the

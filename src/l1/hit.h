@@ -39,12 +39,15 @@ static inline bool se__l1_find_at_home(const struct l1 *map, uint64_t hash, cons
     uint32_t bucket = se__bucket_of(v.buckets, hash);
     _Atomic uintptr_t *words = v.words[bucket].slots;
     __builtin_prefetch(words); /* at the same time as its head */
-    unsigned match = se__table_match_two(&v.heads[bucket], se__table_tag(hash));
+    uint8_t tag = (uint8_t)(hash >> 32);
+    if (__builtin_expect(tag == 0, 0)) /* cheaper than se__table_tag for the others */
+        return false;
+    uint64_t match = se__table_match_two(&v.heads[bucket], tag);
     if (__builtin_expect(match == 0, 0))
         return false;
-    unsigned at = (unsigned)__builtin_ctz(match);
+    size_t at = (size_t)__builtin_ctzll(match);
     f->head = &v.heads[bucket + at / BUCKET_SLOTS];
-    f->slot = at % BUCKET_SLOTS;
+    f->slot = (unsigned)(at % BUCKET_SLOTS);
     f->flush = NULL;
     uintptr_t word = atomic_load(words + at);
     f->item = se__word_item(word);
@@ -59,9 +62,8 @@ static inline se_item *se__l1_hit(struct l1 *map, uint64_t thread, uint64_t hash
     struct found f;
     se_item *item = NULL;
     _Atomic uint32_t *inside = se__epoch_enter_as(&map->epochs, thread);
-    if (__builtin_expect(se__l1_find_at_home(map, hash, id, id_len, &f) &&
-                             !se__copy_may_end(map, f.item),
-                         1)) {
+    if (__builtin_expect(
+            se__l1_find_at_home(map, hash, id, id_len, &f) && !se__copy_may_end(map, f.item), 1)) {
         se__table_hit(f.head, f.slot);
         item = se__item_hold(f.item);
     }

@@ -7,10 +7,9 @@
  * (se__l1_cost: known beforehand, so nothing is corrected later). Tables count as well, and what is
  * retired and not yet freed.
  */
-#include "base/hash_inline.h"
 #include "l1/stripe.h"
 
-#include "base/hash.h"
+#include "base/hash_inline.h"
 #include "base/hlc.h"
 #include "base/mem.h"
 
@@ -107,6 +106,7 @@ se_result se__l1_open(const struct l1_options *options, struct l1 **map)
     m->sink = options->sink;
     m->metrics = options->metrics;
     m->stripe_bits = stripe_bits_for(options->bytes_max);
+    m->stripe_shift = 63 - m->stripe_bits;
     m->opened_ms = se__mono_ms();
     se_result r = open_map(m);
     if (r != SE_OK) {

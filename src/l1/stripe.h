@@ -117,6 +117,7 @@ struct l1 {
     struct front *fronts;
     struct stripe *stripes;
     unsigned stripe_bits;
+    unsigned stripe_shift; /* 63 - stripe_bits */
     struct hash_secret secret;
     size_t bytes_max;
     size_t fixed_bytes; /* what an empty map takes */
@@ -197,7 +198,7 @@ void se__l1_settle(struct l1 *map, struct l1_ticket *ticket, size_t kept);
 /* The hash's highest bits; in two steps, as no bits at all would be a shift by 64. */
 static inline size_t se__l1_stripe_of(const struct l1 *map, uint64_t hash)
 {
-    return hash >> 1 >> (63 - map->stripe_bits);
+    return hash >> 1 >> map->stripe_shift;
 }
 static inline struct stripe *se__l1_stripe(const struct l1 *map, uint64_t hash)
 {

@@ -151,23 +151,29 @@ static inline unsigned se__table_first(uint64_t match)
     return (unsigned)__builtin_ctzll(match) / 8;
 }
 
-
 /* The same of a bucket and the next at once: a bit a slot. The slots of the next one are 8 to 15. */
-static inline unsigned se__table_match_two(const struct bucket_head *h, uint8_t tag)
+static inline uint64_t se__table_match_two_swar(const struct bucket_head *h, uint8_t tag)
 {
+    /* eight bits from the lowest of eight bytes, gathered in one: each partial product ends in a
+     * place of its own */
+    const uint64_t gather = UINT64_C(0x0002040810204081);
     /* acquire: with the tag its word is seen */
     uint64_t first = atomic_load_explicit(&h[0].tags, memory_order_acquire);
     uint64_t next = atomic_load_explicit(&h[1].tags, memory_order_acquire);
+    uint64_t low = se__table_match(first, tag) >> 7, high = se__table_match(next, tag) >> 7;
+    return (low * gather >> 49 & 0xff) | (high * gather >> 49 & 0xff) << 8;
+}
 #ifdef __SSE2__
+static inline uint64_t se__table_match_two(const struct bucket_head *h, uint8_t tag)
+{
+    uint64_t first = atomic_load_explicit(&h[0].tags, memory_order_acquire); /* as above */
+    uint64_t next = atomic_load_explicit(&h[1].tags, memory_order_acquire);
     __m128i both = _mm_set_epi64x((long long)next, (long long)first);
     return (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(both, _mm_set1_epi8((char)tag)));
-#else
-    /* the high bits of eight bytes, gathered in one: each partial product ends in a place of its own */
-    const uint64_t gather = UINT64_C(0x0002040810204081);
-    uint64_t low = se__table_match(first, tag) >> 7, high = se__table_match(next, tag) >> 7;
-    return (unsigned)(low * gather >> 49 & 0xff) | (unsigned)(high * gather >> 49 & 0xff) << 8;
-#endif
 }
+#else
+#define se__table_match_two se__table_match_two_swar
+#endif
 
 static inline unsigned se__table_hits(const struct table *t, uint32_t slot)
 {
