@@ -148,7 +148,8 @@ void se__l1_lost(struct l1 *map, const se_item *item)
         if (ev.e.flush)
             ev.e.flush->hidden = true;
         ev.gone = true;
-        se__stripe_advance_epoch(ev.s); /* a load that read the loser must not bring it back */
+        se__stripe_advance_epoch(ev.s,
+                                 ev.e.hash); /* a load that read the loser must not bring it back */
     }
     end(&ev);
 }

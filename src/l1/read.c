@@ -288,7 +288,8 @@ void se__l1_get_many(struct l1 *map, const struct l1_key *keys, size_t n, se_ite
 uint64_t se__l1_epoch(struct l1 *map, uint64_t hash)
 {
     /* acquire: the tier is asked after this, and so after what made it advance. */
-    return atomic_load_explicit(&se__l1_stripe(map, hash)->epoch, memory_order_acquire);
+    return atomic_load_explicit(se__stripe_epoch(se__l1_stripe(map, hash), hash),
+                                memory_order_acquire);
 }
 
 /* A load, as it is offered to one locked stripe. */
@@ -363,7 +364,7 @@ se_item *se__l1_promote(struct l1 *map, uint64_t hash, se_item *item, uint64_t e
     struct load l = {.map = map, .s = se__l1_stripe(map, hash), .hash = hash, .item = item};
     l.room = se__l1_ticket(map, se__item_size(item), false, &ticket) == SE_OK;
     se__mutex_lock(&l.s->lock);
-    *unchanged = atomic_load_explicit(&l.s->epoch, memory_order_relaxed) == epoch;
+    *unchanged = atomic_load_explicit(se__stripe_epoch(l.s, hash), memory_order_relaxed) == epoch;
     se_item *newest = offer(&l, *unchanged);
     bool misfits = l.kept && se__stripe_misfits(l.s);
     se__stripe_end(map, l.s, l.left);

@@ -83,12 +83,16 @@ struct front {
     _Atomic(struct flush_state *) loose;
 };
 
+#define STRIPE_EPOCHS 16u
+
 struct stripe {
     _Alignas(64) struct se__mutex lock;
     struct front *front;
-    _Atomic uint64_t epoch; /* release after what it tells of, acquire before a tier is asked */
-    uint64_t floor;         /* no version put here that has left is above it */
-    uint64_t based_floor;   /* no item with a based_on that has left is above it */
+    /* Of ids, by their hash: a load is in doubt for what left among a few neighbours only. release
+     * after what it tells of, acquire before a tier is asked */
+    _Atomic uint64_t epochs[STRIPE_EPOCHS];
+    uint64_t floor;       /* no version put here that has left is above it */
+    uint64_t based_floor; /* no item with a based_on that has left is above it */
     uint32_t loose_entries;
     uint32_t resize_above; /* a resize failed: not tried again below so many entries */
     unsigned limbo_n;
@@ -99,8 +103,7 @@ struct stripe {
     /* relaxed: written under the lock, read by se__l1_stats without
      * it; nothing is ordered by them. */
     _Atomic size_t live, dirty, dead, detached_items, detached_bytes;
-    _Atomic uint64_t came_bytes; /* bytes that ever came in, for the curve */
-    size_t unevictable_change;   /* what se__stripe_end will tell an account; modulo 2^64 */
+    size_t unevictable_change; /* what se__stripe_end will tell an account; modulo 2^64 */
     struct retired limbo[LIMBO_MAX];
 };
 
@@ -108,6 +111,8 @@ struct stripe {
  * the same account. */
 struct account {
     _Alignas(64) _Atomic size_t credit;
+    _Atomic int64_t owed;   /* bytes to be evicted by those who come next */
+    _Atomic uint32_t share; /* of what was taken last that was owed, in 65536ths */
     /* of entries that are not evictable and of open tickets, as far as this account's threads have
      * made or ended them: only the sum of all accounts means something (modulo 2^64) */
     _Atomic size_t unevictable;
@@ -141,7 +146,6 @@ struct l1 {
     _Alignas(64) _Atomic size_t free; /* bytes that are neither used nor in an account */
     _Atomic unsigned hand;            /* the stripe where the next eviction starts */
     /* of se__l1_tend's caller */
-    uint64_t came_seen;
     size_t sweep_stripe, sweep_bucket;
 };
 
@@ -178,8 +182,6 @@ static inline bool se__entry_evictable(const struct l1 *map, const struct entry 
 }
 
 /* ---- room.c: bytes ---- */
-/* Takes bytes from what is free; never evicts. */
-SE_NODISCARD bool se__l1_reserve(struct l1 *map, size_t bytes);
 /* Takes as much as is free, up to `bytes`. */
 size_t se__l1_reserve_some(struct l1 *map, size_t bytes);
 /* Takes them, evicting what is missing. No stripe is locked. */
@@ -251,7 +253,11 @@ void se__retired_free(uintptr_t what); /* now */
 void se__stripe_remove(struct l1 *map, struct stripe *s, struct entry *e);
 /* Marks e queued and gives its node to the sink. e is out of the account. */
 void se__entry_queue(struct l1 *map, struct entry *e, bool front, uint64_t first_ms);
-void se__stripe_advance_epoch(struct stripe *s);
+static inline _Atomic uint64_t *se__stripe_epoch(struct stripe *s, uint64_t hash)
+{
+    return &s->epochs[hash >> 40 & (STRIPE_EPOCHS - 1)];
+}
+void se__stripe_advance_epoch(struct stripe *s, uint64_t hash);
 
 /* Unlocks: ends whatever has changed an entry. Frees what was retired and nobody can be looking at any more: if `now`, else only once
  * there is enough of it. */
