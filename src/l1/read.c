@@ -343,8 +343,14 @@ static se_item *offer(struct load *l, bool unchanged)
     bool there = se__stripe_find(l->s, l->hash, se_item_id(l->item), se__item_id_len(l->item), &e);
     int order = there ? se__item_compare(e.item, l->item) : -1;
     se_item *newest = se_item_retain(order < 0 ? l->item : e.item);
-    if (!unchanged)
+    if (!unchanged) {
+        /* Not kept, for something newer may have left; but who has been told of it must not be shown
+         * the older one by a later read. */
+        l->left = there && order < 0 && se__flush_clean(e.flush);
+        if (l->left)
+            se__stripe_remove(l->map, l->s, &e);
         return newest;
+    }
     if (there && order == 0) {
         se__copy_born(l->map, e.item); /* seen again in a tier: a new life */
         if (e.flush)

@@ -311,13 +311,11 @@ void se__stripe_remove(struct l1 *map, struct stripe *s, struct entry *e)
 {
     assert(se__flush_clean(e->flush));
     se__stripe_leave(map, s, e);
-    bool doubted = e->flush && e->flush->doubted;
     if (e->slot != NO_SLOT)
         se__table_erase(se__stripe_table(s), hash_of(map, e), e->slot);
     else
         unlink_loose(s, e->flush);
-    if (e->marks & MARK_WRITTEN || doubted)
-        se__stripe_advance_epoch(s, hash_of(map, e));
+    se__stripe_advance_epoch(s, hash_of(map, e));
     if (e->marks & MARK_PUT && se_item_version(e->item) > s->floor)
         s->floor = se_item_version(e->item);
     if (e->based_on && se_item_version(e->item) > s->based_floor)

@@ -32,7 +32,7 @@
 
 #define WORD_FLUSH ((uintptr_t)1) /* the word is a struct flush_state */
 /* Marks of a clean entry; in a struct flush_state they are all in `marks`. */
-#define MARK_WRITTEN ((uintptr_t)2) /* some item of this entry came by se__l1_put: sticky, I5 */
+#define MARK_WRITTEN ((uintptr_t)2) /* some item of this entry came by se__l1_put: sticky */
 #define MARK_PUT ((uintptr_t)4)   /* this item did, and is not far ahead of the clock: see floor */
 #define MARK_BASED ((uintptr_t)8) /* it came by a put with an expectation: see based_on */
 #define WORD_MARKS (MARK_WRITTEN | MARK_PUT | MARK_BASED)
@@ -83,7 +83,7 @@ struct front {
     _Atomic(struct flush_state *) loose;
 };
 
-#define STRIPE_EPOCHS 16u
+#define STRIPE_EPOCHS 64u
 
 struct stripe {
     _Alignas(64) struct se__mutex lock;
