@@ -3,6 +3,8 @@
  */
 #include "map_fixture.h"
 
+#include <stdio.h>
+
 Test(loads, a_load_is_cached_clean)
 {
     struct fixture f;
