@@ -241,6 +241,7 @@ struct lookup {
      * whatever the filter says; and if it cannot be, what the log brought back from an earlier run,
      * maybe older than L3's, is no answer. */
     bool sure;
+    bool unseen; /* in: the caller has not just asked L1 for the id; then it is asked first */
     /* the rest belongs to read.c */
     struct flight *flight;
     bool leads, settled, again, held_back;

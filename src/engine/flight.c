@@ -121,12 +121,19 @@ static void close_locked(struct stripe *s, struct flight *x)
     x->closed = true;
 }
 
-void se__flight_close(struct flights *f, struct flight *x)
+bool se__flight_close(struct flights *f, struct flight *x)
 {
     struct stripe *s = stripe_of(f, x->hash);
     se__mutex_lock(&s->lock);
     close_locked(s, x);
+    bool alone = x->users == 1;
     se__mutex_unlock(&s->lock);
+    return alone;
+}
+
+void se__flight_drop(struct flight *x)
+{
+    free_flight(x);
 }
 
 void se__flight_land(struct flights *f, struct flight *x, se_result result, se_item *item,
