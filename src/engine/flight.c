@@ -75,12 +75,10 @@ se_result se__flight_join(struct flights *f, uint64_t hash, const char *id, size
                           struct flight **flight, bool *leads)
 {
     struct stripe *s = stripe_of(f, hash);
-    struct flight *fresh = se__alloc_zeroed(1, sizeof *fresh + id_len);
+    struct flight *fresh = se__alloc(sizeof *fresh + id_len);
     if (!fresh)
         return se__error_nomem();
-    fresh->hash = hash;
-    fresh->leader = se__thread_id();
-    fresh->id_len = id_len;
+    *fresh = (struct flight){.hash = hash, .leader = se__thread_id(), .id_len = id_len};
     memcpy(fresh->id, id, id_len);
     se__mutex_lock(&s->lock);
     struct flight *x = find_locked(s, hash, id, id_len);

@@ -105,16 +105,15 @@ static void ask_overlay(se_engine *e, struct lookup *l)
 
 /* ---- L2 beside an L3 ---- */
 
-static void take_cached(se_engine *e, struct lookup *l)
+static void take_cached(se_engine *e, struct lookup *l, const struct tier_read *read)
 {
-    switch (l->read.found) {
+    switch (read->found) {
     case TIER_HIT:
-        se__see_version(e, se_item_version(l->read.item));
+        se__see_version(e, se_item_version(read->item));
         if (e->settings.c.read_only)
-            l->candidate = l->read.item;
+            l->candidate = read->item;
         else
-            settle_item(l, l->read.item);
-        l->read.item = NULL;
+            settle_item(l, read->item);
         return;
     case TIER_CORRUPT:
         se__metrics_inc(e->metrics, M_CORRUPT_L2);
@@ -214,8 +213,8 @@ static void ask_cache(se_engine *e, struct lookup **ask, size_t n, struct room *
         return; /* L2 is a cache: the home tier is asked */
     for (size_t i = 0; i < count; i++) {
         struct lookup *l = ask[room->from[i]];
-        l->read = room->reads[i];
-        take_cached(e, l);
+        l->at = i;
+        take_cached(e, l, &room->reads[i]);
     }
 }
 
@@ -227,9 +226,7 @@ static void take_leases(se_engine *e, struct lookup **ask, size_t n, struct room
     for (size_t i = 0; i < n; i++) {
         if (ask[i]->settled || !ask[i]->wants_lease)
             continue;
-        room->reads[count] = ask[i]->read;
-        room->leases[count] = (struct redis_lease){0};
-        se__random_bytes(room->leases[count].token, SE_HASH_SIZE);
+        room->reads[count] = room->reads[ask[i]->at]; /* still as ask_cache left it: count <= at */
         room->from[count++] = i;
     }
     if (count == 0)
