@@ -126,7 +126,9 @@ static void take_cached(se_engine *e, struct lookup *l, const struct tier_read *
     case TIER_VOID:
         break;
     }
-    l->wants_lease = !e->settings.c.read_only;
+    l->wants_lease = !e->settings.c.read_only && !read->leased;
+    l->lease.taken = read->leased;
+    memcpy(l->lease.token, read->token, sizeof l->lease.token);
 }
 
 /* One round trip to a backend, within the whole read's time. */
@@ -207,6 +209,10 @@ static void ask_cache(se_engine *e, struct lookup **ask, size_t n, struct room *
     size_t count = pack(e, ask, n, room->reads, room->from, wants_cache);
     if (count == 0)
         return;
+    /* Where the filter is asked after L2, most of what is absent will not be loaded. */
+    bool lease = !e->settings.c.read_only && !se__cache_entries(e);
+    for (size_t i = 0; i < count; i++)
+        room->reads[i].wants_lease = lease;
     struct tier_reply reply =
         e->cache.ops->read(e->cache.self, room->reads, count, redis_deadline(e, deadline_ms));
     if (reply.fault != TIER_FINE)

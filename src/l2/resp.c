@@ -28,6 +28,9 @@ struct resp {
     struct input *in;
     struct buf out;
     size_t pending;
+    size_t left; /* replies still to come of what was sent before: nobody waits for them */
+    resp_reply_fn late;
+    void *late_arg;
     se_result failed; /* of a push; shown by the next exchange */
     bool dead;
 };
@@ -184,27 +187,87 @@ static se_result read_all(struct resp *c, uint64_t deadline_ms, resp_reply_fn on
     return SE_OK;
 }
 
+static void take_late(struct resp *c, const struct redisReply *reply)
+{
+    c->left--;
+    if (c->late)
+        c->late(c->late_arg, 0, reply);
+}
+
+static se_result read_left(struct resp *c, uint64_t deadline_ms)
+{
+    while (c->left > 0) {
+        const struct redisReply *reply = NULL;
+        se_result r = next_reply(c, deadline_ms, &reply);
+        if (r != SE_OK)
+            return r;
+        take_late(c, reply);
+    }
+    return SE_OK;
+}
+
 static void hear_last_words(struct resp *c, uint64_t deadline_ms, resp_reply_fn on_reply, void *arg)
 {
     uint64_t soon_ms = se__deadline_in(LAST_WORDS_MS);
-    se_result r = read_all(c, soon_ms < deadline_ms ? soon_ms : deadline_ms, on_reply, arg);
+    uint64_t until_ms = soon_ms < deadline_ms ? soon_ms : deadline_ms;
+    se_result r = read_left(c, until_ms);
+    if (r == SE_OK)
+        r = read_all(c, until_ms, on_reply, arg);
     (void)r; /* the write's failure is the one to report */
 }
 
 se_result se__resp_exchange(struct resp *c, uint64_t deadline_ms, resp_reply_fn on_reply, void *arg)
 {
     se_result r = send_all(c, deadline_ms);
+    if (r == SE_ERR_BACKEND && !c->dead)
+        hear_last_words(c, deadline_ms, on_reply, arg);
+    if (r == SE_OK)
+        r = read_left(c, deadline_ms);
     if (r == SE_OK)
         r = read_all(c, deadline_ms, on_reply, arg);
-    else if (r == SE_ERR_BACKEND && !c->dead)
-        hear_last_words(c, deadline_ms, on_reply, arg);
     if (r != SE_OK)
         c->dead = true;
     return r;
 }
 
+/* ---- replies that nobody waits for ---- */
+
+void se__resp_on_late(struct resp *c, resp_reply_fn late, void *arg)
+{
+    c->late = late;
+    c->late_arg = arg;
+}
+
+se_result se__resp_leave(struct resp *c, uint64_t deadline_ms)
+{
+    se_result r = send_all(c, deadline_ms);
+    if (r != SE_OK)
+        c->dead = true;
+    c->left += c->pending;
+    c->pending = 0;
+    return r;
+}
+
+/* Takes those that have come, and waits for none. What shows on the socket is bytes, or its end. */
+static void take_what_came(struct resp *c)
+{
+    while (c->left > 0 && !c->dead) {
+        const struct redisReply *reply = NULL;
+        enum input_next got = se__input_next(c->in, &reply);
+        if (got == INPUT_REPLY)
+            take_late(c, reply);
+        else if (got == INPUT_MORE && !se__net_idle_broken(c->fd))
+            return;
+        else if (got == INPUT_GARBAGE || feed(c, se__mono_ms()) != SE_OK)
+            c->dead = true;
+    }
+}
+
 bool se__resp_broken(struct resp *c)
 {
+    take_what_came(c);
+    if (c->left > 0 && !c->dead)
+        return false;
     return c->dead || c->failed != SE_OK || c->pending > 0 || c->out.len > 0 ||
            se__input_waiting(c->in) > 0 || se__net_idle_broken(c->fd);
 }
