@@ -19,6 +19,7 @@
 #include "l2/redis.h"
 #include "l2/reply.h"
 #include "l2/session.h"
+#include "tier/combine.h"
 #include "tier/pool.h"
 
 #include <stdatomic.h>
@@ -35,6 +36,7 @@ struct redis {
     struct se__log log;
 
     struct pool *readers, *writers;
+    struct combiner *sharing; /* of pipelines by reads */
 
     struct se__mutex lock;
     char accepted[SESSION_IDENTITY_SIZE], last[SESSION_IDENTITY_SIZE];
@@ -133,6 +135,8 @@ void se__put_record(struct resp *c, const se_item *item, struct life life, uint6
 /* The other modules' tier operations. */
 struct tier_reply se__redis_read(void *tier, struct tier_read *reads, size_t n,
                                  uint64_t deadline_ms);
+struct tier_reply se__redis_read_now(void *tier, struct tier_read *reads, size_t n,
+                                     uint64_t deadline_ms); /* alone */
 struct tier_reply se__redis_write(void *tier, unsigned worker, struct tier_write *writes, size_t n,
                                   uint64_t deadline_ms);
 struct tier_reply se__redis_list(void *tier, const char *prefix, struct tier_ids *ids,

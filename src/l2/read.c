@@ -142,14 +142,12 @@ static void read_all(struct op *op, struct tier_read *reads, size_t n)
     note_absent(op->r, job.absent, n);
 }
 
-struct tier_reply se__redis_read(void *tier, struct tier_read *reads, size_t n,
-                                 uint64_t deadline_ms)
+struct tier_reply se__redis_read_now(void *tier, struct tier_read *reads, size_t n,
+                                     uint64_t deadline_ms)
 {
     struct redis *r = tier;
     struct op op;
     clear_reads(reads, n, TIER_ABSENT);
-    if (n == 0)
-        return se__tier_fine();
     if (se__op_begin(&op, r, r->readers, deadline_ms)) {
         if (op.accepted)
             read_all(&op, reads, n);
@@ -160,4 +158,11 @@ struct tier_reply se__redis_read(void *tier, struct tier_read *reads, size_t n,
     if (reply.fault != TIER_FINE)
         release_reads(reads, n);
     return reply;
+}
+
+struct tier_reply se__redis_read(void *tier, struct tier_read *reads, size_t n,
+                                 uint64_t deadline_ms)
+{
+    const struct redis *r = tier;
+    return n == 0 ? se__tier_fine() : se__combine_read(r->sharing, reads, n, deadline_ms);
 }

@@ -10,6 +10,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define SHARED_IDS_MAX 100u /* of several callers in one pipeline */
+
 /* ---- connections ---- */
 
 static void meet(struct redis *r, const char *identity)
@@ -61,6 +63,16 @@ static se_result open_pool(struct redis *r, const char *name, unsigned size, str
                              .size = size ? size : 1,
                              .connect_ms = r->timeout_ms};
     return se__pool_open(&o, pool);
+}
+
+static se_result open_sharing(struct redis *r, unsigned connections)
+{
+    struct combiner_options o = {.name = r->address,
+                                 .slots = connections ? connections : 1,
+                                 .ids_max = SHARED_IDS_MAX,
+                                 .arg = r,
+                                 .read = se__redis_read_now};
+    return se__combine_open(&o, &r->sharing);
 }
 
 /* ---- identity ---- */
@@ -158,6 +170,7 @@ static void redis_close(void *tier)
      * (meet), never the other way round. */
     se__pool_close(r->writers);
     se__pool_close(r->readers);
+    se__combine_close(r->sharing);
     se__mutex_done(&r->lock);
     se__url_done(&r->url);
     se__free(r->prefix);
@@ -229,6 +242,8 @@ se_result se__redis_open(const struct redis_options *options, struct tier *tier,
         result = open_pool(r, "se-redis-read", options->read_connections, &r->readers);
     if (result == SE_OK)
         result = open_pool(r, "se-redis-write", options->workers, &r->writers);
+    if (result == SE_OK)
+        result = open_sharing(r, options->read_connections);
     if (result != SE_OK) {
         redis_close(r);
         return result;

@@ -14,6 +14,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define SHARED_IDS_MAX 100u /* of several callers in one statement */
+
 /* ---- the frame of a call ---- */
 
 /* No connection: the pool's words are in the thread's text. */
@@ -198,6 +200,7 @@ static void close_store(void *tier)
     se__filelimit_hold(&limit); /* SQLite's last connection checkpoints */
     se__pool_close(s->readers);
     se__pool_close(s->writers);
+    se__combine_close(s->sharing);
     se__filelimit_release(&limit);
     if (s->driver)
         s->db->close(s->driver);
@@ -218,6 +221,7 @@ static void interrupt(void *tier)
     struct store *s = tier;
     /* release: pairs with the acquire in interrupts() */
     atomic_fetch_add_explicit(&s->interrupts, 1, memory_order_release);
+    se__combine_interrupt(s->sharing);
     s->db->interrupt(s->driver);
 }
 
@@ -259,6 +263,14 @@ static se_result open_pools(struct store *s, const struct l3_options *options, u
                                 .size = options->read_connections ? options->read_connections : 1,
                                 .connect_ms = options->timeout_ms};
     se_result r = se__pool_open(&pool, &s->readers);
+    if (r != SE_OK)
+        return r;
+    struct combiner_options sharing = {.name = s->where,
+                                       .slots = pool.size,
+                                       .ids_max = SHARED_IDS_MAX,
+                                       .arg = s,
+                                       .read = se__store_read_now};
+    r = se__combine_open(&sharing, &s->sharing);
     if (r != SE_OK)
         return r;
     pool.name = "se-sql-write";

@@ -208,8 +208,8 @@ static bool sort_reads(struct read_call *call)
     return true;
 }
 
-struct tier_reply se__store_read(void *tier, struct tier_read *reads, size_t n,
-                                 uint64_t deadline_ms)
+struct tier_reply se__store_read_now(void *tier, struct tier_read *reads, size_t n,
+                                     uint64_t deadline_ms)
 {
     struct store *s = tier;
     struct read_call call = {.store = s, .reads = reads, .n = n, .unpacker.packing = s->packing};
@@ -218,8 +218,6 @@ struct tier_reply se__store_read(void *tier, struct tier_read *reads, size_t n,
         reads[i].item = NULL;
         reads[i].seen_len = 0;
     }
-    if (n == 0)
-        return se__tier_fine();
     if (n > 1 && !sort_reads(&call))
         return nomem().reply;
     struct tier_reply reply = se__store_call(s, s->readers, deadline_ms, read_body, &call);
@@ -228,4 +226,11 @@ struct tier_reply se__store_read(void *tier, struct tier_read *reads, size_t n,
     for (size_t i = 0; i < n && reply.fault != TIER_FINE; i++)
         forget(&reads[i]);
     return reply;
+}
+
+struct tier_reply se__store_read(void *tier, struct tier_read *reads, size_t n,
+                                 uint64_t deadline_ms)
+{
+    const struct store *s = tier;
+    return n == 0 ? se__tier_fine() : se__combine_read(s->sharing, reads, n, deadline_ms);
 }
