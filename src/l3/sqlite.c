@@ -341,12 +341,6 @@ static se_result connect_file(void *driver, bool writer, uint64_t deadline_ms, v
     return r;
 }
 
-static bool broken(void *connection)
-{
-    (void)connection;
-    return false;
-}
-
 /* ---- the rest of db_ops ---- */
 
 static int64_t now_ms(void *connection)
@@ -396,7 +390,6 @@ static const struct db_ops ops = {
     .dialect = SQL_SQLITE,
     .connect = connect_file,
     .disconnect = disconnect,
-    .broken = broken,
     .arm = arm,
     .disarm = disarm,
     .interrupt = interrupt,

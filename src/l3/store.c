@@ -259,7 +259,7 @@ static se_result open_pools(struct store *s, const struct l3_options *options, u
                                 .arg = s,
                                 .open = open_reader,
                                 .close = close_connection,
-                                .broken = is_broken,
+                                .broken = s->db->broken ? is_broken : NULL,
                                 .size = options->read_connections ? options->read_connections : 1,
                                 .connect_ms = options->timeout_ms};
     se_result r = se__pool_open(&pool, &s->readers);

@@ -117,11 +117,13 @@ static bool take_row(void *arg, const struct db_value *columns, unsigned n)
         return true;
     if (se__row_wants(columns, n, &call->unpacker))
         return false;
-    if (call->sorted)
+    if (call->sorted) {
         give_to_all(call, columns, n);
-    else if (is_of(call->reads, id))
+        return !call->nomem;
+    }
+    if (is_of(call->reads, id))
         give_row(call, call->reads, columns, n);
-    return !call->nomem;
+    return false; /* there is one row of an id at most */
 }
 
 /* ---- statements ---- */
