@@ -60,11 +60,11 @@ void reads_close(struct reads *r)
     bench_check(se_close(r->engine, 60000), "se_close");
 }
 
-/* L1 keeps one of thousands for a whole round now and then. */
+/* L1 keeps a few of thousands for a whole round now and then. */
 static void prove(struct reads *r, uint64_t before, size_t reads)
 {
     uint64_t served = se__metrics_sum(r->engine->metrics, r->hits) - before;
-    if (served < reads - reads / 1000)
+    if (served < reads - reads / 200)
         bench_fail("the tier has served %llu of %zu reads", (unsigned long long)served, reads);
     r->next += reads;
 }
