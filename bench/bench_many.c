@@ -1,11 +1,11 @@
 /*
- * bench_many - row 16: se_get_many of 100 ids that L1 does not have, served by Redis, by MariaDB and
- * by SQLite.
+ * bench_many - row 16: se_get_many of 100 ids that L1 does not have, served by Redis, by MariaDB
+ * and by SQLite.
  *
  * The peers read the same ids in the same order: hiredis with a pipeline of 100 GETs, the connector
  * and SQLite with a prepared IN of 100 placeholders that asks for id, version and content; and, for
- * comparison, for all the columns that ours has to ask for. Ours checks every hash, makes an item of each
- * row and caches it. The engine's counters prove that each id came from the tier.
+ * comparison, for all the columns that ours has to ask for. Ours checks every hash, makes an item
+ * of each row and caches it. The engine's counters prove that each id came from the tier.
  */
 #include "mariadb.h"
 #include "reads.h"

@@ -5,8 +5,9 @@
  *   loaded         no id is in Redis, all are in MariaDB; afterwards all are in both. The peer: cache-aside
  *                  by hand, GET, prepared SELECT, SET
  *
- * The peers' threads have a connection each; ours share the engine's pools (read_connections, 4 of each
- * backend by default). The engine's counters prove that each read came from the tier it should.
+ * The peers' threads have a connection each; ours share the engine's pools (read_connections, 4 of
+ * each backend by default). The engine's counters prove that each read came from the tier it
+ * should.
  * Threads are pinned to no CPU.
  */
 #include "mariadb.h"

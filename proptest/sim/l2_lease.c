@@ -1,8 +1,8 @@
 /*
  * l2_lease - leases and fills. The rules are those of src/l2/lease.c and read.c.
  *
- * Nobody waits for a fill: it happens at once, later or never. A read that leases carries no deadline: it
- * may put its lease there long after its reader was told that it has none.
+ * Nobody waits for a fill: it happens at once, later or never. A read that leases carries no
+ * deadline: it may put its lease there long after its reader was told that it has none.
  */
 #include "base/os.h"
 #include "sim/l2_inside.h"

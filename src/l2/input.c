@@ -1,9 +1,9 @@
 /*
  * input - see input.h.
  *
- * A bulk string on the wire is "$<length>\r\n<bytes>\r\n", a nil "$-1\r\n". hiredis' reader copies such
- * a string twice and allocates twice for it, and moves all that is behind it for each kilobyte it
- * gives out: for a pipeline of 100 GETs that was a third of our time.
+ * A bulk string on the wire is "$<length>\r\n<bytes>\r\n", a nil "$-1\r\n". hiredis' reader copies
+ * such a string twice and allocates twice for it, and moves all that is behind it for each kilobyte
+ * it gives out: for a pipeline of 100 GETs that was a third of our time.
  *
  * Protocol: RESP2 (https://redis.io/docs/reference/protocol-spec/).
  */

@@ -2,7 +2,8 @@
  * input - replies out of the bytes that a Redis server sends.
  *
  * What reads consist of, bulk strings and nils, is parsed here and lent where it lies: nothing is
- * copied or allocated for it. Everything else (arrays, integers, status, errors) goes to hiredis' reader.
+ * copied or allocated for it. Everything else (arrays, integers, status, errors) goes to hiredis'
+ * reader.
  *
  * Invariants
  *   I1  total: any bytes give replies, "more", or INPUT_GARBAGE for good

@@ -103,8 +103,8 @@ struct script_batch {
     bool (*take)(void *arg, size_t i, const struct redisReply *result);
 };
 void se__op_scripts(struct op *op, const struct script_batch *batch);
-/* The same, sent and left: `take` is not called, nobody waits. A batch of more than 64 KiB is waited
- * for all the same, and one after a script was found forgotten. */
+/* The same, sent and left: `take` is not called, nobody waits. A batch of more than 64 KiB is
+ * waited for all the same, and one after a script was found forgotten. */
 void se__op_scripts_left(struct op *op, const struct script_batch *batch);
 
 /* How a write is stored: kind (an item that has expired becomes a floor)

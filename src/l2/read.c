@@ -1,17 +1,17 @@
 /*
  * read - see redis.h: reads, which may take a lease on what is absent.
  *
- * Reads are pipelined GETs and not MGET, which answers nil for a key of another type, so that garbage
- * would look like absence.
+ * Reads are pipelined GETs and not MGET, which answers nil for a key of another type, so that
+ * garbage would look like absence.
  *
- * What is absent will mostly be loaded from the home tier, for which a lease is taken first. Where that
- * happens often, one command does both: `SET key LEASE NX GET PX` answers what is there, and only if
- * nothing is puts the lease there (Redis 7). A hit pays for it with a longer command, so it is used
- * while at least a quarter of what was read lately was absent. It carries no deadline, as scripts
- * do: run late, it puts a lease where nothing was, whose token nobody uses any more, since its reader
- * was not told that it was taken; that keeps an id out of Redis for as long as a lease lives, and
- * nothing else. A server that refuses it (out of memory, read-only, no right to write) may still
- * answer a GET: that is asked then, and for a while only that.
+ * What is absent will mostly be loaded from the home tier, for which a lease is taken first. Where
+ * that happens often, one command does both: `SET key LEASE NX GET PX` answers what is there, and
+ * only if nothing is puts the lease there (Redis 7). A hit pays for it with a longer command, so it
+ * is used while at least a quarter of what was read lately was absent. It carries no deadline, as
+ * scripts do: run late, it puts a lease where nothing was, whose token nobody uses any more, since
+ * its reader was not told that it was taken; that keeps an id out of Redis for as long as a lease
+ * lives, and nothing else. A server that refuses it (out of memory, read-only, no right to write)
+ * may still answer a GET: that is asked then, and for a while only that.
  */
 #include "l2/op.h"
 

@@ -178,8 +178,8 @@ se_result se__session_load(struct session *s, uint64_t deadline_ms)
     return SE_OK;
 }
 
-/* Of commands whose outcome nobody waited for. That one was refused is nothing; that it was by another
- * kind of server than we take it for is. */
+/* Of commands whose outcome nobody waited for. That one was refused is nothing; that it was by
+ * another kind of server than we take it for is. */
 static void on_late(void *arg, size_t index, const redisReply *reply)
 {
     struct session *s = arg;

@@ -128,9 +128,9 @@ static int bind_one(sqlite3_stmt *stmt, int at, const struct db_value *v)
     return sqlite3_bind_null(stmt, at);
 }
 
-/* A connection is used by one thread at a time and has no mutex, so its values need none either: asked
- * for once a column, they cost a third of sqlite3_column_*, which looks for the column and an error
- * each time. */
+/* A connection is used by one thread at a time and has no mutex, so its values need none either:
+ * asked for once a column, they cost a third of sqlite3_column_*, which looks for the column and an
+ * error each time. */
 static struct db_value column_of(sqlite3_stmt *stmt, int i)
 {
     struct db_value v = {.type = DB_NULL};

@@ -2,8 +2,8 @@
  * store_read - reads of single ids and of lists.
  *
  * A list is one IN statement of a fixed set of lengths. The ids are sorted, and rows mostly come in
- * that order, so that most of them find their read at once. (Tried on SQLite, where no round trip is
- * saved: one lookup by the primary key after the other in one transaction took half as many
+ * that order, so that most of them find their read at once. (Tried on SQLite, where no round trip
+ * is saved: one lookup by the primary key after the other in one transaction took half as many
  * instructions again, for opening and closing its cursors each time.)
  */
 #include "l3/store.h"

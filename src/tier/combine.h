@@ -4,10 +4,10 @@
  * Place in the flow:  guarded -> tier's read -> [combine] -> the tier's own read of a list
  *
  * Up to `slots` reads are under way at once, each on a connection, and as long as there are no more
- * each goes by itself. Who comes then queues up; when one under way ends, the first in the queue leads:
- * it asks for its own ids and, up to `ids_max`, for those of all who queue behind it, in one call,
- * and hands out what came. So a connection is never idle while somebody waits, and the more wait, the
- * more ids a round trip brings. Nobody waits for company.
+ * each goes by itself. Who comes then queues up; when one under way ends, the first in the queue
+ * leads: it asks for its own ids and, up to `ids_max`, for those of all who queue behind it, in one
+ * call, and hands out what came. So a connection is never idle while somebody waits, and the more
+ * wait, the more ids a round trip brings. Nobody waits for company.
  *
  * Invariants
  *   I1  somebody queues only while `slots` reads are under way
