@@ -247,7 +247,7 @@ struct lookup {
     bool leads, settled, again, held_back;
     bool cached;        /* the item is L1's own */
     se_item *candidate; /* found above the home tier, but maybe older than what that holds */
-    size_t at; /* with wants_lease: which of the reads of L2 is its */
+    size_t at;          /* with wants_lease: which of the reads of L2 is its */
     struct redis_lease lease;
     bool wants_lease, corrupt_l2;
     bool vouched; /* the trusted filter said that L3 may have it */
