@@ -284,6 +284,8 @@ Test(tier_combine, who_shares_a_call_leaves_by_his_own_deadline)
     expect_items(end(1));
     expect_items(end(3));
     cr_assert_eq(be.calls, 2);
+    for (size_t i = 0; i < c->n; i++)
+        cr_assert_null(c->reads[i].item, "nothing is handed to who has left");
 }
 
 Test(tier_combine, who_has_more_time_than_his_leader_asks_again)
