@@ -3,13 +3,13 @@
  *
  * It answers every id with an item of that id, "absent..." with nothing.
  */
+#include "support/must.h"
 #include "support/test.h"
 
 #include "base/os.h"
 #include "tier/combine.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define PATIENCE_MS 20000u
@@ -27,15 +27,6 @@ struct backend {
 static struct backend be;
 static struct combiner *combiner;
 
-/* An assertion of Criterion can only leave a test from its own thread. */
-static void must(bool holds, const char *what)
-{
-    if (holds)
-        return;
-    (void)fprintf(stderr, "a thread: %s\n", what);
-    abort();
-}
-
 static void answer_one(struct tier_read *read)
 {
     read->item = NULL;
@@ -44,7 +35,7 @@ static void answer_one(struct tier_read *read)
         return;
     read->item = se__item_new(&(struct item_spec){
         .id = read->id, .id_len = read->id_len, .content = "x", .content_len = 1, .version = 1});
-    must(read->item != NULL, "memory");
+    MUST(read->item, "no memory");
     read->found = TIER_HIT;
 }
 
@@ -366,11 +357,11 @@ static void keep_calling(void *arg)
     for (int round = 0; round < 300; round++) {
         struct tier_reply reply = se__combine_read(
             combiner, c->reads, c->n, se__deadline_in(round % 7 == 0 ? 1 : PATIENCE_MS));
-        must(reply.fault == TIER_FINE || reply.timed_out, "a fault");
+        MUST(reply.fault == TIER_FINE || reply.timed_out, "round %d", round);
         for (size_t i = 0; i < c->n; i++) {
             bool hit = reply.fault == TIER_FINE && i % 4 != 3;
-            must((c->reads[i].item != NULL) == hit, "an item too many or too few");
-            must(!hit || strcmp(se_item_id(c->reads[i].item), c->ids[i]) == 0, "another's item");
+            MUST((c->reads[i].item != NULL) == hit, "%s", c->ids[i]);
+            MUST(!hit || strcmp(se_item_id(c->reads[i].item), c->ids[i]) == 0, "%s", c->ids[i]);
             se_item_release(c->reads[i].item);
             c->reads[i].item = NULL;
         }
