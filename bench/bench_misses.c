@@ -4,6 +4,7 @@
  *   served by L2   every id is in Redis. The peer: hiredis, a GET
  *   loaded         no id is in Redis, all are in MariaDB; afterwards all are in both. The peer: cache-aside
  *                  by hand, GET, prepared SELECT, SET
+ *   from SQLite    no Redis; every id is in a SQLite file. The peer: a prepared SELECT
  *
  * The peers' threads have a connection each; ours share the engine's pools (read_connections, 4 of
  * each backend by default). The engine's counters prove that each read came from the tier it
@@ -19,6 +20,7 @@
 #include "engine/engine.h"
 
 #include <hiredis/hiredis.h>
+#include <sqlite3.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -31,7 +33,7 @@ struct misses {
     struct reads reads; /* ours: the engine, and how far around the ids it is */
     size_t bare_next;
     unsigned threads;
-    bool loaded; /* by MariaDB */
+    enum { FROM_L2, LOADED, FROM_SQLITE } from;
 };
 
 /* One thread of a round: reads `n` ids from the `from`-th on. */
@@ -44,6 +46,8 @@ struct runner {
     redisContext *redis;
     MYSQL *mysql;
     MYSQL_STMT *select;
+    sqlite3 *db;
+    sqlite3_stmt *stmt;
     char id[BENCH_ID_LEN + 1], content[2 * BENCH_CONTENT_LEN];
     int64_t version;
     unsigned long content_len;
@@ -90,13 +94,26 @@ static void read_bare(struct runner *r)
         reads_id(r->from + i, r->id);
         memcpy(key + 5, r->id, BENCH_ID_LEN + 1);
         redisReply *reply = ask(r, "GET %s", key, NULL);
-        if ((reply->type == REDIS_REPLY_NIL) != r->m->loaded)
+        if ((reply->type == REDIS_REPLY_NIL) != (r->m->from == LOADED))
             bench_fail("hiredis: GET found what it should not, or did not");
         freeReplyObject(reply);
-        if (!r->m->loaded)
+        if (r->m->from == FROM_L2)
             continue;
         select_row(r);
         freeReplyObject(ask(r, "SET %s %b", key, r->content));
+    }
+}
+
+static void read_sqlite(struct runner *r)
+{
+    for (size_t i = 0; i < r->n; i++) {
+        reads_id(r->from + i, r->id);
+        sqlite3_bind_text(r->stmt, 1, r->id, BENCH_ID_LEN, SQLITE_STATIC);
+        if (sqlite3_step(r->stmt) != SQLITE_ROW ||
+            sqlite3_column_bytes(r->stmt, 1) != BENCH_CONTENT_LEN)
+            bench_fail("sqlite: SELECT: %s", sqlite3_errmsg(r->db));
+        memcpy(r->content, sqlite3_column_blob(r->stmt, 1), BENCH_CONTENT_LEN);
+        sqlite3_reset(r->stmt);
     }
 }
 
@@ -168,18 +185,17 @@ static double run_all(struct misses *m, size_t from, void (*run)(struct runner *
     return (double)(share * m->threads) / (double)(se__mono_ns() - start) * 1e6;
 }
 
-static void empty_redis(struct misses *m)
+static void empty_redis(void)
 {
     freeReplyObject(ask(&runners[0], "FLUSHALL", NULL, NULL));
-    (void)m;
 }
 
 static double ours(void *arg)
 {
     struct misses *m = arg;
-    enum metric hits = m->loaded ? M_OPS_L3_GET_HIT : M_OPS_L2_GET_HIT;
-    if (m->loaded)
-        empty_redis(m);
+    enum metric hits = m->from == FROM_L2 ? M_OPS_L2_GET_HIT : M_OPS_L3_GET_HIT;
+    if (m->from == LOADED)
+        empty_redis();
     uint64_t before = se__metrics_sum(m->reads.engine->metrics, hits);
     double figure = run_all(m, m->reads.next, read_ours);
     uint64_t served = se__metrics_sum(m->reads.engine->metrics, hits) - before;
@@ -192,9 +208,9 @@ static double ours(void *arg)
 static double bare(void *arg)
 {
     struct misses *m = arg;
-    if (m->loaded)
-        empty_redis(m);
-    double figure = run_all(m, m->bare_next, read_bare);
+    if (m->from == LOADED)
+        empty_redis();
+    double figure = run_all(m, m->bare_next, m->from == FROM_SQLITE ? read_sqlite : read_bare);
     m->bare_next += ROUND;
     return figure;
 }
@@ -204,15 +220,16 @@ static double bare(void *arg)
 static void bench_threads(const struct bench *b, struct misses *m)
 {
     static const unsigned counts[] = {1, 4, 16, 64};
+    static const char *const subjects[] = {"served by L2", "loaded", "served by SQLite"};
+    static const char *const peers[] = {"hiredis GET", "GET, SELECT, SET", "prepared SELECT"};
     char what[64];
     struct bench_side sides[] = {
         {.name = "ours", .run = ours, .arg = m},
-        {.name = m->loaded ? "GET, SELECT, SET" : "hiredis GET", .run = bare, .arg = m},
+        {.name = peers[m->from], .run = bare, .arg = m},
     };
     for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
         m->threads = counts[i];
-        snprintf(what, sizeof what, "%s, %u threads", m->loaded ? "loaded" : "served by L2",
-                 m->threads);
+        snprintf(what, sizeof what, "%s, %u threads", subjects[m->from], m->threads);
         bench_compare(b, &(struct bench_subject){0, what, "k/s"}, sides, 2);
     }
 }
@@ -227,24 +244,52 @@ static void load_bare(void)
     }
 }
 
-int main(int argc, char **argv)
+static void bench_servers(const struct bench *b)
 {
-    struct bench b;
     struct redis_server redis;
     char redis_url[256], sql_url[BENCH_MARIADB_URL_MAX];
-    bench_init(&b, argc, argv);
     redis_server_start(&redis, NULL);
     redis_server_url(&redis, redis_url, sizeof redis_url);
     struct misses m = {.redis = &redis, .mariadb = bench_mariadb(sql_url)};
     reads_open(&m.reads, redis_url, sql_url, M_OPS_L2_GET_HIT);
     connect_all(&m);
     load_bare();
-    bench_threads(&b, &m);
-    m.loaded = true;
-    bench_threads(&b, &m);
+    bench_threads(b, &m);
+    m.from = LOADED;
+    bench_threads(b, &m);
     disconnect_all();
     reads_close(&m.reads);
     redis_server_stop(&redis);
     mariadb_close(m.mariadb);
+}
+
+static void bench_sqlite(const struct bench *b)
+{
+    struct bench_dir dir;
+    struct misses m = {.from = FROM_SQLITE};
+    char url[256];
+    bench_dir_make(&dir, NULL);
+    bench_dir_path(&dir, "sqlite:", "reads.db", url);
+    reads_open(&m.reads, NULL, url, M_OPS_L3_GET_HIT);
+    for (struct runner *r = runners; r < runners + THREADS_MAX; r++)
+        if (sqlite3_open(url + strlen("sqlite:"), &r->db) != SQLITE_OK ||
+            sqlite3_prepare_v3(r->db, "SELECT version, payload_blob FROM sync_items WHERE id = ?",
+                               -1, SQLITE_PREPARE_PERSISTENT, &r->stmt, NULL) != SQLITE_OK)
+            bench_fail("sqlite: cannot prepare");
+    bench_threads(b, &m);
+    for (struct runner *r = runners; r < runners + THREADS_MAX; r++) {
+        sqlite3_finalize(r->stmt);
+        sqlite3_close(r->db);
+    }
+    reads_close(&m.reads);
+    bench_dir_remove(&dir);
+}
+
+int main(int argc, char **argv)
+{
+    struct bench b;
+    bench_init(&b, argc, argv);
+    bench_servers(&b);
+    bench_sqlite(&b);
     return 0;
 }
