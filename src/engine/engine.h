@@ -247,12 +247,13 @@ struct lookup {
      * whatever the filter says; and if it cannot be, what the log brought back from an earlier run,
      * maybe older than L3's, is no answer. */
     bool sure;
+    bool unseen; /* in: the caller has not just asked L1 for the id; then it is asked first */
     /* the rest belongs to read.c */
     struct flight *flight;
     bool leads, settled, again, held_back;
     bool cached;        /* the item is L1's own */
     se_item *candidate; /* found above the home tier, but maybe older than what that holds */
-    struct tier_read read;
+    size_t at;          /* with wants_lease: which of the reads of L2 is its */
     struct redis_lease lease;
     bool wants_lease, corrupt_l2;
     bool vouched; /* the trusted filter said that L3 may have it */
