@@ -38,7 +38,7 @@ uint32_t se__wal_reserve_locked(struct wal *w, const se_item *item, struct overl
         .version = se_item_version(item),
         .bytes = (uint32_t)se__wal_record_bytes(item),
         .partition =
-            (uint16_t)(se__hash64(w->seed, se_item_id(item), id_len) % w->overlay.partitions),
+            (uint16_t)(se__hash_id(&w->secret, se_item_id(item), id_len) % w->overlay.partitions),
         .dead_row = dead_row,
     };
     uint32_t node = se__overlay_add(&w->overlay, &proto);

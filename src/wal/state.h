@@ -9,6 +9,7 @@
 #ifndef SE_WAL_STATE_H
 #define SE_WAL_STATE_H
 
+#include "base/hash.h"
 #include "base/os.h"
 #include "wal/file.h"
 #include "wal/overlay.h"
@@ -57,6 +58,7 @@ struct wal {
     bool read_only;
     uint64_t items_max, bytes_max;
     uint64_t seed;
+    struct hash_secret secret; /* made from it */
     int lock_fd;
     struct hlc *hlc;
     struct metrics *metrics;

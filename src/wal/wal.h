@@ -49,7 +49,8 @@ struct wal_options {
     bool read_only;                /* no lock, no changes: for tools beside a live service;
                                       append etc. are SE_ERR_STATE */
     uint64_t items_max, bytes_max; /* live; beyond them append is SE_ERR_BACKPRESSURE */
-    unsigned partitions;           /* of the drain, >= 1: hash64(seed, id) % partitions */
+    unsigned
+        partitions; /* of the drain, >= 1: se__hash_id(id) % partitions, as the dirty queues' */
     uint64_t seed;
     struct hlc *hlc;           /* borrowed; the stored ceiling starts it and is raised with
                                   appends. NULL with read_only */
