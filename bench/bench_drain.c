@@ -1,9 +1,8 @@
 /*
  * bench_drain - row 18: how fast the WAL is emptied into MariaDB after an outage, traffic going on.
  *
- * The server is cut off as a network would: its socket's name goes, and the engine's connections are
- * killed; so it is as warm afterwards as it is for the peer. What is written meanwhile ends in the
- * WAL, which lies in --dir, on a real disk. Then the name is back. The figure is WAL records brought
+ * The server is cut off and comes back as warm as it is for the peer (outage.h). What is written
+ * meanwhile ends in the WAL, which lies in --dir, on a real disk. The figure is WAL records brought
  * home a second, from the first drained batch until the WAL holds none, while a thread writes
  * TRAFFIC other items a second and reads as many.
  *
@@ -15,7 +14,7 @@
  * At the end every row is compared with what was written last: none is lost and none is older.
  */
 #include "batches.h"
-#include "mariadb.h"
+#include "outage.h"
 
 #include "engine/engine.h"
 #include "l3/l3.h"
@@ -39,7 +38,7 @@ struct job {
     struct tier tier; /* the peer's, with a table of its own */
     struct mariadb_server *server;
     MYSQL *admin;
-    char link[256], url[512];
+    struct outage outage;
     se_engine *engine;
     uint64_t *written; /* by key: the content last written, 0: none. Odd keys are the traffic's */
     uint64_t draw;
@@ -47,43 +46,6 @@ struct job {
     double paces[BENCH_ROUNDS_MAX];
     unsigned rounds;
 };
-
-/* ---- the outage ---- */
-
-static void run_sql(struct job *j, const char *sql)
-{
-    if (mysql_query(j->admin, sql) != 0)
-        bench_fail("mysql: %s: %s", sql, mysql_error(j->admin));
-}
-
-/* All connections that came after the bench's own. */
-static void kill_connections(struct job *j)
-{
-    char sql[200];
-    snprintf(sql, sizeof sql,
-             "SELECT id FROM information_schema.processlist WHERE id > %lu AND user = 'root'",
-             mysql_thread_id(j->admin));
-    run_sql(j, sql);
-    MYSQL_RES *ids = mysql_store_result(j->admin);
-    for (MYSQL_ROW row; ids && (row = mysql_fetch_row(ids));) {
-        snprintf(sql, sizeof sql, "KILL CONNECTION %s", row[0]);
-        (void)mysql_query(j->admin, sql); /* it may have gone by itself */
-    }
-    mysql_free_result(ids);
-}
-
-static void cut(struct job *j)
-{
-    if (unlink(j->link) != 0)
-        bench_fail("%s: cannot be removed", j->link);
-    kill_connections(j);
-}
-
-static void mend(struct job *j)
-{
-    if (symlink(j->server->socket, j->link) != 0)
-        bench_fail("%s: cannot be made", j->link);
-}
 
 /* ---- writing ---- */
 
@@ -190,11 +152,11 @@ static double drain(void *arg)
     struct job *j = arg;
     struct traffic t = {.job = j};
     struct se__thread thread = {0};
-    cut(j);
+    outage_begin(&j->outage);
     wait_in_wal(j, outage(j));
     __atomic_store_n(&j->stop, false, __ATOMIC_RELAXED);
     bench_check(se__thread_start(&thread, "traffic", traffic, &t), "thread");
-    mend(j);
+    outage_end(&j->outage);
     double figure = drained_rate(j);
     __atomic_store_n(&j->stop, true, __ATOMIC_RELAXED);
     se__thread_join(&thread);
@@ -216,7 +178,8 @@ static double flush(void *arg)
 
 static void check_rows(struct job *j)
 {
-    run_sql(j, "SELECT id, payload_blob FROM sync_items ORDER BY id");
+    if (mysql_query(j->admin, "SELECT id, payload_blob FROM sync_items ORDER BY id") != 0)
+        bench_fail("mysql: %s", mysql_error(j->admin));
     MYSQL_RES *rows = mysql_use_result(j->admin);
     size_t n = 0;
     for (MYSQL_ROW row; rows && (row = mysql_fetch_row(rows)); n++) {
@@ -263,8 +226,7 @@ static void open_engine(struct job *j, const char *wal, unsigned workers)
 {
     se_config c;
     se_config_init(&c);
-    snprintf(j->url, sizeof j->url, "mysql://root@localhost/t?socket=%s", j->link);
-    c.sql_url = j->url;
+    c.sql_url = j->outage.url;
     c.wal_path = wal;
     c.l1_max_bytes = (size_t)512 << 20;
     c.circuit_failures = 1;
@@ -303,16 +265,14 @@ static void compare(struct job *j, const char *wal, unsigned workers, const char
 int main(int argc, char **argv)
 {
     struct bench b;
-    struct bench_dir memory, disk;
+    struct bench_dir disk;
     char url[BENCH_MARIADB_URL_MAX], wal[256];
     bench_init(&b, argc, argv);
     struct keys keys = keys_make(bench_scaled(&b, KEYS) / BATCH * BATCH);
     struct job j = {.b = &b, .keys = &keys, .written = calloc(keys.n, sizeof *j.written)};
     if (!j.written)
         bench_fail("out of memory");
-    bench_dir_make(&memory, NULL);
     bench_dir_make(&disk, b.dir);
-    bench_dir_path(&memory, "", "socket", j.link);
     bench_dir_path(&disk, "", "wal", wal);
     j.server = bench_mariadb(url);
     bench_pin();
@@ -321,15 +281,15 @@ int main(int argc, char **argv)
     table.ops->close(table.self);
     open_tier(&j, url, "items", &j.tier);
     j.admin = bench_mariadb_connect(j.server);
-    mend(&j);
+    outage_init(&j.outage, j.server);
     compare(&j, wal, 2, "WAL drain after an outage");
     compare(&j, wal, 1, "the same, one flush worker");
     mysql_close(j.admin);
+    outage_done(&j.outage);
     j.tier.ops->close(j.tier.self);
     mariadb_close(j.server);
     keys_free(&keys);
     free(j.written);
-    bench_dir_remove(&memory);
     bench_dir_remove(&disk);
     return 0;
 }
