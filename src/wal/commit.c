@@ -4,7 +4,8 @@
  * A caller that finds nobody leading leads: it takes all queued requests, writes them and the
  * pending removals in one transaction, publishes them to the overlay, wakes their callers and hands
  * leading on to a caller that queued meanwhile. Nobody waits for a timer: a group is what came
- * while the last one was being written.
+ * while the last one was being written. A group is woken by one ring of its bell, and its callers
+ * leave without taking the lock.
  *
  * A caller that does not lead can time out; its request stays where it is, with references of its
  * own. A caller that leads is in SQLite and stays there as long as the disk does.
@@ -260,15 +261,16 @@ static void settle_locked(struct wal *w, struct request *group, enum outcome out
     }
 }
 
-/* Whoever leads next comes first: the disk is idle until then. */
+/* Whoever leads next comes last: of the others, those who write again at once are in its group then.
+ * The other way round 16 callers are two halves for ever that wait for each other (docs/wal.md). */
 static void finish(const struct aftermath *after)
 {
-    if (after->next)
-        se__bell_ring(after->next);
     if (after->group)
         se__bell_ring(after->group);
     if (after->first && after->first != after->next)
         se__bell_ring(after->first);
+    if (after->next)
+        se__bell_ring(after->next);
     struct request *next;
     for (struct request *r = after->ended; r; r = next) {
         next = r->next;
@@ -321,9 +323,8 @@ static bool pass_on_locked(struct wal *w, struct aftermath *after)
     return true;
 }
 
-/* One group, as leader. Leading is handed on before the group is woken: the next commit does not
- * wait for that. Returns false if there is nobody to hand it to. On a full disk a checkpoint
- * lets the journal be written from its start again. */
+/* One group, as leader. Returns false if there is nobody to hand leading on to. On a full disk a
+ * checkpoint lets the journal be written from its start again. */
 static bool lead_round_locked(struct wal *w)
 {
     struct aftermath after = {0};
