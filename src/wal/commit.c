@@ -28,7 +28,7 @@
 #define CEILING_AHEAD_MS 10000
 #define REMOVE_WITH_GROUP 512 /* rows to delete that make it worth a group's time */
 /* Of the journal: then the leader checkpoints. Usually se__wal_tend was there before. */
-#define FRAMES_LEADER 4000
+#define FRAMES_LEADER 8000
 
 enum outcome { COMMITTED, NOT_WRITTEN, MAYBE_WRITTEN };
 
