@@ -249,3 +249,31 @@ Test(wal_drain, collects_the_newest_of_each_id)
     cr_assert_eq(sum, 5 + 7 + 8);
     se__free(items);
 }
+
+static void note_id(void *arg, const char *id, size_t id_len)
+{
+    char *all = arg;
+    cr_assert(strlen(all) + id_len + 2 < 100);
+    strncat(all, id, id_len);
+    strcat(all, " ");
+}
+
+Test(wal_drain, shows_the_ids_of_all_that_is_live)
+{
+    char ids[100] = "";
+    se_item **items;
+    size_t n;
+    cr_assert_eq(se__wal_ids(f.wal, note_id, ids), SE_OK);
+    cr_assert_str_eq(ids, "");
+    append_one(f.wal, "drained", 1, WAL_HOME);
+    cr_assert_eq(se__wal_drain_take(f.wal, 0, 10, SIZE_MAX, &items, &n), SE_OK);
+    cr_assert_eq(n, 1);
+    append_one(f.wal, "sure", 2, WAL_ACK);
+    append_one(f.wal, "home", 3, WAL_HOME);
+    append_one(f.wal, "confirmed", 4, WAL_HOME);
+    confirm_one(f.wal, "confirmed", 4);
+    bury_one(f.wal, "dead", 5);
+    cr_assert_eq(se__wal_ids(f.wal, note_id, ids), SE_OK);
+    cr_assert_str_eq(ids, "drained sure home dead ");
+    se__wal_drain_return(f.wal, 0, items, n);
+}
