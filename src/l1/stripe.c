@@ -294,8 +294,8 @@ void se__entry_queue(struct l1 *map, struct entry *e, bool front, uint64_t first
 
 void se__stripe_advance_epoch(struct stripe *s, uint64_t hash)
 {
-    _Atomic uint64_t *at = se__stripe_epoch(s, hash);
-    uint64_t epoch = atomic_load_explicit(at, memory_order_relaxed);
+    _Atomic uint32_t *at = se__stripe_epoch(s, hash);
+    uint32_t epoch = atomic_load_explicit(at, memory_order_relaxed);
     /* release: who takes it for a load asks its tier after what has made it advance. */
     atomic_store_explicit(at, epoch + 1, memory_order_release);
 }

@@ -83,14 +83,14 @@ struct front {
     _Atomic(struct flush_state *) loose;
 };
 
-#define STRIPE_EPOCHS 64u
+#define STRIPE_EPOCHS 32u
 
 struct stripe {
     _Alignas(64) struct se__mutex lock;
     struct front *front;
     /* Of ids, by their hash: a load is in doubt for what left among a few neighbours only. release
      * after what it tells of, acquire before a tier is asked */
-    _Atomic uint64_t epochs[STRIPE_EPOCHS];
+    _Atomic uint32_t epochs[STRIPE_EPOCHS];
     uint64_t floor;       /* no version put here that has left is above it */
     uint64_t based_floor; /* no item with a based_on that has left is above it */
     uint32_t loose_entries;
@@ -253,7 +253,7 @@ void se__retired_free(uintptr_t what); /* now */
 void se__stripe_remove(struct l1 *map, struct stripe *s, struct entry *e);
 /* Marks e queued and gives its node to the sink. e is out of the account. */
 void se__entry_queue(struct l1 *map, struct entry *e, bool front, uint64_t first_ms);
-static inline _Atomic uint64_t *se__stripe_epoch(struct stripe *s, uint64_t hash)
+static inline _Atomic uint32_t *se__stripe_epoch(struct stripe *s, uint64_t hash)
 {
     return &s->epochs[hash >> 40 & (STRIPE_EPOCHS - 1)];
 }
