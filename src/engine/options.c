@@ -389,6 +389,14 @@ bool se__option_present(const se_config *config, const struct option *o)
     return has_field(config, o, width_of(o->type));
 }
 
+bool se__option_is_default(const se_config *config, const struct option *o)
+{
+    se_config fresh;
+    se_config_init(&fresh);
+    return memcmp((const char *)config + o->offset, (const char *)&fresh + o->offset,
+                  width_of(o->type)) == 0;
+}
+
 /* Every field, and all or nothing: a config is changed only if every variable is good. */
 se_result se_config_from_env(se_config *config)
 {
