@@ -91,7 +91,8 @@ static const char GUARD[] = HEAD STORE PEEK ORDER
  * it the script: the guard will see. */
 static const char OPEN[] = HEAD PEEK ORDER
     "local may = redis.acl_check_cmd\n"
-    "if not may or not may('MULTI') or not may('MSETNX', KEYS[1], '0') then return {now, 2} end\n"
+    "if not may or not may('MULTI') or not may('DEL', KEYS[1])\n"
+    "  or not may('MSETNX', KEYS[1], '0') then return {now, 2} end\n"
     "local heads = ARGV[3]\n"
     "for i = 2, #KEYS do\n"
     "  local old = call('GETRANGE', KEYS[i], '0', '35')\n"

@@ -322,6 +322,11 @@ Test(l2_bulk, a_user_without_the_right_to_msetnx_writes_through_the_guard)
     expect_guarded_without("msetnx");
 }
 
+Test(l2_bulk, a_user_without_the_right_to_del_writes_through_the_guard)
+{
+    expect_guarded_without("del");
+}
+
 Test(l2_bulk, a_server_out_of_memory_stores_nothing_and_loses_nothing)
 {
     struct tier_write writes[IDS];
