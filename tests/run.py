@@ -12,7 +12,7 @@ Stages:
   fuzz    clang; every decoder under libFuzzer, AddressSanitizer and UndefinedBehaviorSanitizer: a fixed number of runs from
           the committed corpus, with a fixed seed; a program counts as one test
   valgrind  the examples of the plain build under valgrind's memcheck, with servers where they use some: an error or a
-          leak fails the example
+          leak fails the example; the sample service is asked by its own tests meanwhile
   python  the bindings' tests (pytest), against the plain build as `meson install` puts it into a folder
 
 Every test counts once a stage. A program that ends badly, reports nothing or runs no test counts as one failed test: an
@@ -338,6 +338,8 @@ VALGRIND_EXAMPLES = {
     'write_behind': [['write_behind']],
     'write_behind_servers': [['with_servers', 'write_behind']],
 }
+# Examples that are asked while they run: the test program that starts them by the command in SE_SERVICE_WRAPPER, a word a line.
+VALGRIND_DRIVEN = {'service': 'integration_service'}
 
 
 def valgrind_command(words):
@@ -364,16 +366,37 @@ def run_example(name):
     return Count(failed=1) if problems else Count(passed=1), problems, time.monotonic() - started
 
 
+def run_driven_example(name):
+    """Runs an example under valgrind as its test program does. Its tests count; a report of valgrind's fails them."""
+    _, command, env, suites = next(p for p in programs_of('plain') if p[0] == VALGRIND_DRIVEN[name])
+    folder = LOGS / 'valgrind' / name
+    wrapper = [shutil.which('valgrind') or '/usr/bin/valgrind', *VALGRIND, f'--log-file={folder}/valgrind.%p']
+    count, problems, took = run_program('valgrind', name, command, env | {'SE_SERVICE_WRAPPER': '\n'.join(wrapper)}, suites)
+    logs = sorted(folder.glob('valgrind.*'))
+    reports = [text for log in logs if (text := log.read_text(errors='replace')).strip()]
+    if not logs:
+        reports = [f'{name}: valgrind has not seen it']
+    if reports and not count.failed:
+        count.failed = 1
+    return count, problems + reports, took
+
+
+def programs_of_examples():
+    """Their names: a file of examples/ with a main(), or the folder of one."""
+    folder = ROOT / 'examples'
+    mains = [path for path in folder.rglob('*.c') if 'int main(' in path.read_text()]
+    return {path.stem if path.parent == folder else path.parent.name for path in mains}
+
+
 def run_valgrind(names, jobs):
     total = Count()
-    examples = {path.stem for path in (ROOT / 'examples').glob('*.c') if 'int main(' in path.read_text()}
-    if missing := examples - {words[-1] if words[0] == 'with_servers' else words[0]
-                              for lines in VALGRIND_EXAMPLES.values() for words in lines}:
+    looked_at = {words[-1] if words[0] == 'with_servers' else words[0] for lines in VALGRIND_EXAMPLES.values() for words in lines}
+    if missing := programs_of_examples() - looked_at - set(VALGRIND_DRIVEN):
         say(f'  valgrind: nothing runs {" ".join(sorted(missing))}')
         total.failed += 1
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
-        jobs_of = {pool.submit(run_example, name): name for name in VALGRIND_EXAMPLES
-                   if not names or any(n in name for n in names)}
+        jobs_of = {pool.submit(run_driven_example if name in VALGRIND_DRIVEN else run_example, name): name
+                   for name in [*VALGRIND_DRIVEN, *VALGRIND_EXAMPLES] if not names or any(n in name for n in names)}
         for done in concurrent.futures.as_completed(jobs_of):
             count, trouble, took = done.result()
             total.add(count)

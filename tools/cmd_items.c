@@ -1,6 +1,7 @@
 /*
  * cmd_items - syncengine get, put, delete, contains, status: one item at a time.
  */
+#include "base/file.h"
 #include "base/os.h"
 #include "out.h"
 #include "session.h"
@@ -30,20 +31,6 @@ static int judge(const char *id, se_result r)
 
 /* ---- get ---- */
 
-static bool write_all(int fd, const char *bytes, size_t len)
-{
-    while (len > 0) {
-        ssize_t n = write(fd, bytes, len);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return false;
-        bytes += n;
-        len -= (size_t)n;
-    }
-    return true;
-}
-
 static int write_file(const char *path, const se_item *item)
 {
     int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
@@ -51,7 +38,7 @@ static int write_file(const char *path, const se_item *item)
         term_system("cannot open", path);
         return EXIT_TROUBLE;
     }
-    bool ok = write_all(fd, se_item_content(item), se_item_content_len(item));
+    bool ok = se__file_write_all(fd, se_item_content(item), se_item_content_len(item));
     if (!ok)
         term_system("cannot write", path);
     if (close(fd) != 0 && ok) {

@@ -124,7 +124,7 @@ static const char *up_text(double v)
 
 static const char *circuit_text(double v)
 {
-    return v == 0 ? "closed" : v == 1 ? "half-open" : v == 2 ? "OPEN" : "-";
+    return v >= 0 && v <= SE_CIRCUIT_OPEN ? se_circuit_name((se_circuit)v) : "-";
 }
 
 static const char *phase_text(double v)

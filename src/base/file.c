@@ -94,21 +94,26 @@ se_result se__file_read(const char *path, size_t bytes_max, struct buf *out)
     return r;
 }
 
-/* ---- replacing ---- */
+/* ---- writing ---- */
 
-static bool write_all(int fd, const char *bytes, size_t len)
+bool se__file_write_all(int fd, const void *bytes, size_t len)
 {
+    const char *at = bytes;
     while (len > 0) {
-        ssize_t n = write(fd, bytes, len);
+        ssize_t n = write(fd, at, len);
         if (n < 0 && errno == EINTR)
             continue;
-        if (n < 0)
+        if (n == 0)
+            errno = EIO; /* a device that takes nothing would be asked for ever */
+        if (n <= 0)
             return false;
-        bytes += n;
+        at += n;
         len -= (size_t)n;
     }
     return true;
 }
+
+/* ---- replacing ---- */
 
 /* What a crash left under the name is removed first: it may have other rights, or be a link. */
 static se_result write_new(const char *path, const void *bytes, size_t len)
@@ -119,7 +124,7 @@ static se_result write_new(const char *path, const void *bytes, size_t len)
     if (fd < 0)
         return io_error("create", path);
     se_result r = SE_OK;
-    if (!write_all(fd, bytes, len))
+    if (!se__file_write_all(fd, bytes, len))
         r = io_error("write", path);
     else if (fsync(fd) != 0)
         r = io_error("sync", path);

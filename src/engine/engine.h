@@ -4,6 +4,7 @@
  *   options, settings   configuration            life        open, shutdown, close, flush, phases
  *   attach              home tier, owner row     keeper      threads: upkeep, home, cache
  *   write, many         submit, delete, batches  read        lookups through the tiers
+ *   state               se_set_state
  *   aside               get_or_insert_with       scan        scans, counts, mass deletes
  *   admit               pressure for writers     health      health, gauges
  *   hold                no data calls before attach is done
@@ -210,6 +211,8 @@ struct write_spec {
     const se_submit_options *options;
     bool deleted;
 };
+/* The ack that a write really waits for: never DEFAULT, and nothing that this engine does not have. */
+se_ack se__write_resolve_ack(const se_engine *e, se_ack ack);
 /* Checks arguments and builds the item. Nothing has changed on error. */
 SE_NODISCARD se_result se__write_init(se_engine *e, const struct write_spec *spec, struct write *w);
 /* Pressure, memory, WAL, L1, in that order, for all of them; on an error nothing is written, and

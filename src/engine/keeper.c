@@ -48,7 +48,8 @@ struct keeper {
     bool synced; /* the L2 generation was looked at after both had started */
 };
 
-/* Waits until `until_ms`, a kick or the stop; false at the stop. */
+/* Waits until `until_ms`, a kick or the stop; false at the stop. What the kick told may have happened
+ * before: that is no way to wait for it. */
 static bool rest(struct keeper *k, uint64_t until_ms)
 {
     se__mutex_lock(&k->lock);
@@ -154,6 +155,15 @@ static bool cache_started(struct keeper *k)
     return started;
 }
 
+/* Until then, or the stop. Looks and waits under one lock: a start in between would wake nobody. */
+static void wait_cache_started(struct keeper *k)
+{
+    se__mutex_lock(&k->lock);
+    while (!k->stop && k->e->cache.ops && !k->cache.started)
+        (void)se__cond_wait_until(&k->changed, &k->lock, SE__FOREVER);
+    se__mutex_unlock(&k->lock);
+}
+
 static void sync_cache(struct keeper *k, bool look, uint32_t timeout_ms)
 {
     bool both = cache_started(k);
@@ -242,8 +252,7 @@ static void run_home(void *arg)
     start(k, &k->home, se__attach_home, timeout);
     if (is_attached(e)) {
         wake_workers(e);
-        while (!cache_started(k) && rest(k, SE__FOREVER))
-            ;
+        wait_cache_started(k);
         sync_cache(k, false, timeout);
     }
     keep_home(k);

@@ -7,9 +7,9 @@
  *   ack      waits until the home tier has it, where that was asked for; outside of the gate, so
  *            that shutdown can flush
  *
- * Which ack a write really waits for is decided once (resolve_ack): without a WAL, SE_ACK_WAL is
- * SE_ACK_L3; where no tier is configured L1 is the home and nothing is waited for but the WAL.
- * There a write of an id that the WAL has a record of goes into the WAL as well.
+ * Which ack a write really waits for is decided once (se__write_resolve_ack): without a WAL,
+ * SE_ACK_WAL is SE_ACK_L3; where no tier is configured L1 is the home and nothing is waited for but
+ * the WAL. There a write of an id that the WAL has a record of goes into the WAL as well.
  *
  * A write with an expectation (cache-aside, se_set_state) is published before it goes into the WAL:
  * a record of a write that did not happen must not be replayed. If the WAL then fails, the write
@@ -82,7 +82,7 @@ static se_result check_options(const se_engine *e, const se_submit_options *o)
     return SE_OK;
 }
 
-static se_ack resolve_ack(const se_engine *e, se_ack ack)
+se_ack se__write_resolve_ack(const se_engine *e, se_ack ack)
 {
     if (ack == SE_ACK_DEFAULT)
         ack = e->settings.c.default_ack;
@@ -141,7 +141,7 @@ se_result se__write_init(se_engine *e, const struct write_spec *spec, struct wri
     if (!w->item)
         return se__error_nomem();
     w->hash = se__l1_hash(e->l1, spec->id, id_len);
-    w->ack = resolve_ack(e, o.ack);
+    w->ack = se__write_resolve_ack(e, o.ack);
     r = se__delivery_ask(e, &o, w);
     if (r != SE_OK)
         se__write_done(e, w);
@@ -541,62 +541,4 @@ se_result se_delete(se_engine *e, const char *id, const se_submit_options *optio
 {
     struct write_spec spec = {.id = id, .options = options, .deleted = true};
     return se__write_one(e, &spec, NULL);
-}
-
-/* ---- state ---- */
-
-/* One attempt, based on what is read now. *again: another write came between. */
-static se_result try_set_state(se_engine *e, const char *id, const char *state,
-                               uint64_t deadline_ms, bool *again)
-{
-    struct lookup l;
-    *again = false;
-    se_result r = se__lookup_init(e, id, &l);
-    l.sure = true;
-    if (r == SE_OK)
-        r = se__lookup(e, &l, 1, se__read_deadline(e));
-    if (r == SE_OK)
-        r = l.result;
-    if (r != SE_OK)
-        return r;
-    struct write w = {
-        .hash = l.hash,
-        .ack = resolve_ack(e, SE_ACK_DEFAULT),
-        .expect = L1_EXPECT_VERSION,
-        .expected_version = se_item_version(l.item),
-        .expected_epoch = l.epoch,
-        .item = se__item_with_state(l.item, strcmp(state, "default") == 0 ? NULL : state, 0, 0),
-    };
-    se_item_release(l.item);
-    if (!w.item)
-        return se__error_nomem();
-    size_t failed;
-    r = se__enter(e);
-    if (r == SE_OK) {
-        r = se__write_publish(e, &w, 1, deadline_ms, &failed);
-        se__leave(e);
-    }
-    *again = r == SE_OK && w.conflict;
-    if (r == SE_OK && !w.conflict)
-        r = se__write_ack(e, &w, deadline_ms);
-    se__write_done(e, &w);
-    return r;
-}
-
-se_result se_set_state(se_engine *e, const char *id, const char *state)
-{
-    size_t len;
-    se_result r = se__look_in(e);
-    if (r == SE_OK)
-        r = se__id_check("id", id, 1, SE_ID_MAX, &len);
-    if (r == SE_OK)
-        r = se__id_check("state", state, 1, SE_STATE_MAX, &len);
-    uint64_t deadline = r == SE_OK ? se__deadline_in(e->settings.c.ack_timeout_ms) : 0;
-    bool again = true;
-    while (r == SE_OK && again) {
-        r = try_set_state(e, id, state, deadline, &again);
-        if (again && se__deadline_left(deadline) == 0)
-            return se__error(SE_ERR_TIMEOUT, "id '%s': other writes came between every time", id);
-    }
-    return r;
 }

@@ -17,6 +17,7 @@
 
 #include "base/buf.h"
 #include "base/bytes.h"
+#include "base/file.h"
 #include "base/mem.h"
 
 #include <errno.h>
@@ -152,27 +153,13 @@ se_result se__wal_journal_check(const char *path)
 
 #define RENEW_AT_ONCE 65536u
 
-static bool write_all(int fd, const uint8_t *bytes, size_t len)
-{
-    while (len > 0) {
-        ssize_t n = write(fd, bytes, len);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return false;
-        bytes += n;
-        len -= (size_t)n;
-    }
-    return true;
-}
-
 /* The same bytes in the same places: whatever of them reaches the disk, nothing changes there. */
 static bool write_again(int fd, uint8_t *buffer)
 {
     off_t at = 0;
     ssize_t n;
     while ((n = pread(fd, buffer, RENEW_AT_ONCE, at)) > 0) {
-        if (!write_all(fd, buffer, (size_t)n))
+        if (!se__file_write_all(fd, buffer, (size_t)n))
             return false;
         at += n;
     }

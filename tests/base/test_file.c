@@ -9,6 +9,7 @@
 #include "support/dir.h"
 #include "support/test.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -175,6 +176,91 @@ Test(file, a_write_that_fails_leaves_the_old_one)
     cr_assert_eq(r, SE_ERR_IO);
     expect("old");
     cr_assert_neq(access(tmp, F_OK), 0);
+}
+
+/* ---- writes in pieces ---- */
+
+/* What the calls of write() that follow do, in this order: so many bytes at most, or -errno. Behind them they do all. */
+static const int *answers;
+static size_t answers_n, writes_n;
+
+ssize_t __real_write(int fd, const void *bytes, size_t len);
+ssize_t __wrap_write(int fd, const void *bytes, size_t len);
+ssize_t __wrap_write(int fd, const void *bytes, size_t len)
+{
+    writes_n++;
+    if (answers_n == 0)
+        return __real_write(fd, bytes, len);
+    answers_n--;
+    int answer = *answers++;
+    if (answer < 0) {
+        errno = -answer;
+        return -1;
+    }
+    return answer == 0 ? 0 : __real_write(fd, bytes, (size_t)answer < len ? (size_t)answer : len);
+}
+
+static void answer(const int *list, size_t n)
+{
+    answers = list;
+    answers_n = n;
+    writes_n = 0;
+}
+
+/* Writes `text` behind "<" and returns whether all of it is said to be there; errno is kept. */
+static bool write_text(const char *text, const int *list, size_t n)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    cr_assert_geq(fd, 0);
+    cr_assert_eq(__real_write(fd, "<", 1), 1);
+    answer(list, n);
+    errno = 0;
+    bool all = se__file_write_all(fd, text, strlen(text));
+    int error = errno;
+    answer(NULL, 0);
+    close(fd);
+    errno = error;
+    return all;
+}
+
+#define WRITE_TEXT(text, ...)                                                                      \
+    write_text(text, (const int[]){__VA_ARGS__}, sizeof((const int[]){__VA_ARGS__}) / sizeof(int))
+
+Test(file, short_and_interrupted_writes_go_on)
+{
+    cr_assert(WRITE_TEXT("0123456789", 1, 3, 2));
+    expect("<0123456789");
+    cr_assert(WRITE_TEXT("0123456789", -EINTR, 4, -EINTR, -EINTR, 5, -EINTR));
+    expect("<0123456789");
+    cr_assert(WRITE_TEXT("0123456789", 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, -EIO), "not once too often");
+    expect("<0123456789");
+    cr_assert(WRITE_TEXT("", -EIO), "there is nothing to write");
+    expect("<");
+}
+
+Test(file, a_write_that_cannot_go_on_says_why)
+{
+    cr_assert_not(WRITE_TEXT("0123456789", 4, -ENOSPC));
+    cr_assert_eq(errno, ENOSPC);
+    expect("<0123");
+    cr_assert_not(WRITE_TEXT("0123456789", -EINTR, 4, 0));
+    cr_assert_eq(errno, EIO);
+    expect("<0123");
+}
+
+Test(file, a_replacement_in_pieces_is_whole)
+{
+    static const int pieces[] = {2, -EINTR, 1, 3};
+    replace("old");
+    answer(pieces, 4);
+    replace("0123456789");
+    cr_assert_eq(writes_n, 5u);
+    expect("0123456789");
+    static const int full[] = {2, -ENOSPC};
+    answer(full, 2);
+    cr_assert_eq(se__file_replace(path, "newer", 5), SE_ERR_IO);
+    cr_assert_not_null(strstr(se_errmsg(), strerror(ENOSPC)), "%s", se_errmsg());
+    expect("0123456789");
 }
 
 Test(file, without_memory_nothing_happens)

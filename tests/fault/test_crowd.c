@@ -8,6 +8,7 @@
 #include "fault/local.h"
 #include "integration/stand.h"
 #include "integration/truth.h"
+#include "support/must.h"
 #include "support/test.h"
 
 #include <malloc.h>
@@ -28,15 +29,6 @@ static const struct shape sqlite = {"sqlite", SQLITE, false, false};
 static const struct shape sqlite_wal = {"sqlite+wal", SQLITE, false, true};
 static const struct shape redis_only = {"redis", NO_SQL, true, false};
 static const struct shape servers_wal = {"redis+mysql+wal", MYSQL, true, true};
-
-#define CHECK(holds, ...)                                                                          \
-    do {                                                                                           \
-        if (!(holds)) {                                                                            \
-            (void)fprintf(stderr, __VA_ARGS__);                                                    \
-            (void)fprintf(stderr, ": %s\n", se_errmsg());                                          \
-            abort();                                                                               \
-        }                                                                                          \
-    } while (0)
 
 /* ---- threads that come and go ---- */
 
@@ -69,10 +61,10 @@ static void *visit_briefly(void *arg)
     for (int i = 0; i < 3; i++) {
         se_item *item = NULL;
         int len = snprintf(content, sizeof content, "%u %d", number, i);
-        CHECK(se_submit(c->e, id, content, (size_t)len, NULL) >= 0, "submit %s", id);
-        CHECK(se_get(c->e, id, &item) == SE_OK, "get %s", id);
+        MUST(se_submit(c->e, id, content, (size_t)len, NULL) >= 0, "submit %s", id);
+        MUST(se_get(c->e, id, &item) == SE_OK, "get %s", id);
         se_item_release(item);
-        CHECK(se_get(c->e, "nowhere", &item) == SE_NOT_FOUND, "get nowhere");
+        MUST(se_get(c->e, "nowhere", &item) == SE_NOT_FOUND, "get nowhere");
     }
     return NULL;
 }
@@ -210,11 +202,11 @@ static void call_until_shut(void *arg)
         c->writes += r >= 0;
         if (c->writes == 5)
             atomic_fetch_add(c->working, 1);
-        CHECK(r >= 0 || r == SE_ERR_STATE || r == SE_ERR_BACKPRESSURE, "put: %d", r);
+        MUST(r >= 0 || r == SE_ERR_STATE || r == SE_ERR_BACKPRESSURE, "put: %d", r);
         if (r != SE_ERR_STATE)
             r = ask(c);
-        CHECK(r >= 0 || r == SE_ERR_STATE || r == SE_ERR_BACKPRESSURE || r == SE_ERR_TIMEOUT,
-              "ask: %d", r);
+        MUST(r >= 0 || r == SE_ERR_STATE || r == SE_ERR_BACKPRESSURE || r == SE_ERR_TIMEOUT,
+             "ask: %d", r);
     }
 }
 

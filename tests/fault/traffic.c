@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <time.h>
 #include <unistd.h>
 
 #define PATIENCE_MS 20000u
@@ -67,7 +69,8 @@ static bool holds(se_item *item, const char *id, uint32_t number)
 /* ---- what the machine costs ---- */
 
 struct stopwatch {
-    uint64_t at_ns, queued_ns, late_ns;
+    uint64_t at_ns, queued_ns, late_ns, cpu_ns;
+    long waits;
     int fd; /* of this thread's schedstat */
 };
 
@@ -93,19 +96,40 @@ static uint64_t late_ns(struct traffic *t)
     return atomic_load(&t->late_ns) + (now > due + CLOCK_NS ? now - due : 0);
 }
 
+/* How often this thread has given its CPU up by itself: for a lock, for I/O, to sleep. */
+static long waits(void)
+{
+    struct rusage used;
+    return getrusage(RUSAGE_THREAD, &used) == 0 ? used.ru_nvcsw : -1;
+}
+
+static uint64_t cpu_ns(void)
+{
+    struct timespec t;
+    (void)clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
 static struct stopwatch begin(struct traffic *t, int fd)
 {
-    return (struct stopwatch){
-        .fd = fd, .queued_ns = queued_ns(fd), .late_ns = late_ns(t), .at_ns = se__mono_ns()};
+    return (struct stopwatch){.fd = fd,
+                              .queued_ns = queued_ns(fd),
+                              .late_ns = late_ns(t),
+                              .waits = waits(),
+                              .cpu_ns = cpu_ns(),
+                              .at_ns = se__mono_ns()};
 }
 
 static void end(struct traffic *t, const struct stopwatch *w, struct speed *speed)
 {
-    uint64_t took = se__mono_ns() - w->at_ns;
+    uint64_t took = se__mono_ns() - w->at_ns, worked = cpu_ns() - w->cpu_ns;
+    bool waited = waits() != w->waits || w->waits < 0;
     uint64_t machine = queued_ns(w->fd) - w->queued_ns;
     uint64_t late = late_ns(t);
     machine += late > w->late_ns ? late - w->late_ns : 0;
     uint64_t judged = took > machine ? took - machine : 0;
+    if (!waited && worked < judged)
+        judged = worked;
     speed->count++;
     speed->worst_ns = took > speed->worst_ns ? took : speed->worst_ns;
     speed->worst_judged_ns = judged > speed->worst_judged_ns ? judged : speed->worst_judged_ns;

@@ -10,7 +10,8 @@
  *   clock    sleeps for a millisecond, again and again, and knows how late it was woken: what the machine, not a backend, costs anybody.
  *
  * A read's time is its wall time. `judged` leaves out what its thread waited for a CPU (schedstat's run delay) and what the clock thread
- * was late meanwhile, since the threads that a read waits for were as late.
+ * was late meanwhile, since the threads that a read waits for were as late. Of a read that has waited for nobody (its thread has not
+ * once given its CPU up by itself) it is the CPU time: whatever else it took, no backend was the cause.
  *
  * Threads: its own; the calls are the test's.  Nothing here asserts: the first thing that is wrong is kept as a text.
  */

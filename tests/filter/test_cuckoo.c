@@ -5,6 +5,7 @@
 #include "base/os.h"
 #include "filter/cuckoo.h"
 #include "ids.h"
+#include "support/must.h"
 #include "support/test.h"
 
 #include <inttypes.h>
@@ -214,15 +215,6 @@ struct world {
     _Atomic uint64_t checks, perhaps, copies;
 };
 
-/* Criterion's assertions leave a test by a jump that only its own thread can make. */
-static void must(bool holds, const char *what, uint64_t n)
-{
-    if (holds)
-        return;
-    fprintf(stderr, "FAILED: %s: key %" PRIu64 "\n", what, n);
-    abort();
-}
-
 static void ask(void *arg)
 {
     struct world *w = arg;
@@ -234,7 +226,7 @@ static void ask(void *arg)
             x = key_of(x);
             uint64_t n = x % 2 ? x % added : added - 1 - x % (added < 50 ? added : 50);
             enum cuckoo_look look = se__cuckoo_look(w->table, key_of(n));
-            must(look != CUCKOO_ABSENT, "a false no", n);
+            MUST(look != CUCKOO_ABSENT, "a false no: key %" PRIu64, n);
             atomic_fetch_add_explicit(&w->perhaps, look == CUCKOO_PERHAPS, memory_order_relaxed);
         }
         atomic_fetch_add_explicit(&w->checks, added ? 64 : 0, memory_order_relaxed);
@@ -251,9 +243,9 @@ static void copy(void *arg)
         if (!se__cuckoo_copy(w->table, bytes))
             continue;
         struct cuckoo *back = se__cuckoo_from(bytes, len);
-        must(back != NULL, "no memory", 0);
+        MUST(back != NULL, "no memory");
         for (uint64_t n = 0; n < added; n += 1 + added / 5000)
-            must(se__cuckoo_has(back, key_of(n)), "not in the copy", n);
+            MUST(se__cuckoo_has(back, key_of(n)), "not in the copy: key %" PRIu64, n);
         se__cuckoo_free(back);
         atomic_fetch_add(&w->copies, 1);
     }

@@ -235,6 +235,17 @@ uint64_t rig_put_insured(struct rig *r, const char *id, const char *text)
     return put(r, item);
 }
 
+void rig_name(char *id, size_t cap, unsigned i)
+{
+    snprintf(id, cap, "id:%05u", i);
+}
+
+bool rig_is_poison(void *arg, const se_item *item)
+{
+    (void)arg;
+    return strstr(se_item_id(item), "poison") != NULL;
+}
+
 /* ---- looking ---- */
 
 bool rig_flush(struct rig *r)

@@ -56,6 +56,9 @@ uint64_t rig_put_routed(struct rig *r, const char *id, const char *text, uint8_t
 uint64_t rig_put_insured(struct rig *r, const char *id, const char *text); /* SE_ACK_WAL */
 /* An item for an id that is not in L1 or the tiers yet; the caller's reference. */
 se_item *rig_item(const char *id, const char *text, uint64_t version);
+void rig_name(char *id, size_t cap, unsigned i); /* the i-th id; their order is the numbers' */
+/* For fake_tier_refuse: ids with "poison" in them. */
+bool rig_is_poison(void *arg, const se_item *item);
 
 /* The worker's flush, 60 s; asserts that it ends. Returns all_home. */
 bool rig_flush(struct rig *r);

@@ -18,16 +18,11 @@ static void tear_down(void)
 
 TestSuite(flush_outage, .fini = tear_down);
 
-static void name(char *id, size_t cap, unsigned i)
-{
-    snprintf(id, cap, "id:%05u", i);
-}
-
 static void put_range(unsigned from, unsigned to)
 {
     char id[32];
     for (unsigned i = from; i < to; i++) {
-        name(id, sizeof id, i);
+        rig_name(id, sizeof id, i);
         rig_put(&rig, id, "x");
     }
 }
@@ -263,7 +258,7 @@ Test(flush_outage, without_a_wal_nothing_is_lost_and_the_queue_keeps_its_order)
     cr_assert_lt(older, newer);
     char id[32];
     for (unsigned i = 0; i < 55; i++) {
-        name(id, sizeof id, i);
+        rig_name(id, sizeof id, i);
         cr_assert_str_eq(fake_tier_write_at(rig.home, i).id, id,
                          "what became dirty first goes first");
     }
@@ -317,16 +312,10 @@ Test(flush_outage, stop_saves_what_fits_into_a_nearly_full_wal)
 
 /* ---- poison ---- */
 
-static bool is_poison(void *arg, const se_item *item)
-{
-    (void)arg;
-    return strstr(se_item_id(item), "poison") != NULL;
-}
-
 Test(flush_outage, a_poison_item_becomes_a_dead_letter_in_the_wal_and_a_newer_write_ends_it)
 {
     rig_open(&rig, &(struct rig_options){.wal = true, .cache = true, .age_ms_max = 3600000});
-    fake_tier_refuse(rig.home, is_poison, NULL, 1406);
+    fake_tier_refuse(rig.home, rig_is_poison, NULL, 1406);
     put_range(0, 50);
     uint64_t dead = rig_put(&rig, "poison", "x");
     put_range(50, 60);
@@ -354,7 +343,7 @@ Test(flush_outage, poison_in_the_wal_does_not_stop_the_drain)
     rig_put(&rig, "z-poison", "x");
     (void)rig_flush(&rig);
     cr_assert_eq(in_wal(), 202);
-    fake_tier_refuse(rig.home, is_poison, NULL, 1406);
+    fake_tier_refuse(rig.home, rig_is_poison, NULL, 1406);
     fake_tier_set_down(rig.home, false);
     await_drained();
     cr_assert_eq(fake_tier_rows(rig.home), 200);

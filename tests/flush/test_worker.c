@@ -1,6 +1,6 @@
 /*
  * The worker while its tiers are well, or only one of them is not: order, coalescing, routes, the
- * L2 stage, acks, flush, stop.
+ * L2 stage, poison. Who waits for it is in test_waits.c.
  */
 #include "base/os.h"
 #include "flush/rig.h"
@@ -17,11 +17,6 @@ static void tear_down(void)
 }
 
 TestSuite(flush_worker, .fini = tear_down);
-
-static void name(char *id, size_t cap, unsigned i)
-{
-    snprintf(id, cap, "id:%05u", i);
-}
 
 static bool is_suspect(const char *id)
 {
@@ -57,7 +52,7 @@ Test(flush_worker, a_full_batch_leaves_before_its_age)
     rig_open(&rig, &(struct rig_options){.age_ms_max = 3600000, .items_max = 10});
     char id[32];
     for (unsigned i = 0; i < 10; i++) {
-        name(id, sizeof id, i);
+        rig_name(id, sizeof id, i);
         rig_put(&rig, id, "x");
     }
     cr_assert(fake_tier_await_calls(rig.home, FAKE_WRITE, 1, SOON));
@@ -201,7 +196,7 @@ static void put_busily(void *arg)
     unsigned self = *(unsigned *)arg;
     char id[32];
     for (unsigned i = 0; i < PUTS; i++) {
-        name(id, sizeof id, (i + self) % BUSY_IDS);
+        rig_name(id, sizeof id, (i + self) % BUSY_IDS);
         rig_put(&rig, id, i % 5 ? "x" : NULL);
     }
 }
@@ -231,7 +226,7 @@ Test(flush_worker, each_ids_versions_reach_home_and_l2_in_order)
         cr_assert(fake_tier_writes_sane(tiers[t]));
         char id[32];
         for (unsigned i = 0; i < BUSY_IDS; i++) {
-            name(id, sizeof id, i);
+            rig_name(id, sizeof id, i);
             /* A copy that found L2's queue full is missing there, and known to be. */
             bool missed = tiers[t] == rig.cache && is_suspect(id);
             cr_assert(missed || fake_tier_version(tiers[t], id, NULL) == rig_read(&rig, id));
@@ -316,7 +311,7 @@ Test(flush_worker, a_hung_l2_holds_up_nobody_and_leaves_suspects)
     cr_assert(fake_tier_await_held(rig.cache, 1, SOON));
     char id[32];
     for (unsigned i = 1; i < 40; i++) {
-        name(id, sizeof id, i);
+        rig_name(id, sizeof id, i);
         rig_put(&rig, id, "x");
     }
     cr_assert(fake_tier_await_calls(rig.home, FAKE_WRITE, 40, SOON),
@@ -348,7 +343,7 @@ Test(flush_worker, a_suspect_stays_while_an_older_write_of_its_id_waits)
     fake_tier_close_gate(rig.cache, FAKE_WRITE);
     char id[32];
     for (unsigned i = 0; i < 16; i++) { /* fills the stage: the first is held, the others wait */
-        name(id, sizeof id, i);
+        rig_name(id, sizeof id, i);
         rig_put(&rig, id, i == 1 ? NULL : "older");
         cr_assert(fake_tier_await_calls(rig.home, FAKE_WRITE, i + 1, SOON));
     }
@@ -378,22 +373,16 @@ Test(flush_worker, what_l2_refuses_or_misses_becomes_a_suspect)
     cr_assert(!is_suspect("missed"));
 }
 
-static bool is_poison(void *arg, const se_item *item)
-{
-    (void)arg;
-    return strstr(se_item_id(item), "poison") != NULL;
-}
-
 Test(flush_worker, one_record_that_l2_refuses_makes_one_suspect)
 {
     rig_open(&rig, &(struct rig_options){.cache = true});
-    fake_tier_refuse(rig.cache, is_poison, NULL, 1);
+    fake_tier_refuse(rig.cache, rig_is_poison, NULL, 1);
     fake_tier_close_gate(rig.home, FAKE_WRITE);
     rig_put(&rig, "first", "x");
     cr_assert(fake_tier_await_held(rig.home, 1, SOON));
     char id[32];
     for (unsigned i = 0; i < 60; i++) {
-        name(id, sizeof id, i);
+        rig_name(id, sizeof id, i);
         rig_put(&rig, i == 33 ? "poison" : id, "x");
     }
     fake_tier_open_gate(rig.home);
@@ -422,10 +411,10 @@ Test(flush_worker, a_hung_home_tier_does_not_hold_up_l2)
 Test(flush_worker, one_bad_record_of_a_thousand_dies_alone)
 {
     rig_open(&rig, &(struct rig_options){.items_max = 1000, .age_ms_max = 3600000, .cache = true});
-    fake_tier_refuse(rig.home, is_poison, NULL, 1406);
+    fake_tier_refuse(rig.home, rig_is_poison, NULL, 1406);
     char id[32];
     for (unsigned i = 0; i < 999; i++) {
-        name(id, sizeof id, i);
+        rig_name(id, sizeof id, i);
         rig_put(&rig, id, "x");
     }
     uint64_t dead = rig_put(&rig, "id:00500-poison", "x");
@@ -460,7 +449,7 @@ Test(flush_worker, a_backend_that_refuses_everything_kills_nobody)
     fake_tier_refuse(rig.home, is_any, NULL, 1054);
     char id[32];
     for (unsigned i = 0; i < 1000; i++) {
-        name(id, sizeof id, i);
+        rig_name(id, sizeof id, i);
         rig_put(&rig, id, "x");
     }
     cr_assert(fake_tier_await_calls(rig.home, FAKE_WRITE, 60, SOON), "it is tried again");
@@ -472,210 +461,4 @@ Test(flush_worker, a_backend_that_refuses_everything_kills_nobody)
     cr_assert_eq(fake_tier_rows(rig.home), 1000);
     cr_assert_eq(rig_count(&rig, M_PERSISTED), 1000);
     cr_assert(rig_balanced(&rig));
-}
-
-/* ---- acks ---- */
-
-struct ack {
-    const char *id;
-    struct worker_waiter waiter;
-    enum worker_outcome outcome;
-    uint64_t deadline_ms;
-    se_item *item;
-    struct se__thread thread;
-};
-
-static void wait_for_ack(void *arg)
-{
-    struct ack *ack = arg;
-    ack->outcome = se__worker_wait(rig.worker, &ack->waiter, ack->deadline_ms);
-}
-
-static void begin_ack(struct ack *ack, const char *id, uint64_t deadline_ms)
-{
-    *ack = (struct ack){.id = id,
-                        .deadline_ms = deadline_ms,
-                        .item = rig_item(id, "ack", se__hlc_next(&rig.hlc, se__wall_ms()))};
-    se__worker_watch(rig.worker, &ack->waiter, ack->item);
-}
-
-static void put_ack(struct ack *ack)
-{
-    struct l1_ticket ticket;
-    struct l1_put_result result;
-    size_t len = strlen(ack->id);
-    cr_assert_eq(se__l1_prepare(rig.l1, len, se__item_size(ack->item), &ticket), SE_OK);
-    se__l1_put(rig.l1, se__l1_hash(rig.l1, ack->id, len), ack->item, &ticket,
-               &(struct l1_put){.dirty = true}, &result);
-    cr_assert_eq(se__thread_start(&ack->thread, "ack", wait_for_ack, ack), SE_OK);
-}
-
-static enum worker_outcome end_ack(struct ack *ack)
-{
-    se__thread_join(&ack->thread);
-    se_item_release(ack->item);
-    return ack->outcome;
-}
-
-Test(flush_worker, an_ack_does_not_wait_for_the_batchs_age)
-{
-    rig_open(&rig, &(struct rig_options){.age_ms_max = 3600000});
-    struct ack ack;
-    begin_ack(&ack, "a", SOON);
-    put_ack(&ack);
-    cr_assert_eq(end_ack(&ack), WORKER_STORED);
-}
-
-Test(flush_worker, each_waiter_gets_its_own_items_outcome)
-{
-    rig_open(&rig, &(struct rig_options){.age_ms_max = 3600000});
-    fake_tier_refuse(rig.home, is_poison, NULL, 1406);
-    struct ack acks[3];
-    static const char *const ids[] = {"good", "poison", "fine"};
-    for (size_t i = 0; i < 3; i++)
-        begin_ack(&acks[i], ids[i], SOON);
-    for (size_t i = 0; i < 3; i++)
-        put_ack(&acks[i]);
-    cr_assert_eq(end_ack(&acks[0]), WORKER_STORED);
-    cr_assert_eq(end_ack(&acks[1]), WORKER_DEAD);
-    cr_assert_eq(end_ack(&acks[2]), WORKER_STORED);
-}
-
-Test(flush_worker, an_ack_is_not_answered_by_an_older_write_of_its_id)
-{
-    rig_open(&rig, &(struct rig_options){0});
-    fake_tier_close_gate(rig.home, FAKE_WRITE);
-    rig_put(&rig, "a", "older");
-    cr_assert(fake_tier_await_held(rig.home, 1, SOON));
-    struct ack ack;
-    begin_ack(&ack, "a", SOON);
-    put_ack(&ack);
-    fake_tier_fail(rig.home, FAKE_WRITE, 1, 1, (struct tier_reply){.fault = TIER_CONFLICT});
-    fake_tier_open_gate(rig.home);
-    cr_assert_eq(end_ack(&ack), WORKER_STORED);
-    cr_assert_eq(fake_tier_written(rig.home), 2);
-}
-
-Test(flush_worker, an_ack_that_is_not_confirmed_in_time_is_unknown)
-{
-    rig_open(&rig, &(struct rig_options){0});
-    fake_tier_close_gate(rig.home, FAKE_WRITE);
-    struct ack ack;
-    begin_ack(&ack, "a", se__deadline_in(20));
-    put_ack(&ack);
-    cr_assert_eq(end_ack(&ack), WORKER_UNKNOWN);
-    begin_ack(&ack, "b", SOON);
-    se__worker_unwatch(rig.worker, &ack.waiter);
-    se_item_release(ack.item);
-}
-
-/* ---- flush and stop ---- */
-
-Test(flush_worker, flush_covers_what_was_pushed_before_and_ends_under_load)
-{
-    rig_open(&rig, &(struct rig_options){.age_ms_max = 3600000, .items_max = 5, .cache = true});
-    char id[32];
-    for (unsigned round = 0; round < 50; round++) {
-        uint64_t versions[20];
-        for (unsigned i = 0; i < 20; i++) {
-            name(id, sizeof id, i);
-            versions[i] = rig_put(&rig, id, "x");
-        }
-        cr_assert(rig_flush(&rig));
-        for (unsigned i = 0; i < 20; i++) {
-            name(id, sizeof id, i);
-            cr_assert_eq(fake_tier_version(rig.home, id, NULL), versions[i]);
-            cr_assert_eq(fake_tier_version(rig.cache, id, NULL), versions[i]);
-        }
-        struct worker_stats stats;
-        se__worker_stats(rig.worker, &stats);
-        cr_assert_eq(stats.queued + stats.in_flight + stats.cache_backlog, 0);
-        cr_assert_eq(stats.oldest_dirty_ms, 0);
-    }
-    cr_assert(rig_balanced(&rig));
-}
-
-Test(flush_worker, flush_times_out_while_the_home_tier_hangs)
-{
-    rig_open(&rig, &(struct rig_options){0});
-    fake_tier_close_gate(rig.home, FAKE_WRITE);
-    rig_put(&rig, "a", "x");
-    bool all_home;
-    cr_assert_eq(se__worker_flush(rig.worker, se__deadline_in(20), &all_home), SE_ERR_TIMEOUT);
-    struct worker_stats stats;
-    se__worker_stats(rig.worker, &stats);
-    cr_assert_eq(stats.queued, 1);
-    cr_assert_gt(stats.oldest_dirty_ms, 0);
-}
-
-static bool is_tried(void)
-{
-    return rig_count(&rig, M_FLUSH_BATCHES_RETRY) > 0;
-}
-
-static struct worker_stats stats_now(void)
-{
-    struct worker_stats stats;
-    se__worker_stats(rig.worker, &stats);
-    return stats;
-}
-
-Test(flush_worker, what_is_put_back_keeps_its_age_and_its_place)
-{
-    rig_open(&rig, &(struct rig_options){.age_ms_max = 3600000, .open_ms = 3600000});
-    fake_tier_set_down(rig.home, true);
-    rig_put(&rig, "z", "older"); /* the ids' order is the other way round */
-    uint64_t first_ms = stats_now().oldest_dirty_ms;
-    while (se__mono_ms() <= first_ms)
-        se__pause_ms(1);
-    rig_put(&rig, "a", "newer");
-    bool all_home;
-    while (!is_tried())
-        cr_assert_eq(se__worker_flush(rig.worker, se__deadline_in(5), &all_home), SE_ERR_TIMEOUT);
-    while (stats_now().in_flight)
-        se__pause_ms(1);
-    cr_assert_eq(stats_now().queued, 2);
-    cr_assert_eq(stats_now().oldest_dirty_ms, first_ms);
-}
-
-Test(flush_worker, stop_flushes_what_waits_and_l2_too)
-{
-    rig_open(&rig, &(struct rig_options){.age_ms_max = 3600000, .cache = true});
-    char id[32];
-    for (unsigned i = 0; i < 450; i++) {
-        name(id, sizeof id, i);
-        rig_put(&rig, id, "x");
-    }
-    cr_assert_eq(rig_stop(&rig, 60000), 0);
-    cr_assert_eq(fake_tier_rows(rig.home), 450);
-    cr_assert_eq(fake_tier_rows(rig.cache) + se__suspects_count(rig.suspects), 450);
-    cr_assert(rig_balanced(&rig));
-}
-
-Test(flush_worker, stop_says_what_is_left_and_keeps_it)
-{
-    rig_open(&rig, &(struct rig_options){.age_ms_max = 3600000});
-    fake_tier_set_down(rig.home, true);
-    char id[32];
-    for (unsigned i = 0; i < 250; i++) {
-        name(id, sizeof id, i);
-        rig_put(&rig, id, "x");
-    }
-    cr_assert_eq(rig_stop(&rig, 50), 250);
-    cr_assert_eq(rig_count(&rig, M_SUPERSEDED) + rig_count(&rig, M_PERSISTED), 0);
-    cr_assert_eq(rig_queued(&rig), 250);
-    cr_assert(rig_balanced(&rig));
-}
-
-Test(flush_worker, stop_wakes_who_waits)
-{
-    rig_open(&rig, &(struct rig_options){0});
-    fake_tier_set_down(rig.home, true);
-    struct ack ack;
-    begin_ack(&ack, "a", SE__FOREVER);
-    put_ack(&ack);
-    cr_assert_eq(rig_stop(&rig, 20), 1);
-    cr_assert_eq(end_ack(&ack), WORKER_UNKNOWN);
-    bool all_home;
-    cr_assert_eq(se__worker_flush(rig.worker, SE__FOREVER, &all_home), SE_ERR_TIMEOUT);
 }

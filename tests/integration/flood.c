@@ -3,6 +3,8 @@
  */
 #include "integration/flood.h"
 
+#include "support/must.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,16 +16,6 @@
 #define CHECK_IDS 1000u
 #define NOTE_EVERY 256u
 #define LATEST_EVERY 8u
-
-#define MUST(holds, ...)                                                                           \
-    do {                                                                                           \
-        if (!(holds)) {                                                                            \
-            (void)fprintf(stderr, "%s:%d: %s: ", __FILE__, __LINE__, #holds);                      \
-            (void)fprintf(stderr, __VA_ARGS__);                                                    \
-            (void)fprintf(stderr, ": %s\n", se_errmsg());                                          \
-            abort();                                                                               \
-        }                                                                                          \
-    } while (0)
 
 /* ---- contents ---- */
 

@@ -1,6 +1,8 @@
 /*
  * The sample service (examples/service) as its operators see it: a process with a Redis, a MariaDB and a WAL, asked over HTTP
  * while the database dies and comes back, and ended by SIGTERM at the worst moment.
+ *
+ * SE_SERVICE_WRAPPER, if it is set, is a command to run the service by, a word a line: tests/run.py looks at it with valgrind.
  */
 #include "base/os.h"
 #include "integration/bed.h"
@@ -21,6 +23,8 @@ static char wal[64], dir[] = "/dev/shm/service-XXXXXX";
 static pid_t service;
 static uint16_t port, metrics_port;
 static char answer[HTTP_ANSWER_MAX];
+
+enum { COMMAND_WORDS = 32 };
 
 /* ---- the process ---- */
 
@@ -64,18 +68,34 @@ static void done(void)
 
 TestSuite(service, .init = make, .fini = done);
 
+/* The words of the command that runs the service; they point into `words`. */
+static void command_line(char *words, char *path, char *argv[COMMAND_WORDS])
+{
+    size_t n = 0;
+    for (char *save, *word = strtok_r(words, "\n", &save); word;
+         word = strtok_r(NULL, "\n", &save)) {
+        cr_assert_lt(n, COMMAND_WORDS - 2u);
+        argv[n++] = word;
+    }
+    argv[n++] = path;
+    argv[n] = NULL;
+}
+
 static void start(void)
 {
-    char path[512];
+    char path[512], words[4096], *argv[COMMAND_WORDS];
+    const char *wrapper = getenv("SE_SERVICE_WRAPPER");
     int out[2];
     snprintf(path, sizeof path, "%s/examples/service/service", getenv("SE_BUILD_ROOT"));
+    cr_assert_lt(snprintf(words, sizeof words, "%s", wrapper ? wrapper : ""), (int)sizeof words);
+    command_line(words, path, argv);
     cr_assert_eq(pipe(out), 0);
     service = fork();
     if (service == 0) {
         dup2(out[1], STDOUT_FILENO);
         close(out[0]);
         close(out[1]);
-        execl(path, path, NULL);
+        execv(argv[0], argv);
         _exit(127);
     }
     close(out[1]);

@@ -6,6 +6,7 @@
  */
 #include "base/os.h"
 #include "integration/truth.h"
+#include "support/must.h"
 #include "support/test.h"
 
 #include <stdatomic.h>
@@ -24,17 +25,6 @@ static const struct shape shapes[] = {{"l1", NO_SQL, false, false},
                                       {"sqlite", SQLITE, false, false},
                                       {"sqlite+wal", SQLITE, false, true}};
 static const struct shape *const sqlite_wal = &shapes[2];
-
-/* An assertion of Criterion can only leave a test from its own thread. */
-#define CHECK(holds, ...)                                                                          \
-    do {                                                                                           \
-        if (!(holds)) {                                                                            \
-            (void)fprintf(stderr, "%s:%d: %s: ", __FILE__, __LINE__, #holds);                      \
-            (void)fprintf(stderr, __VA_ARGS__);                                                    \
-            (void)fprintf(stderr, ": %s\n", se_errmsg());                                          \
-            abort();                                                                               \
-        }                                                                                          \
-    } while (0)
 
 struct world;
 struct actor {
@@ -85,7 +75,7 @@ static bool accepted(struct actor *a, se_result r)
         a->refused++;
         return false;
     }
-    CHECK(r == SE_OK || r == SE_PENDING, "write %d", r);
+    MUST(r == SE_OK || r == SE_PENDING, "write %d", r);
     return true;
 }
 
@@ -96,14 +86,14 @@ static void compare_own(const struct actor *a, unsigned i, se_result r, const vo
 {
     char want[CONTENT_MAX];
     if (a->own[i] == 0) {
-        CHECK(r == SE_NOT_FOUND, "id %u of %u: read %d", i, a->number, r);
+        MUST(r == SE_NOT_FOUND, "id %u of %u: read %d", i, a->number, r);
         return;
     }
     size_t want_len = content_of(a->w, a->own[i], want);
-    CHECK(r == SE_OK, "id %u of %u: %d, expected number %u", i, a->number, r, a->own[i]);
-    CHECK(len == want_len && memcmp(content, want, len) == 0,
-          "id %u of %u: read %.15s, expected number %u", i, a->number, (const char *)content,
-          a->own[i]);
+    MUST(r == SE_OK, "id %u of %u: %d, expected number %u", i, a->number, r, a->own[i]);
+    MUST(len == want_len && memcmp(content, want, len) == 0,
+         "id %u of %u: read %.15s, expected number %u", i, a->number, (const char *)content,
+         a->own[i]);
 }
 
 static void get_own(struct actor *a, unsigned i)
@@ -146,9 +136,9 @@ static void peek(struct actor *a)
     se_item *item;
     own_id(&a->w->actors[pick(a, THREADS)], pick(a, OWN), id);
     if (pick(a, 2))
-        CHECK(se_invalidate(a->w->e, id) == SE_OK, "invalidate");
+        MUST(se_invalidate(a->w->e, id) == SE_OK, "invalidate");
     se_result r = se_get(a->w->e, id, &item);
-    CHECK(r == SE_OK || r == SE_NOT_FOUND, "%s: %d", id, r);
+    MUST(r == SE_OK || r == SE_NOT_FOUND, "%s: %d", id, r);
     se_item_release(item);
 }
 
@@ -163,9 +153,9 @@ static bool compare_next(void *arg, se_item *item)
     char id[32];
     while (k->at < OWN && k->a->own[k->at] == 0)
         k->at++;
-    CHECK(k->at < OWN, "%s should not be there", se_item_id(item));
+    MUST(k->at < OWN, "%s should not be there", se_item_id(item));
     own_id(k->a, k->at, id);
-    CHECK(strcmp(id, se_item_id(item)) == 0, "%s instead of %s", se_item_id(item), id);
+    MUST(strcmp(id, se_item_id(item)) == 0, "%s instead of %s", se_item_id(item), id);
     compare_own(k->a, k->at, SE_OK, se_item_content(item), se_item_content_len(item));
     k->at++;
     return true;
@@ -177,13 +167,13 @@ static void scan_own(struct actor *a)
     struct walk k = {.a = a};
     uint64_t count, expected = 0;
     snprintf(prefix, sizeof prefix, "o:%u:", a->number);
-    CHECK(se_scan_prefix(a->w->e, prefix, 0, compare_next, &k) == SE_OK, "scan");
+    MUST(se_scan_prefix(a->w->e, prefix, 0, compare_next, &k) == SE_OK, "scan");
     for (unsigned i = 0; i < OWN; i++) {
         expected += a->own[i] != 0;
-        CHECK(i < k.at || a->own[i] == 0, "scan ended before %u", i);
+        MUST(i < k.at || a->own[i] == 0, "scan ended before %u", i);
     }
-    CHECK(se_count_prefix(a->w->e, prefix, &count) == SE_OK && count == expected,
-          "count %llu, expected %llu", (unsigned long long)count, (unsigned long long)expected);
+    MUST(se_count_prefix(a->w->e, prefix, &count) == SE_OK && count == expected,
+         "count %llu, expected %llu", (unsigned long long)count, (unsigned long long)expected);
 }
 
 /* ---- shared ids: never back ---- */
@@ -199,14 +189,14 @@ static void see_shared(struct actor *a, unsigned i, uint64_t least, se_result r,
                        const se_item *item)
 {
     if (r == SE_NOT_FOUND) {
-        CHECK(i >= SHARED || least == 0, "shared %u is gone", i);
+        MUST(i >= SHARED || least == 0, "shared %u is gone", i);
         return;
     }
-    CHECK(r == SE_OK, "shared %u: %d", i, r);
+    MUST(r == SE_OK, "shared %u: %d", i, r);
     uint64_t version = se_item_version(item);
-    CHECK(version >= least && version >= a->seen[i],
-          "shared %u: version %llu after %llu, acknowledged %llu", i, (unsigned long long)version,
-          (unsigned long long)a->seen[i], (unsigned long long)least);
+    MUST(version >= least && version >= a->seen[i],
+         "shared %u: version %llu after %llu, acknowledged %llu", i, (unsigned long long)version,
+         (unsigned long long)a->seen[i], (unsigned long long)least);
     a->seen[i] = version;
 }
 
@@ -241,10 +231,10 @@ static void get_many(struct actor *a)
         least[i] = least_of(a, at[i]);
     }
     own_id(a, own, names[4]);
-    CHECK(se_get_many(a->w->e, ids, 5, items, results) == SE_OK, "get_many");
+    MUST(se_get_many(a->w->e, ids, 5, items, results) == SE_OK, "get_many");
     for (unsigned i = 0; i < 4; i++) {
         if (items[i] && se_item_version(items[i]) < a->seen[at[i]])
-            CHECK(false, "get_many: shared %u went back", at[i]);
+            MUST(false, "get_many: shared %u went back", at[i]);
     }
     for (unsigned i = 0; i < 4; i++)
         see_shared(a, at[i], least[i], results[i], items[i]);
@@ -290,7 +280,7 @@ static void tag_shared(struct actor *a, unsigned i)
     char id[32];
     shared_id(i, id);
     se_result r = se_set_state(a->w->e, id, pick(a, 2) ? "red" : "blue");
-    CHECK(r == SE_NOT_FOUND || r == SE_ERR_BACKPRESSURE || r >= 0, "set_state %d", r);
+    MUST(r == SE_NOT_FOUND || r == SE_ERR_BACKPRESSURE || r >= 0, "set_state %d", r);
     get_shared(a, i);
 }
 
@@ -300,10 +290,10 @@ static se_result make(void *arg, const char *id, void **content, size_t *len)
 {
     struct actor *a = arg;
     unsigned i = (unsigned)strtoul(id + 2, NULL, 10);
-    CHECK(atomic_fetch_add(&a->w->running, 1) < THREADS, "more factories than threads");
+    MUST(atomic_fetch_add(&a->w->running, 1) < THREADS, "more factories than threads");
     unsigned run = atomic_fetch_add(&a->w->runs[i], 1) + 1;
     char *text = malloc(32);
-    CHECK(text, "memory");
+    MUST(text, "memory");
     *len = (size_t)snprintf(text, 32, "made %u", run);
     *content = text;
     if (i % 8 == 0)
@@ -323,9 +313,9 @@ static bool get_made(struct actor *a, unsigned i)
         return false;
     char text[32] = "";
     memcpy(text, se_item_content(item), se_item_content_len(item));
-    CHECK(sscanf(text, "made %u", &run) == 1, "'%s'", text);
+    MUST(sscanf(text, "made %u", &run) == 1, "'%s'", text);
     if (!atomic_compare_exchange_strong(&a->w->made_by[i], &none, run))
-        CHECK(none == run, "%s: made by run %u and by run %u", id, none, run);
+        MUST(none == run, "%s: made by run %u and by run %u", id, none, run);
     se_item_release(item);
     return true;
 }
@@ -339,16 +329,16 @@ static void look_around(struct actor *a)
     char *text, id[32];
     size_t len;
     se_item_status status;
-    CHECK(se_health_check(e, &h) == SE_OK && h.phase == SE_PHASE_RUNNING, "health");
-    CHECK(h.l1_bytes <= 1 << 20, "L1 has %zu bytes", h.l1_bytes);
-    CHECK(se_metrics_text(e, &text, &len) == SE_OK, "metrics");
+    MUST(se_health_check(e, &h) == SE_OK && h.phase == SE_PHASE_RUNNING, "health");
+    MUST(h.l1_bytes <= 1 << 20, "L1 has %zu bytes", h.l1_bytes);
+    MUST(se_metrics_text(e, &text, &len) == SE_OK, "metrics");
     free(text);
     own_id(a, 0, id);
-    CHECK(se_status(e, id, &status) == SE_OK, "status");
-    CHECK((status.sync == SE_SYNC_MISSING) == (a->own[0] == 0) || status.sync == SE_SYNC_PENDING,
-          "status of id 0: %d", status.sync);
+    MUST(se_status(e, id, &status) == SE_OK, "status");
+    MUST((status.sync == SE_SYNC_MISSING) == (a->own[0] == 0) || status.sync == SE_SYNC_PENDING,
+         "status of id 0: %d", status.sync);
     shared_id(pick(a, 2 * SHARED), id);
-    CHECK(se_invalidate(e, id) == SE_OK, "invalidate");
+    MUST(se_invalidate(e, id) == SE_OK, "invalidate");
 }
 
 static void act(struct actor *a)
@@ -375,7 +365,7 @@ static void act(struct actor *a)
     else if (dice < 97)
         scan_own(a);
     else if (dice < 98)
-        CHECK(se_flush(a->w->e, 20000) >= 0, "flush");
+        MUST(se_flush(a->w->e, 20000) >= 0, "flush");
     else
         look_around(a);
 }
@@ -479,7 +469,7 @@ static void ask_for_all_made(void *arg)
 {
     struct actor *a = arg;
     for (unsigned i = 0; i < MADE; i++)
-        CHECK(get_made(a, i), "refused");
+        MUST(get_made(a, i), "refused");
 }
 
 Test(threads, a_factory_runs_once_however_many_ask)
@@ -503,7 +493,7 @@ Test(threads, a_factory_runs_once_however_many_ask)
 static bool is_open(struct actor *a, se_result r)
 {
     a->stopped += r == SE_ERR_STATE;
-    CHECK(r >= 0 || r == SE_ERR_STATE || r == SE_ERR_BACKPRESSURE, "%d while shutting down", r);
+    MUST(r >= 0 || r == SE_ERR_STATE || r == SE_ERR_BACKPRESSURE, "%d while shutting down", r);
     return r != SE_ERR_STATE;
 }
 

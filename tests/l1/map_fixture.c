@@ -132,6 +132,13 @@ uint64_t shown(struct fixture *f, const char *id)
     return version;
 }
 
+void written_and_evicted(struct fixture *f, uint64_t version)
+{
+    put_and_flush(f, "a", version, 10);
+    se__l1_unreserve(f->map, se__l1_evict(f->map, SIZE_MAX));
+    cr_assert_eq(shown(f, "a"), 0);
+}
+
 uint64_t load(struct fixture *f, const char *id, uint64_t version)
 {
     bool unchanged;

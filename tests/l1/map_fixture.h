@@ -13,6 +13,8 @@
 #include "l1/map.h"
 #include "l1/stripe.h"
 
+#define MIB (1024u * 1024)
+
 struct fixture {
     struct l1 *map;
     struct metrics *metrics;
@@ -39,6 +41,8 @@ struct l1_put_result put(struct fixture *f, const char *id, uint64_t version);
 struct l1_put_result put_clean(struct fixture *f, const char *id, uint64_t version, size_t len);
 /* A whole life in one call: put, take, home, unpin. */
 void put_and_flush(struct fixture *f, const char *id, uint64_t version, size_t len);
+/* The same of "a", which then leaves L1. */
+void written_and_evicted(struct fixture *f, uint64_t version);
 
 /* The version that a read shows, 0: none. */
 uint64_t shown(struct fixture *f, const char *id);

@@ -1,14 +1,11 @@
 /*
- * Tests of src/l1/map.c and read.c: puts, expectations, tickets, loads, collecting.
+ * Tests of src/l1/map.c and read.c: puts, expectations, tickets, reads, collecting, want of memory. Puts that come late are in
+ * test_late.c, loads in test_loads.c.
  */
 #include "map_fixture.h"
 
-#include "base/hlc.h"
-
 #include <stdio.h>
 #include <string.h>
-
-#define MIB (1024u * 1024)
 
 Test(map, shows_what_was_put)
 {
@@ -73,13 +70,6 @@ Test(map, a_dirty_id_is_queued_once)
     fixture_close(&f);
 }
 
-static void written_and_evicted(struct fixture *f, uint64_t version)
-{
-    put_and_flush(f, "a", version, 10);
-    se__l1_unreserve(f->map, se__l1_evict(f->map, SIZE_MAX));
-    cr_assert_eq(shown(f, "a"), 0);
-}
-
 Test(map, expects_absent)
 {
     struct fixture f;
@@ -124,140 +114,6 @@ Test(map, an_expectation_without_an_entry_holds_for_its_epoch_only)
         invalidate(&f, "a");
     }
     check_account(&f);
-    fixture_close(&f);
-}
-
-Test(map, an_older_put_does_not_come_in_after_a_newer_one_has_left)
-{
-    struct fixture f;
-    fixture_open(&f, MIB, false);
-    written_and_evicted(&f, 10);
-    se_item *older = make_item("a", 9, 1), *newer = make_item("a", 11, 1);
-    struct l1_put how = {.dirty = true, .renewable = true};
-    struct l1_put_result r = put_item(&f, older, &how);
-    cr_assert(r.stored == L1_STALE && r.renew && !r.winner_dirty);
-    cr_assert_eq(r.winner, 10);
-    cr_assert_eq(shown(&f, "a"), 0);
-    r = put_item(&f, newer, &how);
-    cr_assert(r.stored == L1_STORED && !r.renew);
-    check_account(&f);
-    se_item_release(older);
-    se_item_release(newer);
-    fixture_close(&f);
-}
-
-/* The entry forgets then that an item was put in it: the floor must know at once. */
-/* Whoever waits for the older one must know whether a batch will ever tell. */
-Test(map, a_late_put_knows_whether_a_batch_ends_what_is_newer)
-{
-    struct fixture f;
-    fixture_open(&f, 1 << 20, false);
-    put(&f, "a", 5);
-    struct l1_put_result r = put(&f, "a", 4);
-    cr_assert(r.stored == L1_STALE && r.winner_dirty && r.winner_ends); /* queued */
-    se_item *item = fixture_take(&f, NULL);
-    r = put(&f, "a", 4);
-    cr_assert(r.stored == L1_STALE && r.winner_dirty && r.winner_ends); /* in flight */
-    cr_assert_eq(load(&f, "a", 9), 9);
-    r = put(&f, "a", 7);
-    cr_assert(r.stored == L1_STALE && r.winner == 9 && r.winner_dirty && !r.winner_ends);
-    r = put(&f, "a", 4);
-    cr_assert(r.stored == L1_STALE && r.winner_ends);
-    se__l1_home(f.map, item);
-    r = put(&f, "a", 4);
-    cr_assert(r.stored == L1_STALE && !r.winner_dirty && !r.winner_ends);
-    se__l1_unpin(f.map, item);
-    se_item_release(item);
-    put(&f, "b", 5);
-    item = fixture_take(&f, NULL);
-    cr_assert(se__l1_bury(f.map, item));
-    r = put(&f, "b", 4);
-    cr_assert(r.stored == L1_STALE && r.winner_dirty && !r.winner_ends); /* a dead letter */
-    se_item_release(item);
-    fixture_close(&f);
-}
-
-Test(map, an_older_put_does_not_come_in_after_what_replaced_the_newer_one_has_left)
-{
-    struct fixture f;
-    struct l1_put how = {.dirty = true, .renewable = true};
-    fixture_open(&f, MIB, false);
-    put_and_flush(&f, "a", 10, 1);
-    cr_assert_eq(load(&f, "a", 12), 12);
-    invalidate(&f, "a");
-    put_and_flush(&f, "b", 20, 1);
-    put_and_flush(&f, "b", se__version_of_ms(1000000 + 3600000), 1); /* far ahead of the clock */
-    invalidate(&f, "b");
-    se_item *older_a = make_item("a", 9, 1), *older_b = make_item("b", 19, 1);
-    cr_assert(put_item(&f, older_a, &how).renew);
-    cr_assert(put_item(&f, older_b, &how).renew);
-    se_item_release(older_a);
-    se_item_release(older_b);
-    fixture_close(&f);
-}
-
-/* A write that waits for the WAL would else be renewed again and again while others go on. */
-Test(map, overwriting_an_id_renews_no_late_put_of_another)
-{
-    struct fixture f;
-    struct l1_put how = {.dirty = true, .renewable = true};
-    fixture_open(&f, 64 * 1024, false); /* few stripes: many ids share one */
-    se_item *late[100];
-    for (unsigned i = 0; i < 100; i++) {
-        char id[16];
-        snprintf(id, sizeof id, "late%u", i);
-        late[i] = make_item(id, 10 + i, 1);
-    }
-    for (unsigned i = 0; i < 50; i++)
-        put(&f, i % 2 ? "hot" : "hot too", 1000 + i);
-    for (unsigned i = 0; i < 100; i++) {
-        cr_assert_eq(put_item(&f, late[i], &how).stored, L1_STORED);
-        se_item_release(late[i]);
-    }
-    check_account(&f);
-    fixture_close(&f);
-}
-
-Test(map, one_id_far_ahead_of_the_clock_holds_up_no_other)
-{
-    struct fixture f;
-    fixture_open(&f, 64 * 1024, false); /* few stripes: many ids share one */
-    uint64_t now = se__version_of_ms(1000000), ahead = se__version_of_ms(1000000 + 3600000);
-    struct l1_put how = {.renewable = true, .now_wall_ms = 1000000};
-    se_item *skewed = make_item("a", ahead, 1);
-    put_item(&f, skewed, &how);
-    se_item_release(skewed);
-    se__l1_unreserve(f.map, se__l1_evict(f.map, SIZE_MAX));
-    for (int i = 0; i < 200; i++) {
-        char id[16];
-        snprintf(id, sizeof id, "%d", i);
-        se_item *item = make_item(id, now++, 1);
-        cr_assert_eq(put_item(&f, item, &how).stored, L1_STORED);
-        se_item_release(item);
-    }
-    fixture_close(&f);
-}
-
-/* Found by proptest/simulate: a write that waited for the WAL, while a newer one came and left. */
-Test(map, what_the_clock_has_issued_is_remembered_though_the_wall_clock_was_set_back)
-{
-    struct fixture f;
-    fixture_open(&f, MIB, false);
-    uint64_t issued = se__version_of_ms(86400000 + 1000000);
-    struct l1_put how = {.renewable = true, .now_wall_ms = 1000000, .clock = issued};
-    se_item *newer = make_item("a", issued, 1), *older = make_item("a", issued - 1, 1);
-    cr_assert_eq(put_item(&f, newer, &how).stored, L1_STORED);
-    invalidate(&f, "a");
-    cr_assert_eq(shown(&f, "a"), 0);
-    struct l1_ticket ticket;
-    struct l1_put_result r;
-    cr_assert_eq(se__l1_prepare(f.map, 1, se__item_size(older), &ticket), SE_OK);
-    se__l1_put(f.map, hash_of(&f, "a"), older, &ticket, &how, &r);
-    cr_assert(r.stored == L1_STALE && r.renew);
-    cr_assert_geq(r.winner, issued);
-    se__l1_cancel(f.map, &ticket);
-    se_item_release(newer);
-    se_item_release(older);
     fixture_close(&f);
 }
 
@@ -412,150 +268,6 @@ Test(map, a_copy_says_deleted_and_when_it_expires)
     se_item_release(tombstone);
     fixture_close(&f);
 }
-
-/* ---- loads ---- */
-
-Test(map, a_load_is_cached_clean)
-{
-    struct fixture f;
-    fixture_open(&f, MIB, false);
-    cr_assert_eq(load(&f, "a", 5), 5);
-    cr_assert_eq(shown(&f, "a"), 5);
-    cr_assert_eq(stats_of(&f).unevictable_bytes, 0);
-    cr_assert_eq(load(&f, "a", 4), 5, "the newer of both");
-    cr_assert_eq(load(&f, "a", 6), 6);
-    cr_assert_eq(shown(&f, "a"), 6);
-    check_account(&f);
-    fixture_close(&f);
-}
-
-/* A load that read `stale` before `event` happened must not put it back. */
-static void check_load_across(void (*event)(struct fixture *f), uint64_t handed_out, bool unchanged)
-{
-    struct fixture f;
-    fixture_open(&f, MIB, false);
-    se_item *stale = make_item("a", 5, 10);
-    uint64_t epoch = se__l1_epoch(f.map, hash_of(&f, "a"));
-    event(&f);
-    bool same;
-    uint64_t before = shown(&f, "a");
-    se_item *newest = se__l1_promote(f.map, hash_of(&f, "a"), stale, epoch, &same);
-    cr_assert_eq(same, unchanged);
-    cr_assert_eq(se_item_version(newest), handed_out);
-    cr_assert_eq(shown(&f, "a"), before);
-    se_item_release(newest);
-    se_item_release(stale);
-    check_account(&f);
-    fixture_close(&f);
-}
-
-static void written_and_still_there(struct fixture *f)
-{
-    put(f, "a", 9);
-}
-
-static void nine_written_and_evicted(struct fixture *f)
-{
-    written_and_evicted(f, 9);
-}
-
-static void deleted_and_evicted(struct fixture *f)
-{
-    se_item *tombstone = make_tombstone("a", 9);
-    put_item(f, tombstone, &(struct l1_put){0});
-    se_item_release(tombstone);
-    se__l1_unreserve(f->map, se__l1_evict(f->map, 1));
-}
-
-static void written_overwritten_by_a_load_and_evicted(struct fixture *f)
-{
-    put_and_flush(f, "a", 9, 10);
-    load(f, "a", 10);
-    se__l1_unreserve(f->map, se__l1_evict(f->map, 1));
-}
-
-static void invalidated(struct fixture *f)
-{
-    invalidate(f, "a");
-}
-
-static void prefix_invalidated(struct fixture *f)
-{
-    se__l1_invalidate_prefix(f->map, "zzz");
-}
-
-static void lost_to_newer(struct fixture *f)
-{
-    put(f, "a", 6);
-    se_item *item = fixture_take(f, NULL);
-    se__l1_home(f->map, item);
-    se__l1_lost(f->map, item);
-    se__l1_unpin(f->map, item);
-    se_item_release(item);
-}
-
-Test(map, a_load_does_not_bring_back_what_was_replaced)
-{
-    check_load_across(written_and_still_there, 9, true);
-    check_load_across(nine_written_and_evicted, 5, false);
-    check_load_across(deleted_and_evicted, 5, false);
-    check_load_across(written_overwritten_by_a_load_and_evicted, 5, false);
-    check_load_across(invalidated, 5, false);
-    check_load_across(prefix_invalidated, 5, false);
-    check_load_across(lost_to_newer, 5, false);
-}
-
-Test(map, evicting_a_loaded_copy_does_not_disturb_other_loads)
-{
-    struct fixture f;
-    fixture_open(&f, MIB, false);
-    load(&f, "a", 5);
-    uint64_t epoch = se__l1_epoch(f.map, hash_of(&f, "a"));
-    se__l1_unreserve(f.map, se__l1_evict(f.map, 1));
-    cr_assert_eq(shown(&f, "a"), 0);
-    cr_assert_eq(se__l1_epoch(f.map, hash_of(&f, "a")), epoch);
-    fixture_close(&f);
-}
-
-Test(map, without_room_a_load_is_handed_out_uncached)
-{
-    struct fixture f;
-    fixture_open(&f, 64 * 1024, false);
-    struct l1_ticket ticket;
-    cr_assert_eq(se__l1_prepare(f.map, 1, 40 * 1024, &ticket), SE_OK);
-    se_item *big = make_item("a", 5, 40 * 1024);
-    bool unchanged;
-    se_item *got = se__l1_promote(f.map, hash_of(&f, "a"), big,
-                                  se__l1_epoch(f.map, hash_of(&f, "a")), &unchanged);
-    cr_assert_eq(got, big);
-    cr_assert(unchanged);
-    cr_assert_eq(shown(&f, "a"), 0);
-    se__l1_cancel(f.map, &ticket);
-    se_item_release(got);
-    se_item_release(big);
-    check_account(&f);
-    fixture_close(&f);
-}
-
-Test(map, without_room_a_newer_load_drops_the_older_copy)
-{
-    struct fixture f;
-    fixture_open(&f, 64 * 1024, false);
-    struct l1_ticket ticket;
-    load(&f, "a", 5);
-    cr_assert_eq(se__l1_prepare(f.map, 1, 40 * 1024, &ticket), SE_OK);
-    se_item *newer = make_item("a", 6, 40 * 1024);
-    bool unchanged;
-    uint64_t epoch = se__l1_epoch(f.map, hash_of(&f, "a"));
-    se_item_release(se__l1_promote(f.map, hash_of(&f, "a"), newer, epoch, &unchanged));
-    cr_assert_eq(shown(&f, "a"), 0, "6 was handed out: 5 may not be shown after it");
-    se_item_release(newer);
-    se__l1_cancel(f.map, &ticket);
-    check_account(&f);
-    fixture_close(&f);
-}
-
-/* ---- the rest ---- */
 
 Test(map, looks_without_taking)
 {

@@ -117,6 +117,28 @@ Test(tool_view, lines_fit_and_the_first_look_has_no_rates)
     samples_done(&s);
 }
 
+Test(tool_view, a_circuit_is_called_as_everywhere)
+{
+    static const struct {
+        const char *value, *shown;
+    } cases[] = {{"0", "circuit closed;"}, {"1", "circuit half_open;"}, {"2", "circuit open;"},
+                 {"3", "circuit -;"},      {"-1", "circuit -;"},        {"NaN", "circuit -;"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char text[160];
+        (void)snprintf(text, sizeof text,
+                       "sync_engine_backend_up{backend=\"redis\"} 1\n"
+                       "sync_engine_circuit_breaker_state{circuit=\"redis\"} %s\n",
+                       cases[i].value);
+        struct samples s = parsed(text);
+        struct buf out = {0};
+        view_lines(&(struct look){.now = &s, .where = "x"}, &out);
+        se__buf_append(&out, "", 1);
+        cr_assert_not_null(strstr(out.data, cases[i].shown), "%s: %s", cases[i].value, out.data);
+        se__buf_done(&out);
+        samples_done(&s);
+    }
+}
+
 Test(tool_view, json_has_values_and_quantiles)
 {
     struct samples s = parsed(page);
