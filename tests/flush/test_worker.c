@@ -93,7 +93,7 @@ Test(flush_worker, a_paced_worker_gathers_while_it_rests)
     for (uint64_t end = SOON; rig_count(&rig, M_FLUSH_BATCHES) < 1;)
         cr_assert(se__deadline_left(end) > 0);
     for (unsigned i = 0; i < 20; i++) {
-        name(id, sizeof id, i);
+        rig_name(id, sizeof id, i);
         rig_put(&rig, id, "x");
     }
     cr_assert_eq(fake_tier_calls(rig.home, FAKE_WRITE), 1u);
@@ -110,7 +110,7 @@ Test(flush_worker, an_age_that_was_asked_for_is_kept)
     rig_put(&rig, "first", "x");
     cr_assert(rig_flush(&rig));
     for (unsigned i = 0; i < 4000; i++) {
-        name(id, sizeof id, i);
+        rig_name(id, sizeof id, i);
         rig_put(&rig, id, "x");
     }
     cr_assert_eq(fake_tier_calls(rig.home, FAKE_WRITE), 1u);
@@ -126,7 +126,7 @@ Test(flush_worker, many_small_batches_find_room_in_the_stage)
     char id[32];
     fake_tier_close_gate(rig.cache, FAKE_WRITE);
     for (unsigned i = 0; i < 8 * STAGE_BATCHES; i++) {
-        name(id, sizeof id, i);
+        rig_name(id, sizeof id, i);
         rig_put(&rig, id, "x");
         cr_assert(fake_tier_await_calls(rig.home, FAKE_WRITE, i + 1, SOON));
     }
