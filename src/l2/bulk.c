@@ -152,7 +152,8 @@ static void mark_stored(const struct bulk *b, const struct chunk *c)
 }
 
 /* A refusal of one command is no news: the guard will hear the same, or do without. Not so a MULTI
- * that was refused (what follows it ran by itself), or a server that is not the one to write to. */
+ * that was refused (what follows it ran by itself), a record that is too large, or a server that is
+ * not the one to write to. */
 static void on_refused(struct bulk *b, size_t command, const redisReply *reply)
 {
     struct op *op = b->op;
@@ -160,7 +161,7 @@ static void on_refused(struct bulk *b, size_t command, const redisReply *reply)
     bool no_right = class == REPLY_UNWELL && strncmp(reply->str, "NOPERM", 6) == 0;
     if (no_right)
         op->session->no_bulk = true;
-    else if (command == 0 || class == REPLY_STRANGER || class == REPLY_GARBAGE)
+    else if (command == 0 || class != REPLY_UNWELL)
         (void)se__op_check(op, class, reply);
 }
 
