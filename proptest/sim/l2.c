@@ -1,25 +1,18 @@
 /*
- * l2.c - see l2.h. The rules are those of src/l2/scripts.c and lease.c, without bytes and scripts.
+ * l2.c - see l2.h. The rules are those of src/l2/scripts.c, and swap.c, without bytes and scripts.
  */
 #include "sim/l2.h"
 
 #include "base/mem.h"
 #include "base/os.h"
+#include "sim/l2_inside.h"
 #include "sim/sched.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define LEASE_MS 30000u
 #define MARK_MS 600000u
-
-struct redis {
-    const struct life *life;
-    bool home;
-    uint64_t tombstone_ms, generation;
-    char accepted[128], last[128];
-};
 
 struct l2_db sim_l2;
 static const struct life *next_life;
@@ -34,7 +27,7 @@ static void drop_key(struct l2_key *keys, unsigned *n, unsigned at)
     keys[at] = keys[--*n];
 }
 
-static struct l2_key *find(const char *id)
+struct l2_key *l2_key_of(const char *id)
 {
     for (unsigned i = 0; i < sim_l2.keys_n; i++) {
         struct l2_key *key = &sim_l2.keys[i];
@@ -50,7 +43,7 @@ static struct l2_key *find(const char *id)
 
 const struct l2_key *l2_find(const char *id)
 {
-    return find(id);
+    return l2_key_of(id);
 }
 
 static bool is_mark_of(const struct l2_key *key, uint64_t generation)
@@ -58,9 +51,9 @@ static bool is_mark_of(const struct l2_key *key, uint64_t generation)
     return key && key->generation == generation && key->kind != RECORD_LEASE;
 }
 
-static struct l2_key *room_for(const char *id)
+struct l2_key *l2_room_for(const char *id)
 {
-    struct l2_key *key = find(id);
+    struct l2_key *key = l2_key_of(id);
     if (key)
         return key;
     if (sim_l2.keys_n == L2_KEYS_MAX)
@@ -95,15 +88,7 @@ static enum record_kind kind_of(const se_item *item, enum record_kind kind)
 
 /* ---- one call ---- */
 
-/* The generation and the server are those of its beginning: a connection belongs to one server. */
-struct op {
-    struct redis *r;
-    struct exchange x;
-    uint64_t generation;
-    bool ours;
-};
-
-static struct op begin(struct redis *r, enum server_call call, uint64_t deadline_ms)
+struct op l2_call(struct redis *r, enum server_call call, uint64_t deadline_ms)
 {
     char identity[sizeof r->last];
     unsigned run = sim_l2.run;
@@ -145,9 +130,9 @@ uint64_t l2_reached(const char *id)
     return past_of(id)->version;
 }
 
-static void store(const struct op *op, se_item *item, enum record_kind kind)
+void l2_store(const struct op *op, se_item *item, enum record_kind kind)
 {
-    struct l2_key *key = room_for(se_item_id(item));
+    struct l2_key *key = l2_room_for(se_item_id(item));
     kind = kind_of(item, kind);
     if (is_mark_of(key, op->generation) && key->item && se__item_compare(key->item, item) > 0)
         sim_fail("L2: '%s' goes back from version %llu to %llu", key->id,
@@ -172,7 +157,7 @@ static void store(const struct op *op, se_item *item, enum record_kind kind)
 
 static void guard(const struct op *op, struct tier_write *w)
 {
-    const struct l2_key *old = find(se_item_id(w->item));
+    const struct l2_key *old = l2_key_of(se_item_id(w->item));
     w->state = TIER_STORED;
     w->newer = 0;
     int order = is_mark_of(old, op->generation) ? se__item_compare(old->item, w->item) : -1;
@@ -180,7 +165,7 @@ static void guard(const struct op *op, struct tier_write *w)
         w->state = TIER_NEWER;
         w->newer = se_item_version(old->item);
     } else if (order < 0 || old->kind <= kind_of(w->item, w->kind)) {
-        store(op, w->item, w->kind);
+        l2_store(op, w->item, w->kind);
     }
 }
 
@@ -189,7 +174,7 @@ static struct tier_reply on_write(void *tier, unsigned worker, struct tier_write
 {
     struct redis *r = tier;
     (void)worker;
-    struct op op = begin(r, CALL_WRITE, deadline_ms);
+    struct op op = l2_call(r, CALL_WRITE, deadline_ms);
     for (size_t i = 0; i < n && op.ours && op.x.does != DOES_NOTHING; i++) {
         if (op.x.does == DOES_SOME && sim_pick(2))
             continue;
@@ -209,7 +194,7 @@ static struct tier_reply on_write(void *tier, unsigned worker, struct tier_write
 
 static void read_one(const struct op *op, struct tier_read *read)
 {
-    const struct l2_key *key = find(read->id);
+    const struct l2_key *key = l2_key_of(read->id);
     read->item = NULL;
     read->seen_len = 0;
     read->found = key ? TIER_VOID : TIER_ABSENT;
@@ -224,11 +209,12 @@ static struct tier_reply on_read(void *tier, struct tier_read *reads, size_t n,
                                  uint64_t deadline_ms)
 {
     struct redis *r = tier;
-    struct op op = begin(r, CALL_READ, deadline_ms);
+    struct op op = l2_call(r, CALL_READ, deadline_ms);
     for (size_t i = 0; i < n; i++) {
         reads[i].item = NULL;
         if (op.x.reply.fault == TIER_FINE)
             read_one(&op, &reads[i]);
+        l2_lease_with_read(&op, &reads[i]);
     }
     struct tier_reply reply = server_end(&op.x);
     for (size_t i = 0; reply.fault != TIER_FINE && i < n; i++) {
@@ -248,7 +234,7 @@ static struct tier_reply on_list(void *tier, const char *prefix, struct tier_ids
 {
     struct redis *r = tier;
     *ids = (struct tier_ids){0};
-    struct op op = begin(r, CALL_SCAN, deadline_ms);
+    struct op op = l2_call(r, CALL_SCAN, deadline_ms);
     if (op.x.reply.fault == TIER_FINE)
         ids->ids = se__alloc_zeroed(L2_KEYS_MAX, sizeof(char *));
     for (unsigned i = 0; ids->ids && i < sim_l2.keys_n; i++)
@@ -263,67 +249,23 @@ static struct tier_reply on_list(void *tier, const char *prefix, struct tier_ids
     return reply;
 }
 
-/* ---- leases ---- */
-
-struct tier_reply se__redis_lease(struct redis *r, const struct tier_read *reads,
-                                  struct redis_lease *leases, size_t n, uint64_t deadline_ms)
-{
-    struct op op = begin(r, CALL_LEASE, deadline_ms);
-    for (size_t i = 0; i < n; i++) {
-        const struct l2_key *old = find(reads[i].id);
-        bool free_for_all = !old || old->generation != op.generation;
-        leases[i].taken = false;
-        if (op.x.does == DOES_NOTHING || !op.ours || !free_for_all)
-            continue;
-        for (size_t k = 0; k < SE_HASH_SIZE; k++)
-            leases[i].token[k] = (uint8_t)sim_random();
-        struct l2_key *key = room_for(reads[i].id);
-        se_item_release(key->item);
-        key->item = NULL;
-        key->kind = RECORD_LEASE;
-        key->generation = op.generation;
-        key->expires_ns = sim_now_ns() + LEASE_MS * UINT64_C(1000000);
-        memcpy(key->token, leases[i].token, SE_HASH_SIZE);
-        leases[i].taken = true;
-    }
-    return server_end(&op.x);
-}
-
-static void fill_one(const struct op *op, se_item *item, const struct redis_lease *lease)
-{
-    const struct l2_key *key = find(se_item_id(item));
-    if (!lease->taken || se__item_expired(item, sim_wall_ms()) || !key ||
-        key->kind != RECORD_LEASE || key->generation != op->generation ||
-        memcmp(key->token, lease->token, SE_HASH_SIZE) != 0)
-        return;
-    store(op, item, RECORD_ITEM);
-}
-
-struct tier_reply se__redis_fill(struct redis *r, se_item *const *items,
-                                 const struct redis_lease *leases, size_t n, uint64_t deadline_ms)
-{
-    struct op op = begin(r, CALL_LEASE, deadline_ms);
-    for (size_t i = 0; i < n && op.x.does != DOES_NOTHING && op.ours; i++)
-        if (items[i])
-            fill_one(&op, items[i], &leases[i]);
-    return server_end(&op.x);
-}
+/* ---- voids ---- */
 
 static void void_one(const struct op *op, const char *id)
 {
-    struct l2_key *key = find(id);
+    struct l2_key *key = l2_key_of(id);
     if (!key || key->generation != op->generation)
         return;
     if (key->kind == RECORD_LEASE)
         drop_key(sim_l2.keys, &sim_l2.keys_n, (unsigned)(key - sim_l2.keys));
     else if (key->kind == RECORD_ITEM)
-        store(op, key->item, RECORD_FLOOR);
+        l2_store(op, key->item, RECORD_FLOOR);
 }
 
 struct tier_reply se__redis_void(struct redis *r, const char *const *ids, size_t n,
                                  uint64_t deadline_ms)
 {
-    struct op op = begin(r, CALL_LEASE, deadline_ms);
+    struct op op = l2_call(r, CALL_LEASE, deadline_ms);
     for (size_t i = 0; i < n && op.ours && op.x.does != DOES_NOTHING; i++)
         void_one(&op, ids[i]);
     struct tier_reply reply = server_end(&op.x);
@@ -355,7 +297,7 @@ uint64_t se__redis_generation(struct redis *r)
 static struct tier_reply on_meta_get(void *tier, const char *name, struct buf *value, bool *found,
                                      uint64_t deadline_ms)
 {
-    struct op op = begin(tier, CALL_META, deadline_ms);
+    struct op op = l2_call(tier, CALL_META, deadline_ms);
     *found = op.x.reply.fault == TIER_FINE && meta_get(sim_l2.metas, sim_l2.metas_n, name, value);
     return server_end(&op.x);
 }
@@ -363,7 +305,7 @@ static struct tier_reply on_meta_get(void *tier, const char *name, struct buf *v
 static struct tier_reply on_meta_put(void *tier, const char *name, const char *value,
                                      uint64_t deadline_ms)
 {
-    struct op op = begin(tier, CALL_META, deadline_ms);
+    struct op op = l2_call(tier, CALL_META, deadline_ms);
     if (op.x.does == DOES_ALL)
         meta_put(sim_l2.metas, &sim_l2.metas_n, name, value);
     return server_end(&op.x);
@@ -372,7 +314,7 @@ static struct tier_reply on_meta_put(void *tier, const char *name, const char *v
 static struct tier_reply on_meta_add(void *tier, const char *name, const char *value,
                                      struct buf *value_now, uint64_t deadline_ms)
 {
-    struct op op = begin(tier, CALL_META, deadline_ms);
+    struct op op = l2_call(tier, CALL_META, deadline_ms);
     struct buf there = {0};
     if (op.x.does == DOES_ALL && !meta_get(sim_l2.metas, sim_l2.metas_n, name, &there))
         meta_put(sim_l2.metas, &sim_l2.metas_n, name, value);
@@ -384,7 +326,7 @@ static struct tier_reply on_meta_add(void *tier, const char *name, const char *v
 
 static struct tier_reply on_meta_delete(void *tier, const char *name, uint64_t deadline_ms)
 {
-    struct op op = begin(tier, CALL_META, deadline_ms);
+    struct op op = l2_call(tier, CALL_META, deadline_ms);
     if (op.x.does == DOES_ALL)
         meta_delete(sim_l2.metas, &sim_l2.metas_n, name);
     return server_end(&op.x);
@@ -394,7 +336,7 @@ static struct tier_reply on_meta_list(void *tier, const char *prefix,
                                       void (*visit)(void *arg, const char *name, const char *value),
                                       void *arg, uint64_t deadline_ms)
 {
-    struct op op = begin(tier, CALL_META, deadline_ms);
+    struct op op = l2_call(tier, CALL_META, deadline_ms);
     for (unsigned i = 0; op.x.reply.fault == TIER_FINE && i < sim_l2.metas_n; i++)
         if (strncmp(sim_l2.metas[i].name, prefix, strlen(prefix)) == 0)
             visit(arg, sim_l2.metas[i].name, sim_l2.metas[i].value);
@@ -405,7 +347,7 @@ static struct tier_reply on_meta_list(void *tier, const char *prefix,
 
 static struct tier_reply on_probe(void *tier, uint64_t deadline_ms)
 {
-    struct op op = begin(tier, CALL_META, deadline_ms);
+    struct op op = l2_call(tier, CALL_META, deadline_ms);
     return server_end(&op.x);
 }
 
@@ -560,6 +502,7 @@ void l2_end(void)
 {
     while (foreign_n)
         sim_join(foreign_tasks[--foreign_n]);
+    l2_end_leases();
     l2_flush_all();
     while (saved_n)
         drop_key(saved, &saved_n, 0);

@@ -48,13 +48,18 @@ struct epochs {
 /* `rows`: n of them, a power of two, all zero. */
 void se__epochs_init(struct epochs *e, struct epoch_row *rows, unsigned n);
 
-static inline _Atomic uint32_t *se__epoch_enter(struct epochs *e)
+/* thread: the caller's se__thread_id. */
+static inline _Atomic uint32_t *se__epoch_enter_as(struct epochs *e, uint64_t thread)
 {
     /* relaxed: which counter is taken matters for how soon an epoch ends, and for nothing else */
     uint64_t now = atomic_load_explicit(&e->now, memory_order_relaxed);
-    _Atomic uint32_t *inside = &e->rows[se__thread_id() & e->mask].inside[now & 1];
+    _Atomic uint32_t *inside = &e->rows[thread & e->mask].inside[now & 1];
     atomic_fetch_add(inside, 1); /* seq_cst: see the head */
     return inside;
+}
+static inline _Atomic uint32_t *se__epoch_enter(struct epochs *e)
+{
+    return se__epoch_enter_as(e, se__thread_id());
 }
 static inline void se__epoch_leave(_Atomic uint32_t *inside)
 {

@@ -10,11 +10,18 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+static_assert(sizeof((struct hash_secret *)0)->bytes == XXH3_SECRET_DEFAULT_SIZE,
+              "a whole secret of XXH3");
 static_assert(sizeof(XXH128_canonical_t) == SE_HASH_SIZE, "XXH3-128 fills a hash");
 
 uint64_t se__hash64(uint64_t seed, const void *bytes, size_t len)
 {
     return XXH3_64bits_withSeed(len ? bytes : "", len, seed);
+}
+
+void se__hash_secret(uint64_t seed, struct hash_secret *secret)
+{
+    XXH3_generateSecret_fromSeed(secret->bytes, seed);
 }
 
 void se__hash128(uint64_t seed, const void *bytes, size_t len, uint8_t out[SE_HASH_SIZE])

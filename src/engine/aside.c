@@ -24,6 +24,7 @@ struct aside {
 static se_result look(const struct aside *a, struct lookup *l)
 {
     se_result r = se__lookup_init(a->e, a->id, l);
+    l->unseen = true;
     l->sure = true; /* no factory runs in an outage, even where the filter could tell */
     if (r == SE_OK)
         r = se__lookup(a->e, l, 1, a->deadline_ms);

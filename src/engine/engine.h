@@ -104,10 +104,13 @@ struct se_engine {
 /* May this call go on? SE_OK; SE_ERR_INVALID (NULL), SE_ERR_STATE
  * (shut down, or a forked child). */
 SE_NODISCARD se_result se__cannot_look_in(const se_engine *e);
+static inline bool se__may_look_in(const se_engine *e)
+{
+    return e && se__forkword_ours(&e->forkword) && se__gate_open(&e->gate);
+}
 SE_NODISCARD static inline se_result se__look_in(const se_engine *e)
 {
-    bool open = e && se__forkword_ours(&e->forkword) && se__gate_open(&e->gate);
-    return __builtin_expect(open, 1) ? SE_OK : se__cannot_look_in(e);
+    return __builtin_expect(se__may_look_in(e), 1) ? SE_OK : se__cannot_look_in(e);
 }
 /* For the part of a call that publishes writes: as se__look_in, and shutdown waits for it. Every
  * SE_OK is answered by se__leave. Waiting for a confirmation afterwards is done outside.
@@ -244,12 +247,13 @@ struct lookup {
      * whatever the filter says; and if it cannot be, what the log brought back from an earlier run,
      * maybe older than L3's, is no answer. */
     bool sure;
+    bool unseen; /* in: the caller has not just asked L1 for the id; then it is asked first */
     /* the rest belongs to read.c */
     struct flight *flight;
     bool leads, settled, again, held_back;
     bool cached;        /* the item is L1's own */
     se_item *candidate; /* found above the home tier, but maybe older than what that holds */
-    struct tier_read read;
+    size_t at;          /* with wants_lease: which of the reads of L2 is its */
     struct redis_lease lease;
     bool wants_lease, corrupt_l2;
     bool vouched; /* the trusted filter said that L3 may have it */

@@ -75,12 +75,10 @@ se_result se__flight_join(struct flights *f, uint64_t hash, const char *id, size
                           struct flight **flight, bool *leads)
 {
     struct stripe *s = stripe_of(f, hash);
-    struct flight *fresh = se__alloc_zeroed(1, sizeof *fresh + id_len);
+    struct flight *fresh = se__alloc(sizeof *fresh + id_len);
     if (!fresh)
         return se__error_nomem();
-    fresh->hash = hash;
-    fresh->leader = se__thread_id();
-    fresh->id_len = id_len;
+    *fresh = (struct flight){.hash = hash, .leader = se__thread_id(), .id_len = id_len};
     memcpy(fresh->id, id, id_len);
     se__mutex_lock(&s->lock);
     struct flight *x = find_locked(s, hash, id, id_len);
@@ -121,12 +119,19 @@ static void close_locked(struct stripe *s, struct flight *x)
     x->closed = true;
 }
 
-void se__flight_close(struct flights *f, struct flight *x)
+bool se__flight_close(struct flights *f, struct flight *x)
 {
     struct stripe *s = stripe_of(f, x->hash);
     se__mutex_lock(&s->lock);
     close_locked(s, x);
+    bool alone = x->users == 1;
     se__mutex_unlock(&s->lock);
+    return alone;
+}
+
+void se__flight_drop(struct flight *x)
+{
+    free_flight(x);
 }
 
 void se__flight_land(struct flights *f, struct flight *x, se_result result, se_item *item,

@@ -32,8 +32,10 @@ SE_NODISCARD se_result se__flight_join(struct flights *f, uint64_t hash, const c
 /* True if the calling thread leads this flight. */
 bool se__flight_mine(const struct flight *flight);
 /* Leader: nobody joins any more; who comes now looks for himself. For a result that must not be
- * given to callers who came after some moment. */
-void se__flight_close(struct flights *f, struct flight *flight);
+ * given to callers who came after some moment. True if nobody has joined: then nobody will look at
+ * what lands, and the leader may give the flight up by se__flight_drop. */
+bool se__flight_close(struct flights *f, struct flight *flight);
+void se__flight_drop(struct flight *flight);
 /* Leader: publishes result and item (borrowed), and gives the flight up. again:
  * followers must look for themselves. */
 void se__flight_land(struct flights *f, struct flight *flight, se_result result, se_item *item,

@@ -2,26 +2,30 @@
  * get - the public reads of single ids and lists of ids, on top of lookups.
  */
 #include "base/hash.h"
+#include "base/length.h"
 #include "base/mem.h"
 #include "base/utf8.h"
 #include "engine/engine.h"
+#include "l1/hit.h"
 
 #include <stdio.h>
 #include <string.h>
 
 /* ---- sampled time ---- */
 
-#define ONE_IN 1024u
+#define TIMED_ONE_IN 1024u
 
-/* One call in so many of a thread is timed: two looks at the clock would cost half a lookup. 0: not
- * this one. */
-static uint64_t sampled_start(void)
+/* One call in so many of a thread is timed: two looks at the clock would cost half a lookup. */
+static inline bool timed_now(void)
 {
     static _Thread_local __attribute__((tls_model("initial-exec"))) uint32_t turn;
-    return turn++ % ONE_IN == 0 ? se__mono_ns() : 0;
+    return turn++ % TIMED_ONE_IN == 0;
 }
-
-static void sampled_end(se_engine *e, uint64_t start_ns)
+static uint64_t start_if(bool timed)
+{
+    return timed ? se__mono_ns() : 0;
+}
+static void end_if_timed(se_engine *e, uint64_t start_ns)
 {
     if (start_ns)
         se__metrics_observe(e->metrics, M_L1_GET_SECONDS, (double)(se__mono_ns() - start_ns) / 1e9);
@@ -43,47 +47,76 @@ static se_result look_below(se_engine *e, const char *id, se_item **item)
 }
 
 /* A hit in L1 is given out if it is not a "gone". Takes the reference. */
-static inline se_result take_hit(se_item **item)
+static se_result take_hit(se_item **item)
 {
-    if (__builtin_expect(!se__says_gone(*item), 1))
+    if (!se__says_gone(*item))
         return SE_OK;
     se_item_release(*item);
     *item = NULL;
     return SE_NOT_FOUND;
 }
 
-/* What is in L1 under exactly these bytes was checked when it came there: so only an id that is not
- * there is looked at closely, later. NULL: not there, or not even an id. */
-static inline se_item *hit_in_l1(se_engine *e, const char *id)
+static se_result get_checked(se_engine *e, const char *id, size_t id_len, bool timed,
+                             se_item **item)
 {
-    size_t len = id ? strnlen(id, SE_ID_MAX + 1) : 0;
-    return len > 0 && len <= SE_ID_MAX ? se__l1_get(e->l1, se__l1_hash(e->l1, id, len), id, len)
-                                       : NULL;
+    uint64_t started = start_if(timed);
+    *item = se__l1_get(e->l1, se__l1_hash(e->l1, id, id_len), id, id_len);
+    if (!*item)
+        return look_below(e, id, item);
+    se__metrics_inc(e->metrics, M_OPS_L1_GET_HIT);
+    end_if_timed(e, started);
+    return take_hit(item);
 }
 
-static __attribute__((noinline)) se_result find_below(se_engine *e, const char *id, se_item **item)
-{
-    size_t id_len;
-    se_result r = se__id_check("id", id, 1, SE_ID_MAX, &id_len);
-    return r == SE_OK ? look_below(e, id, item) : r;
-}
-
-se_result se_get(se_engine *e, const char *id, se_item **item)
+/* All that a get may have to do. */
+static __attribute__((noinline)) se_result get_at_length(se_engine *e, const char *id, bool timed,
+                                                         se_item **item)
 {
     if (!item)
         return se__error(SE_ERR_INVALID, "item must not be NULL");
     *item = NULL;
+    size_t id_len;
     se_result r = se__look_in(e);
-    if (r != SE_OK)
-        return r;
-    uint64_t started = sampled_start();
-    se_item *hit = hit_in_l1(e, id);
-    if (__builtin_expect(!hit, 0))
-        return find_below(e, id, item);
+    if (r == SE_OK)
+        r = se__id_check("id", id, 1, SE_ID_MAX, &id_len);
+    return r == SE_OK ? get_checked(e, id, id_len, timed, item) : r;
+}
+
+/* Longer ids are hashed and compared by calls. */
+#define SHORT_ID 64u
+
+/* Of a thread that has no row of its own. */
+static __attribute__((noinline)) se_result count_hit(se_engine *e)
+{
     se__metrics_inc(e->metrics, M_OPS_L1_GET_HIT);
+    return SE_OK;
+}
+
+/* The way of nearly every get (l1/hit.h), without a call and a register to be saved: what it cannot
+ * do goes on in get_at_length, from the beginning. What is in L1 under exactly these bytes was
+ * checked when it came there: so only an id that is not there is looked at closely. */
+se_result se_get(se_engine *e, const char *id, se_item **item)
+{
+    if (__builtin_expect(!item, 0))
+        return get_at_length(e, id, false, item);
+    if (__builtin_expect(!id, 0))
+        return get_at_length(e, id, false, item);
+    if (__builtin_expect(!se__may_look_in(e), 0))
+        return get_at_length(e, id, false, item);
+    if (__builtin_expect(timed_now(), 0))
+        return get_at_length(e, id, true, item);
+    uint64_t thread = se__thread_number; /* 0: it has none yet */
+    size_t len = se__short_length(id, SHORT_ID);
+    if (__builtin_expect(len - 1 >= SHORT_ID || !thread, 0))
+        return get_at_length(e, id, false, item);
+    se_item *hit = se__l1_hit(e->l1, thread, se__l1_hash_inline(e->l1, id, len), id, len);
+    if (__builtin_expect(!hit, 0))
+        return get_at_length(e, id, false, item);
     *item = hit;
-    sampled_end(e, started);
-    return take_hit(item);
+    if (__builtin_expect(thread > METRICS_OWN, 0))
+        return count_hit(e);
+    se__metrics_add_own(e->metrics, thread, M_OPS_L1_GET_HIT, 1);
+    return SE_OK;
 }
 
 /* ---- verified ---- */
@@ -149,11 +182,11 @@ se_result se_get_copy(se_engine *e, const char *id, void *buffer, size_t cap, si
         r = se__id_check("id", id, 1, SE_ID_MAX, &id_len);
     if (r != SE_OK)
         return r;
-    uint64_t started = sampled_start();
+    uint64_t started = start_if(timed_now());
     uint64_t hash = se__l1_hash(e->l1, id, id_len);
     if (se__l1_get_copy(e->l1, hash, id, id_len, buffer, cap, &copy)) {
         se__metrics_inc(e->metrics, M_OPS_L1_GET_HIT);
-        sampled_end(e, started);
+        end_if_timed(e, started);
         if (copy.deleted || (copy.expires_at_ms && se__wall_ms() >= copy.expires_at_ms))
             return SE_NOT_FOUND;
         *len = copy.len;

@@ -64,6 +64,7 @@ static void show_without_row(struct scan *s, se_item *item)
         return;
     }
     se_result r = se__lookup_init(s->e, se_item_id(item), &l);
+    l.unseen = true;
     if (r == SE_OK)
         r = se__lookup(s->e, &l, 1, se__read_deadline(s->e));
     if (r == SE_OK)

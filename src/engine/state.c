@@ -17,7 +17,7 @@ static se_result try_set_state(se_engine *e, const char *id, const char *state,
     struct lookup l;
     *again = false;
     se_result r = se__lookup_init(e, id, &l);
-    l.sure = true;
+    l.sure = l.unseen = true;
     if (r == SE_OK)
         r = se__lookup(e, &l, 1, se__read_deadline(e));
     if (r == SE_OK)

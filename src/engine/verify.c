@@ -261,7 +261,8 @@ se_result se_verify(se_engine *e, const se_verify_options *options, se_verify_re
         return r;
     set_options(e, &run, &v);
     r = se__verify_run(&v, report);
-    if (run.shut)
+    /* a tier that does not answer any more may be the shutdown's doing */
+    if (run.shut || (r == SE_ERR_BACKEND && !se__gate_open(&e->gate)))
         return se__error(SE_ERR_STATE, "the engine was shut down meanwhile");
     return r;
 }

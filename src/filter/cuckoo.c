@@ -178,6 +178,13 @@ bool se__cuckoo_has(const struct cuckoo *t, uint64_t key)
     return se__cuckoo_look(t, key) != CUCKOO_ABSENT;
 }
 
+void se__cuckoo_prefetch(const struct cuckoo *t, uint64_t key)
+{
+    struct where w = where_is(t, key);
+    __builtin_prefetch((const void *)&t->word[w.bucket[0]]);
+    __builtin_prefetch((const void *)&t->word[w.bucket[1]]);
+}
+
 /* ---- adding ---- */
 
 /* A bucket that the search has reached: fingerprint `slot` of the bucket of node `from` could go

@@ -121,6 +121,16 @@ bool se__filter_has(const struct filter *f, const char *id, size_t id_len)
     return is_full(f, at.part) || look(f, at) != CUCKOO_ABSENT;
 }
 
+void se__filter_prefetch(const struct filter *f, const char *id, size_t id_len)
+{
+    struct spot at = se__filter_spot(f, id, id_len);
+    unsigned ticket = se__readers_enter(f->readers);
+    struct pair pair = se__filter_pair(f, at.part);
+    if (pair.table)
+        se__cuckoo_prefetch(pair.table, at.key);
+    se__readers_leave(f->readers, ticket);
+}
+
 bool se__filter_excludes(const struct filter *f, const char *id, size_t id_len)
 {
     return se__filter_doubts(f) == 0 && !se__filter_has(f, id, id_len);

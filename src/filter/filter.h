@@ -60,6 +60,8 @@ unsigned se__filter_part(const char *id, size_t id_len);
 bool se__filter_excludes(const struct filter *f, const char *id, size_t id_len);
 /* As if it were trusted: for measuring. */
 bool se__filter_has(const struct filter *f, const char *id, size_t id_len);
+/* For lists: what will be asked for an id soon is on its way when it is. */
+void se__filter_prefetch(const struct filter *f, const char *id, size_t id_len);
 /* Before an id is published anywhere. Returns the epoch; the caller compares it after publishing. */
 uint64_t se__filter_add(struct filter *f, const char *id, size_t id_len);
 uint64_t se__filter_epoch(const struct filter *f); /* seq_cst with the locks of what is published */

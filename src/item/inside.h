@@ -25,6 +25,9 @@
 
 #include <stdatomic.h>
 #include <string.h>
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 #define ITEM_FLAG_DELETED 0x04u
 #define ITEM_FLAG_TIMES 0x08u
@@ -56,18 +59,70 @@ static inline se_item *se__item_hold(se_item *item)
     return item;
 }
 
-#define ITEM_STEP 16u /* bytes that a compiler compares without a call */
+/* ---- comparing ids ---- */
+
+#define ITEM_STEP 16u
+#ifdef __SSE2__
+typedef __m128i se__step; /* a byte is 0xff where the two are the same */
+static inline se__step se__compare_step(const char *a, const char *b)
+{
+    return _mm_cmpeq_epi8(_mm_loadu_si128((const __m128i *)(const void *)a),
+                          _mm_loadu_si128((const __m128i *)(const void *)b));
+}
+static inline bool se__same_steps(se__step x, se__step y)
+{
+    return _mm_movemask_epi8(_mm_and_si128(x, y)) == 0xffff;
+}
+#else
+typedef bool se__step;
+static inline se__step se__compare_step(const char *a, const char *b)
+{
+    return memcmp(a, b, ITEM_STEP) == 0;
+}
+static inline bool se__same_steps(se__step x, se__step y)
+{
+    return x & y;
+}
+#endif
+static inline uint64_t se__differ_8(const char *a, const char *b)
+{
+    uint64_t x, y;
+    memcpy(&x, a, sizeof x);
+    memcpy(&y, b, sizeof y);
+    return x ^ y;
+}
+static inline uint32_t se__differ_4(const char *a, const char *b)
+{
+    uint32_t x, y;
+    memcpy(&x, a, sizeof x);
+    memcpy(&y, b, sizeof y);
+    return x ^ y;
+}
+/* Up to 15 bytes; like the steps of longer ones, both ends at once: they may overlap. */
+static inline bool se__same_few(const char *a, const char *b, size_t len)
+{
+    if (len >= 8)
+        return (se__differ_8(a, b) | se__differ_8(a + len - 8, b + len - 8)) == 0;
+    if (len >= 4)
+        return (se__differ_4(a, b) | se__differ_4(a + len - 4, b + len - 4)) == 0;
+    return len == 0 || (a[0] == b[0] && a[len / 2] == b[len / 2] && a[len - 1] == b[len - 1]);
+}
+/* memcmp without a call: its lengths are known to be small. */
 static inline bool se__item_is(const se_item *item, const char *id, size_t id_len)
 {
+    const char *own = item->bytes;
     if (item->id_len != id_len)
         return false;
     if (id_len < ITEM_STEP)
-        return memcmp(item->bytes, id, id_len) == 0;
-    for (size_t at = 0; at < id_len - ITEM_STEP; at += ITEM_STEP)
-        if (memcmp(item->bytes + at, id + at, ITEM_STEP) != 0)
-            return false;
+        return se__same_few(own, id, id_len);
     size_t last = id_len - ITEM_STEP;
-    return memcmp(item->bytes + last, id + last, ITEM_STEP) == 0;
+    se__step ends = se__compare_step(own + last, id + last);
+    if (!se__same_steps(ends, se__compare_step(own, id)))
+        return false;
+    for (size_t at = ITEM_STEP; __builtin_expect(at < last, 0); at += ITEM_STEP)
+        if (!se__same_steps(ends, se__compare_step(own + at, id + at)))
+            return false;
+    return true;
 }
 
 #endif

@@ -12,13 +12,12 @@
  * The hand goes round the stripes a little at a time, whatever stripe the newcomer belongs to: one
  * stripe's share of memory follows what is used, and never more than one stripe is locked.
  *
- * When: upkeep works ahead of the writers by the tan curve of DESIGN.md: with M = M(used / max) it
- * frees the share (1 - M) of what came in since the last time, and whatever is above 95 %. So a
- * busy cache settles between 77 % and 95 %, and an idle one keeps what it has.
+ * When: ahead of the need, by the tan curve of DESIGN.md: whoever takes free bytes owes the share
+ * (1 - M(used / max)) of them, and pays with what it takes next (room.c), so that nobody pays much at
+ * once and the queues see newcomers and victims by turns, as S3-FIFO means it. A cache that grows so
+ * settles at 93 %, where M comes to 0, and an idle one keeps what it has.
  */
 #include "l1/stripe.h"
-
-#include "base/hash.h"
 
 #include <math.h>
 
@@ -27,14 +26,16 @@
 #define SMALL_SHARE 10u /* a tenth of the entries are in the small queue */
 #define HITS_TO_STAY 2u /* while in the small queue */
 #define LARGE_FACTOR 4u
+#define CURVE_START 0.75 /* of bytes_max: below it nothing is evicted */
+#define CURVE_END 0.95
 
 double se__l1_curve(double p)
 {
-    if (!(p >= 0.75)) /* NaN included */
+    if (!(p >= CURVE_START)) /* NaN included */
         return 1.0;
-    if (p > 0.95)
+    if (p > CURVE_END)
         return 0.0;
-    double n = (p - 0.75) / 0.20;
+    double n = (p - CURVE_START) / (CURVE_END - CURVE_START);
     double m = 1.0 - (tan((n - 0.5) * M_PI / 1.2) + 2.0) / 4.0;
     return m < 0.0 ? 0.0 : m > 1.0 ? 1.0 : m;
 }
@@ -43,7 +44,7 @@ double se__l1_curve(double p)
 
 static uint64_t hash_of(const struct l1 *map, const struct entry *e)
 {
-    return se__hash64(map->seed, se_item_id(e->item), se__item_id_len(e->item));
+    return se__l1_hash(map, se_item_id(e->item), se__item_id_len(e->item));
 }
 
 void se__entry_list(struct stripe *s, const struct entry *e)
@@ -140,22 +141,12 @@ size_t se__l1_evict(struct l1 *map, size_t want)
     return freed;
 }
 
-static void follow_curve(struct l1 *map)
+/* What is above the curve's end, whoever brought it there. */
+static void evict_excess(struct l1 *map)
 {
-    uint64_t came = 0;
-    for (unsigned i = 0; i < 1u << map->stripe_bits; i++)
-        came += atomic_load_explicit(&map->stripes[i].came_bytes, memory_order_relaxed);
-    double fresh = (double)(came - map->came_seen);
-    map->came_seen = came;
-    double max = (double)map->bytes_max;
-    double used = (double)se__l1_used(map);
-    double want = fresh * (1.0 - se__l1_curve(used / max));
-    if (used > 0.95 * max)
-        want += used - 0.95 * max;
-    if (want > used - 0.75 * max)
-        want = used - 0.75 * max;
-    if (want >= 1.0)
-        se__l1_unreserve(map, se__l1_evict(map, (size_t)want));
+    double most = CURVE_END * (double)map->bytes_max, used = (double)se__l1_used(map);
+    if (used > most && !map->resident)
+        se__l1_unreserve(map, se__l1_evict(map, (size_t)(used - most)));
 }
 
 /* ---- upkeep ---- */
@@ -172,7 +163,7 @@ void se__l1_set_clean_life(struct l1 *map, uint32_t ms)
 
 void se__l1_tend(struct l1 *map, int64_t now_wall_ms, uint64_t now_mono_ms)
 {
-    follow_curve(map);
+    evict_excess(map);
     se__l1_sweep(map, now_wall_ms, now_mono_ms);
     for (unsigned i = 0; i < 1u << map->stripe_bits; i++) {
         struct stripe *s = &map->stripes[i];

@@ -21,8 +21,6 @@
  */
 #include "l1/stripe.h"
 
-#include "base/hash.h"
-
 #include <assert.h>
 
 /* What every event does around its change: find the entry, take it out of the
@@ -45,7 +43,7 @@ static bool begin(struct event *ev, struct l1 *map, const se_item *item)
 {
     const char *id = se_item_id(item);
     size_t len = se__item_id_len(item);
-    uint64_t hash = se__hash64(map->seed, id, len);
+    uint64_t hash = se__l1_hash(map, id, len);
     begin_at(ev, map, hash);
     ev->there = se__stripe_find(ev->s, hash, id, len, &ev->e);
     if (ev->there)
@@ -150,7 +148,8 @@ void se__l1_lost(struct l1 *map, const se_item *item)
         if (ev.e.flush)
             ev.e.flush->hidden = true;
         ev.gone = true;
-        se__stripe_advance_epoch(ev.s); /* a load that read the loser must not bring it back */
+        se__stripe_advance_epoch(ev.s,
+                                 ev.e.hash); /* a load that read the loser must not bring it back */
     }
     end(&ev);
 }

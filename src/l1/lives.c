@@ -254,7 +254,7 @@ void se__l1_invalidate(struct l1 *map, uint64_t hash, const char *id, size_t id_
     struct entry e;
     se__mutex_lock(&s->lock);
     bool left = se__stripe_find(s, hash, id, id_len, &e) && forget(map, s, &e);
-    se__stripe_advance_epoch(s);
+    se__stripe_advance_epoch(s, hash);
     se__stripe_end(map, s, left);
     count_invalidated(map, left);
 }
@@ -275,13 +275,19 @@ static size_t forget_prefixed(struct l1 *map, struct stripe *s, const char *pref
     return left;
 }
 
+static void advance_all_epochs(struct stripe *s)
+{
+    for (uint64_t i = 0; i < STRIPE_EPOCHS; i++)
+        se__stripe_advance_epoch(s, i << 40);
+}
+
 void se__l1_invalidate_prefix(struct l1 *map, const char *prefix)
 {
     for (unsigned i = 0; !map->resident && i < 1u << map->stripe_bits; i++) {
         struct stripe *s = &map->stripes[i];
         se__mutex_lock(&s->lock);
         size_t left = forget_prefixed(map, s, prefix);
-        se__stripe_advance_epoch(s);
+        advance_all_epochs(s);
         se__stripe_end(map, s, left > 0);
         count_invalidated(map, left);
     }

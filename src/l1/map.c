@@ -9,15 +9,15 @@
  */
 #include "l1/stripe.h"
 
-#include "base/hash.h"
+#include "base/hash_inline.h"
 #include "base/hlc.h"
 #include "base/mem.h"
 
 #include <assert.h>
 
-#define STRIPES_SMALL 64u               /* as many as a map of up to 256 MiB has */
-#define STRIPE_BYTES_MIN (256u * 1024)  /* fewer stripes where they would be smaller */
-#define STRIPE_BYTES_MAX (2048u * 1024) /* more where twice that: slots are numbered in 16 bits */
+/* More stripes where they would have twice that, since slots are numbered in 16 bits; no more, since
+ * the fewer items a stripe has, the less its queues know (row 9). */
+#define STRIPE_BYTES (2048u * 1024)
 #define NEAR_CLOCK_MS 60000 /* more than a version waits between its making and its put */
 
 /* ---- life ---- */
@@ -25,8 +25,7 @@
 static unsigned stripe_bits_for(size_t bytes_max)
 {
     unsigned bits = 0;
-    while (bytes_max >> (bits + 1) >=
-           ((1u << bits) < STRIPES_SMALL ? STRIPE_BYTES_MIN : STRIPE_BYTES_MAX))
+    while (bytes_max >> (bits + 1) >= STRIPE_BYTES)
         bits++;
     return bits;
 }
@@ -101,11 +100,12 @@ se_result se__l1_open(const struct l1_options *options, struct l1 **map)
     m->self = memory;
     m->fixed_bytes = se__l1_cost(bytes);
     m->bytes_max = options->bytes_max;
-    m->seed = options->seed;
+    se__hash_secret(options->seed, &m->secret);
     m->resident = options->resident;
     m->sink = options->sink;
     m->metrics = options->metrics;
     m->stripe_bits = stripe_bits_for(options->bytes_max);
+    m->stripe_shift = 63 - m->stripe_bits;
     m->opened_ms = se__mono_ms();
     se_result r = open_map(m);
     if (r != SE_OK) {
@@ -128,21 +128,32 @@ void se__l1_close(struct l1 *map)
 
 uint64_t se__l1_hash(const struct l1 *map, const char *id, size_t id_len)
 {
-    return se__hash64(map->seed, id, id_len);
+    return se__hash64_under(&map->secret, id, id_len);
 }
 
 /* ---- putting ---- */
 
-static bool expectation_holds(const struct stripe *s, const struct entry *e,
-                              const struct l1_put *how)
+/* A put, as it is published in one locked stripe. */
+struct publication {
+    struct l1 *map;
+    struct stripe *s;
+    uint64_t hash;
+    se_item *item;
+    const struct l1_put *how;
+    struct flush_state *spare; /* the ticket's; NULL once it is in use */
+};
+
+static bool expectation_holds(const struct publication *p, const struct entry *e)
 {
+    const struct l1_put *how = p->how;
     if (how->expect == L1_EXPECT_ANY)
         return true;
     /* Nothing that a read would show: the reader's answer came from below, and holds while nothing
      * written here has left. An entry past its life is none of that: a read drops it, so it came
      * after the reader's. */
     if (!e || se__entry_hidden(e))
-        return how->expected_epoch == atomic_load_explicit(&s->epoch, memory_order_relaxed);
+        return how->expected_epoch ==
+               atomic_load_explicit(se__stripe_epoch(p->s, p->hash), memory_order_relaxed);
     switch (how->expect) {
     case L1_EXPECT_ABSENT:
         return se__item_deleted(e->item) || se__item_expired(e->item, how->now_wall_ms);
@@ -173,25 +184,27 @@ static bool was_overlooked(const struct stripe *s, const struct entry *e, const 
     return !(e->marks & MARK_WRITTEN) && version <= s->based_floor; /* left, and loaded again */
 }
 
-static enum l1_stored judge(const struct stripe *s, const struct entry *e, const se_item *item,
-                            const struct l1_put *how, struct l1_put_result *result)
+static enum l1_stored judge(const struct publication *p, const struct entry *e,
+                            struct l1_put_result *result)
 {
-    if (!e && how->renewable && se_item_version(item) <= s->floor) {
+    const struct stripe *s = p->s;
+    const se_item *item = p->item;
+    if (!e && p->how->renewable && se_item_version(item) <= s->floor) {
         result->renew = true;
         result->winner = s->floor;
         return L1_STALE;
     }
     if (!e)
-        return expectation_holds(s, e, how) ? L1_STORED : L1_CONFLICT;
-    enum l1_stored stored = !expectation_holds(s, e, how) ? L1_CONFLICT
-                            : is_stale(e, item)           ? L1_STALE
-                                                          : L1_STORED;
+        return expectation_holds(p, e) ? L1_STORED : L1_CONFLICT;
+    enum l1_stored stored = !expectation_holds(p, e) ? L1_CONFLICT
+                            : is_stale(e, item)      ? L1_STALE
+                                                     : L1_STORED;
     if (stored != L1_STORED) {
         result->winner = se_item_version(e->item);
         result->winner_dirty = se__flush_unconfirmed(e->flush);
         result->winner_ends =
             e->flush && (e->flush->queued || e->flush->flight >= se_item_version(item));
-        result->renew = stored == L1_STALE && how->renewable && was_overlooked(s, e, item);
+        result->renew = stored == L1_STALE && p->how->renewable && was_overlooked(s, e, item);
     } else if (e->flush) {
         result->superseded = e->flush->queued;
         result->dead_replaced = e->flush->dead;
@@ -221,16 +234,6 @@ static uint64_t basis(const struct stripe *s, const struct entry *e, const struc
         return 1; /* maybe itself based on something that has left: on nothing, to be sure */
     return version + 1;
 }
-
-/* A put, as it is published in one locked stripe. */
-struct publication {
-    struct l1 *map;
-    struct stripe *s;
-    uint64_t hash;
-    se_item *item;
-    const struct l1_put *how;
-    struct flush_state *spare; /* the ticket's; NULL once it is in use */
-};
 
 static void take_spare(struct publication *p, struct entry *e)
 {
@@ -279,7 +282,7 @@ void se__l1_put(struct l1 *map, uint64_t hash, se_item *item, struct l1_ticket *
     *result = (struct l1_put_result){0};
     se__mutex_lock(&p.s->lock);
     bool present = se__stripe_find(p.s, hash, se_item_id(item), se__item_id_len(item), &e);
-    result->stored = judge(p.s, present ? &e : NULL, item, how, result);
+    result->stored = judge(&p, present ? &e : NULL, result);
     if (result->stored == L1_STORED)
         kept = publish(&p, &e, present);
     bool misfits = kept && se__stripe_misfits(p.s);

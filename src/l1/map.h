@@ -18,8 +18,8 @@
  *   I2  an item is published and queued under one lock; an id is in the queue at most once
  *   I3  only CLEAN entries are evicted, expired by cache_ttl_ms or invalidated
  *   I4  used bytes (items, entries, tables, reservations, retired memory) never exceed bytes_max
- *   I5  removing an entry whose item was written here (not loaded), and every invalidation,
- *       advances its stripe's epoch, so that a load that began before cannot put back what it read
+ *   I5  removing an entry, and every invalidation, advances the epoch of its id, so that a load that
+ *       began before cannot put back what it read
  *
  * Locks: reads of single ids take none, but for entries that are not clean or past their life. The
  * rest: one mutex a stripe, rank 10. The sink is called with it held; it may take the queue's lock

@@ -12,7 +12,7 @@
  * entries can lose one to a new table between the two looks; then there is a new table, and the
  * lookup starts again.
  */
-#include "l1/stripe.h"
+#include "l1/hit.h"
 
 #include "base/mem.h"
 
@@ -21,46 +21,12 @@
 #define COPY_INSIDE_MAX 16384u /* longer contents are copied outside the epoch, with a reference */
 #define BATCH 32u
 
-struct found {
-    se_item *item;
-    struct flush_state *flush;
-    struct bucket_head *head; /* NULL: it has no slot */
-    unsigned slot;
-};
-
 /* What a word shows of this id. */
 static inline bool shows(uintptr_t word, const char *id, size_t id_len, struct found *f)
 {
     f->flush = se__word_flush(word);
     f->item = f->flush ? atomic_load(&f->flush->shown) : se__word_item(word);
     return f->item && se__item_is(f->item, id, id_len);
-}
-
-/* Where nearly every hit is: clean, in its own bucket or, where that is full, in the next, in the
- * first slot that has its tag. A get is as fast as the processor can look ahead to the next ones, so
- * this is kept short: every instruction and every wrong guess counts. */
-static inline bool find_at_home(const struct l1 *map, uint64_t hash, const char *id, size_t id_len,
-                                struct found *f)
-{
-    struct view v = se__table_view(atomic_load(&se__l1_front(map, hash)->table));
-    uint32_t bucket = se__bucket_of(v.buckets, hash);
-    __builtin_prefetch(&v.words[bucket]); /* at the same time as its head */
-    uint8_t tag = se__table_tag(hash);
-    /* acquire, and the word seq_cst: as in find_in_table */
-    uint64_t tags = atomic_load_explicit(&v.heads[bucket].tags, memory_order_acquire);
-    uint64_t match = se__table_match(tags, tag);
-    if (!match && bucket + 1 < v.buckets) {
-        tags = atomic_load_explicit(&v.heads[++bucket].tags, memory_order_acquire);
-        match = se__table_match(tags, tag);
-    }
-    if (!match)
-        return false;
-    f->head = &v.heads[bucket];
-    f->flush = NULL;
-    f->slot = se__table_first(match);
-    uintptr_t word = atomic_load(&v.words[bucket].slots[f->slot]);
-    f->item = se__word_item(word);
-    return f->item && !(word & WORD_FLUSH) && se__item_is(f->item, id, id_len);
 }
 
 static inline bool find_in_table(const struct view *v, uint64_t hash, const char *id, size_t id_len,
@@ -116,7 +82,7 @@ static __attribute__((noinline)) bool find_anywhere(const struct l1 *map, uint64
 static inline bool find(const struct l1 *map, uint64_t hash, const char *id, size_t id_len,
                         struct found *f)
 {
-    return find_at_home(map, hash, id, id_len, f) || find_anywhere(map, hash, id, id_len, f);
+    return se__l1_find_at_home(map, hash, id, id_len, f) || find_anywhere(map, hash, id, id_len, f);
 }
 
 /* Whether the copy may be past its life: then the stripe's lock decides. One that is not clean is
@@ -169,20 +135,10 @@ static __attribute__((noinline)) se_item *get_anywhere(struct l1 *map, uint64_t 
     return ended ? get_locked(map, se__l1_stripe(map, hash), hash, id, id_len) : item;
 }
 
-/* Calls nothing on the way of nearly every hit. */
 se_item *se__l1_get(struct l1 *map, uint64_t hash, const char *id, size_t id_len)
 {
-    struct found f;
-    _Atomic uint32_t *inside = se__epoch_enter(&map->epochs);
-    if (__builtin_expect(
-            find_at_home(map, hash, id, id_len, &f) && !se__copy_is_mortal(map, f.item), 1)) {
-        se__table_hit(f.head, f.slot);
-        se_item *item = se__item_hold(f.item);
-        se__epoch_leave(inside);
-        return item;
-    }
-    se__epoch_leave(inside);
-    return get_anywhere(map, hash, id, id_len);
+    se_item *item = se__l1_hit(map, se__thread_id(), hash, id, id_len);
+    return item ? item : get_anywhere(map, hash, id, id_len);
 }
 
 static void copy_out(const se_item *item, void *buffer, size_t cap, struct l1_copy *copy)
@@ -332,7 +288,8 @@ void se__l1_get_many(struct l1 *map, const struct l1_key *keys, size_t n, se_ite
 uint64_t se__l1_epoch(struct l1 *map, uint64_t hash)
 {
     /* acquire: the tier is asked after this, and so after what made it advance. */
-    return atomic_load_explicit(&se__l1_stripe(map, hash)->epoch, memory_order_acquire);
+    return atomic_load_explicit(se__stripe_epoch(se__l1_stripe(map, hash), hash),
+                                memory_order_acquire);
 }
 
 /* A load, as it is offered to one locked stripe. */
@@ -386,8 +343,14 @@ static se_item *offer(struct load *l, bool unchanged)
     bool there = se__stripe_find(l->s, l->hash, se_item_id(l->item), se__item_id_len(l->item), &e);
     int order = there ? se__item_compare(e.item, l->item) : -1;
     se_item *newest = se_item_retain(order < 0 ? l->item : e.item);
-    if (!unchanged)
+    if (!unchanged) {
+        /* Not kept, for something newer may have left; but who has been told of it must not be shown
+         * the older one by a later read. */
+        l->left = there && order < 0 && se__flush_clean(e.flush);
+        if (l->left)
+            se__stripe_remove(l->map, l->s, &e);
         return newest;
+    }
     if (there && order == 0) {
         se__copy_born(l->map, e.item); /* seen again in a tier: a new life */
         if (e.flush)
@@ -407,7 +370,7 @@ se_item *se__l1_promote(struct l1 *map, uint64_t hash, se_item *item, uint64_t e
     struct load l = {.map = map, .s = se__l1_stripe(map, hash), .hash = hash, .item = item};
     l.room = se__l1_ticket(map, se__item_size(item), false, &ticket) == SE_OK;
     se__mutex_lock(&l.s->lock);
-    *unchanged = atomic_load_explicit(&l.s->epoch, memory_order_relaxed) == epoch;
+    *unchanged = atomic_load_explicit(se__stripe_epoch(l.s, hash), memory_order_relaxed) == epoch;
     se_item *newest = offer(&l, *unchanged);
     bool misfits = l.kept && se__stripe_misfits(l.s);
     se__stripe_end(map, l.s, l.left);

@@ -16,6 +16,8 @@
  * the others with a pause in between. */
 #define LOOKS 8u
 #define PATIENCE 200u
+#define SHARE_ONE 65536u
+#define PAY_AT_ONCE 2u /* times what came: debts are paid sooner than they are made */
 
 static struct account *mine(const struct l1 *map)
 {
@@ -49,13 +51,76 @@ static void give(_Atomic size_t *to, size_t bytes)
     atomic_fetch_add_explicit(to, bytes, memory_order_relaxed);
 }
 
-bool se__l1_reserve(struct l1 *map, size_t bytes)
+/* What an account has too much of goes back to all. Returns how much. */
+static size_t give_back(struct l1 *map, struct account *a, size_t bytes)
+{
+    size_t credit = atomic_fetch_add_explicit(&a->credit, bytes, memory_order_relaxed) + bytes;
+    if (credit <= 2 * map->lease)
+        return 0;
+    size_t back = take_up_to(&a->credit, credit - map->lease);
+    give(&map->free, back);
+    return back;
+}
+
+/* The curve: of free bytes that are taken a share has to leave. */
+static void owe(struct l1 *map, struct account *a, size_t taken)
+{
+    double share = 1.0 - se__l1_curve((double)se__l1_used(map) / (double)map->bytes_max);
+    uint32_t parts = map->resident ? 0 : (uint32_t)(share * SHARE_ONE);
+    atomic_store_explicit(&a->share, parts, memory_order_relaxed);
+    if (parts)
+        atomic_fetch_add_explicit(&a->owed, (int64_t)(taken * parts / SHARE_ONE),
+                                  memory_order_relaxed);
+}
+
+/* Never far below nothing: what was deleted long ago does not pay for what comes now. */
+static void need_not(const struct l1 *map, struct account *a, size_t bytes)
+{
+    if (bytes && atomic_load_explicit(&a->owed, memory_order_relaxed) > -(int64_t)map->limbo_share)
+        atomic_fetch_sub_explicit(&a->owed, (int64_t)bytes, memory_order_relaxed);
+}
+
+/* Bytes that come and go, as where ids are overwritten, are not owed for: so they are taken off by
+ * the share that was last put on, or the difference would be one in favour of eviction each time. */
+static void forgive(const struct l1 *map, struct account *a, size_t left)
+{
+    need_not(map, a, left * atomic_load_explicit(&a->share, memory_order_relaxed) / SHARE_ONE);
+}
+
+/* Victims are taken for as large as what has just come: so for no less than that, and one fewer than
+ * would be too many. What they were in truth is settled, and what others have left in the limbos
+ * that were emptied for it. */
+static void pay(struct l1 *map, size_t bytes)
+{
+    struct account *a = mine(map);
+    int64_t owed = atomic_load_explicit(&a->owed, memory_order_relaxed);
+    if (bytes == 0 || owed < (int64_t)bytes)
+        return;
+    size_t most = PAY_AT_ONCE * bytes, due = (size_t)owed < most ? (size_t)owed : most, freed;
+    size_t out = se__l1_choose(map, due - bytes + 1, &freed);
+    need_not(map, a, out);
+    (void)give_back(map, a, freed);
+    if (freed > out)
+        forgive(map, a, freed - out);
+}
+
+void se__l1_unreserve(struct l1 *map, size_t bytes)
+{
+    struct account *a = mine(map);
+    size_t back = bytes ? give_back(map, a, bytes) : 0;
+    if (back)
+        forgive(map, a, back);
+}
+
+/* Takes bytes from what is free; evicts nothing. */
+static bool reserve(struct l1 *map, size_t bytes)
 {
     struct account *a = mine(map);
     if (take(&a->credit, bytes))
         return true;
     if (take(&map->free, bytes + map->lease)) {
         give(&a->credit, map->lease);
+        owe(map, a, bytes + map->lease);
         return true;
     }
     size_t got = se__l1_reserve_some(map, bytes);
@@ -71,16 +136,6 @@ size_t se__l1_reserve_some(struct l1 *map, size_t bytes)
     for (unsigned i = 0; got < bytes && i <= map->account_mask; i++)
         got += take_up_to(&map->accounts[i].credit, bytes - got);
     return got;
-}
-
-void se__l1_unreserve(struct l1 *map, size_t bytes)
-{
-    struct account *a = mine(map);
-    if (bytes == 0)
-        return;
-    size_t credit = atomic_fetch_add_explicit(&a->credit, bytes, memory_order_relaxed) + bytes;
-    if (credit > 2 * map->lease)
-        give(&map->free, take_up_to(&a->credit, credit - map->lease));
 }
 
 size_t se__l1_used(const struct l1 *map)
@@ -133,7 +188,7 @@ static size_t wait_for_limbos(struct l1 *map, size_t bytes)
 
 bool se__l1_reserve_evicting(struct l1 *map, size_t bytes)
 {
-    if (se__l1_reserve(map, bytes))
+    if (reserve(map, bytes))
         return true;
     size_t got = se__l1_reserve_some(map, bytes), out = 1, freed;
     while (got < bytes && out > 0) {
@@ -186,6 +241,7 @@ void se__l1_settle(struct l1 *map, struct l1_ticket *ticket, size_t kept)
     se__l1_unreserve(map, ticket->bytes - kept);
     se__l1_count_unevictable(map, -ticket->bytes);
     *ticket = (struct l1_ticket){0};
+    pay(map, kept); /* now, and not before: what leaves must not disturb what has just come */
 }
 
 void se__l1_cancel(struct l1 *map, struct l1_ticket *ticket)

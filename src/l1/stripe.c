@@ -207,12 +207,6 @@ void se__stripe_enter(struct l1 *map, struct stripe *s, struct entry *e)
         se__entry_due(map, s, e);
 }
 
-static void count_came(struct stripe *s, const struct entry *e)
-{
-    uint64_t came = atomic_load_explicit(&s->came_bytes, memory_order_relaxed);
-    atomic_store_explicit(&s->came_bytes, came + se__entry_bytes(e), memory_order_relaxed);
-}
-
 se_item *se__stripe_replace(struct l1 *map, struct stripe *s, struct entry *e, se_item *item,
                             bool near_put)
 {
@@ -224,7 +218,6 @@ se_item *se__stripe_replace(struct l1 *map, struct stripe *s, struct entry *e, s
     if (e->flush)
         e->flush->hidden = false;
     se__copy_born(map, item);
-    count_came(s, e);
     return old;
 }
 
@@ -279,7 +272,6 @@ bool se__stripe_add(struct l1 *map, struct stripe *s, uint64_t hash, se_item *it
     if (with_state || !slot)
         take_state(e, spare);
     se__copy_born(map, item);
-    count_came(s, e);
     if (e->flush)
         store_state(e);
     if (slot)
@@ -300,31 +292,30 @@ void se__entry_queue(struct l1 *map, struct entry *e, bool front, uint64_t first
     map->sink.push(map->sink.arg, &f->node, front);
 }
 
-void se__stripe_advance_epoch(struct stripe *s)
+void se__stripe_advance_epoch(struct stripe *s, uint64_t hash)
 {
-    uint64_t epoch = atomic_load_explicit(&s->epoch, memory_order_relaxed);
+    _Atomic uint64_t *at = se__stripe_epoch(s, hash);
+    uint64_t epoch = atomic_load_explicit(at, memory_order_relaxed);
     /* release: who takes it for a load asks its tier after what has made it advance. */
-    atomic_store_explicit(&s->epoch, epoch + 1, memory_order_release);
+    atomic_store_explicit(at, epoch + 1, memory_order_release);
 }
 
 static uint64_t hash_of(const struct l1 *map, const struct entry *e)
 {
     if (e->hash)
         return e->hash;
-    return se__hash64(map->seed, se_item_id(e->item), se__item_id_len(e->item));
+    return se__l1_hash(map, se_item_id(e->item), se__item_id_len(e->item));
 }
 
 void se__stripe_remove(struct l1 *map, struct stripe *s, struct entry *e)
 {
     assert(se__flush_clean(e->flush));
     se__stripe_leave(map, s, e);
-    bool doubted = e->flush && e->flush->doubted;
     if (e->slot != NO_SLOT)
         se__table_erase(se__stripe_table(s), hash_of(map, e), e->slot);
     else
         unlink_loose(s, e->flush);
-    if (e->marks & MARK_WRITTEN || doubted)
-        se__stripe_advance_epoch(s);
+    se__stripe_advance_epoch(s, hash_of(map, e));
     if (e->marks & MARK_PUT && se_item_version(e->item) > s->floor)
         s->floor = se_item_version(e->item);
     if (e->based_on && se_item_version(e->item) > s->based_floor)

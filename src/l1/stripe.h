@@ -24,6 +24,7 @@
 #define SE_L1_STRIPE_H
 
 #include "base/epoch.h"
+#include "base/hash.h"
 #include "base/os.h"
 #include "item/inside.h"
 #include "l1/map.h"
@@ -31,7 +32,7 @@
 
 #define WORD_FLUSH ((uintptr_t)1) /* the word is a struct flush_state */
 /* Marks of a clean entry; in a struct flush_state they are all in `marks`. */
-#define MARK_WRITTEN ((uintptr_t)2) /* some item of this entry came by se__l1_put: sticky, I5 */
+#define MARK_WRITTEN ((uintptr_t)2) /* some item of this entry came by se__l1_put: sticky */
 #define MARK_PUT ((uintptr_t)4)   /* this item did, and is not far ahead of the clock: see floor */
 #define MARK_BASED ((uintptr_t)8) /* it came by a put with an expectation: see based_on */
 #define WORD_MARKS (MARK_WRITTEN | MARK_PUT | MARK_BASED)
@@ -82,12 +83,16 @@ struct front {
     _Atomic(struct flush_state *) loose;
 };
 
+#define STRIPE_EPOCHS 64u
+
 struct stripe {
     _Alignas(64) struct se__mutex lock;
     struct front *front;
-    _Atomic uint64_t epoch; /* release after what it tells of, acquire before a tier is asked */
-    uint64_t floor;         /* no version put here that has left is above it */
-    uint64_t based_floor;   /* no item with a based_on that has left is above it */
+    /* Of ids, by their hash: a load is in doubt for what left among a few neighbours only. release
+     * after what it tells of, acquire before a tier is asked */
+    _Atomic uint64_t epochs[STRIPE_EPOCHS];
+    uint64_t floor;       /* no version put here that has left is above it */
+    uint64_t based_floor; /* no item with a based_on that has left is above it */
     uint32_t loose_entries;
     uint32_t resize_above; /* a resize failed: not tried again below so many entries */
     unsigned limbo_n;
@@ -98,8 +103,7 @@ struct stripe {
     /* relaxed: written under the lock, read by se__l1_stats without
      * it; nothing is ordered by them. */
     _Atomic size_t live, dirty, dead, detached_items, detached_bytes;
-    _Atomic uint64_t came_bytes; /* bytes that ever came in, for the curve */
-    size_t unevictable_change;   /* what se__stripe_end will tell an account; modulo 2^64 */
+    size_t unevictable_change; /* what se__stripe_end will tell an account; modulo 2^64 */
     struct retired limbo[LIMBO_MAX];
 };
 
@@ -107,6 +111,8 @@ struct stripe {
  * the same account. */
 struct account {
     _Alignas(64) _Atomic size_t credit;
+    _Atomic int64_t owed;   /* bytes to be evicted by those who come next */
+    _Atomic uint32_t share; /* of what was taken last that was owed, in 65536ths */
     /* of entries that are not evictable and of open tickets, as far as this account's threads have
      * made or ended them: only the sum of all accounts means something (modulo 2^64) */
     _Atomic size_t unevictable;
@@ -116,7 +122,8 @@ struct l1 {
     struct front *fronts;
     struct stripe *stripes;
     unsigned stripe_bits;
-    uint64_t seed;
+    unsigned stripe_shift; /* 63 - stripe_bits */
+    struct hash_secret secret;
     size_t bytes_max;
     size_t fixed_bytes; /* what an empty map takes */
     bool resident;
@@ -139,7 +146,6 @@ struct l1 {
     _Alignas(64) _Atomic size_t free; /* bytes that are neither used nor in an account */
     _Atomic unsigned hand;            /* the stripe where the next eviction starts */
     /* of se__l1_tend's caller */
-    uint64_t came_seen;
     size_t sweep_stripe, sweep_bucket;
 };
 
@@ -176,8 +182,6 @@ static inline bool se__entry_evictable(const struct l1 *map, const struct entry 
 }
 
 /* ---- room.c: bytes ---- */
-/* Takes bytes from what is free; never evicts. */
-SE_NODISCARD bool se__l1_reserve(struct l1 *map, size_t bytes);
 /* Takes as much as is free, up to `bytes`. */
 size_t se__l1_reserve_some(struct l1 *map, size_t bytes);
 /* Takes them, evicting what is missing. No stripe is locked. */
@@ -193,13 +197,18 @@ SE_NODISCARD se_result se__l1_ticket(struct l1 *map, size_t item_size, bool flus
 void se__l1_settle(struct l1 *map, struct l1_ticket *ticket, size_t kept);
 
 /* ---- one stripe, locked by the caller ---- */
+/* The hash's highest bits; in two steps, as no bits at all would be a shift by 64. */
+static inline size_t se__l1_stripe_of(const struct l1 *map, uint64_t hash)
+{
+    return hash >> 1 >> map->stripe_shift;
+}
 static inline struct stripe *se__l1_stripe(const struct l1 *map, uint64_t hash)
 {
-    return &map->stripes[map->stripe_bits ? hash >> (64 - map->stripe_bits) : 0];
+    return &map->stripes[se__l1_stripe_of(map, hash)];
 }
 static inline struct front *se__l1_front(const struct l1 *map, uint64_t hash)
 {
-    return &map->fronts[map->stripe_bits ? hash >> (64 - map->stripe_bits) : 0];
+    return &map->fronts[se__l1_stripe_of(map, hash)];
 }
 /* relaxed: whoever has the lock sees what was stored under it. */
 static inline struct table *se__stripe_table(const struct stripe *s)
@@ -244,7 +253,11 @@ void se__retired_free(uintptr_t what); /* now */
 void se__stripe_remove(struct l1 *map, struct stripe *s, struct entry *e);
 /* Marks e queued and gives its node to the sink. e is out of the account. */
 void se__entry_queue(struct l1 *map, struct entry *e, bool front, uint64_t first_ms);
-void se__stripe_advance_epoch(struct stripe *s);
+static inline _Atomic uint64_t *se__stripe_epoch(struct stripe *s, uint64_t hash)
+{
+    return &s->epochs[hash >> 40 & (STRIPE_EPOCHS - 1)];
+}
+void se__stripe_advance_epoch(struct stripe *s, uint64_t hash);
 
 /* Unlocks: ends whatever has changed an entry. Frees what was retired and nobody can be looking at any more: if `now`, else only once
  * there is enough of it. */
@@ -267,6 +280,12 @@ static inline bool se__copy_is_mortal(const struct l1 *map, const se_item *item)
     /* acquire: as in se__copy_past_life */
     return !map->resident && (!se__item_is_plain(item) ||
                               atomic_load_explicit(&map->life_ms, memory_order_acquire) != 0);
+}
+/* The same in fewer steps, when its answer is false; else se__copy_is_mortal says. */
+static inline bool se__copy_may_end(const struct l1 *map, const se_item *item)
+{
+    return !se__item_is_plain(item) ||
+           atomic_load_explicit(&map->life_ms, memory_order_acquire) != 0;
 }
 /* A clean copy past its cache_ttl_ms or past the clean life. now_ms 0:
  * read the clock if it matters. */

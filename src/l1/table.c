@@ -12,10 +12,10 @@
 
 static size_t block_bytes(uint32_t buckets)
 {
-    size_t heads =
-        (buckets * sizeof(struct bucket_head) + TABLE_LINE - 1) & ~(size_t)(TABLE_LINE - 1);
-    return sizeof(struct table) + heads +
-           buckets * (sizeof(struct bucket_words) + sizeof(struct bucket_rest));
+    size_t rows =
+        sizeof(struct bucket_words) + sizeof(struct bucket_head) + sizeof(struct bucket_rest);
+    return buckets * rows + sizeof(struct table) +
+           sizeof(struct bucket_head); /* the head behind the last */
 }
 
 /* Aligned by hand: so the size of what malloc takes is known beforehand. */
@@ -30,16 +30,17 @@ struct table *se__table_new(uint32_t buckets)
     char *memory = se__alloc_zeroed(1, block_bytes(buckets) + TABLE_LINE);
     if (!memory)
         return NULL;
-    struct table *t = (struct table *)(memory + (-(uintptr_t)memory % TABLE_LINE));
+    struct bucket_words *words =
+        (struct bucket_words *)(memory + (-(uintptr_t)memory % TABLE_LINE));
+    struct table *t = (struct table *)(words + buckets);
     *t = (struct table){.buckets = buckets,
+                        .heads = (struct bucket_head *)(t + 1),
+                        .words = words,
                         .small = {NO_NEXT, NO_NEXT, 0},
                         .main = {NO_NEXT, NO_NEXT, 0},
                         .cost = se__table_cost(buckets),
                         .memory = memory};
-    struct view v = se__table_view(se__table_pack(t));
-    t->heads = v.heads;
-    t->words = v.words;
-    t->rests = (struct bucket_rest *)(v.words + buckets);
+    t->rests = (struct bucket_rest *)(t->heads + buckets + 1);
     return t;
 }
 
@@ -175,6 +176,8 @@ static void fetch(const struct table *t, uint32_t slot)
 {
     uintptr_t word = atomic_load_explicit(se__table_word(t, slot), memory_order_relaxed);
     const char *at = (const char *)(word & ~(uintptr_t)15);
+    if (!at)
+        return;
     __builtin_prefetch(at + 32);
     __builtin_prefetch(at + 80);
 }

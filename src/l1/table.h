@@ -9,8 +9,10 @@
  *   rests   28 bytes: the queues of eviction, and fingerprints of what has left
  *
  * A lookup reads heads, a row so small that it stays in the processor's cache, and the one word
- * whose tag fits. Both rows are found from one word (struct view): the header is for writers. An entry lies in the bucket of its hash or, when that is full, in one of the next
- * (`passed` counts how many went past a bucket: only then does a lookup go on). Within a table an
+ * whose tag fits. Both rows are found from one word (struct view): the header is for writers. An
+ * entry lies in the bucket of its hash or, when that is full, in one of the next (`passed` counts
+ * how many went past a bucket: only then does a lookup go on). Behind the last head lies one whose
+ * tags are always 0, so that any bucket can be looked at together with the next. Within a table an
  * entry never moves; a table that gets too full or too empty is replaced as a whole, and readers
  * that are in the old one finish there (base/epoch.h).
  *
@@ -33,6 +35,9 @@
 
 #include <assert.h>
 #include <stdatomic.h>
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 #define BUCKET_SLOTS 8u
 #define BUCKET_GHOSTS 6u
@@ -66,8 +71,8 @@ struct queue { /* of slots, linked by `next` */
     uint32_t n;
 };
 #define TABLE_LINE 64u
-/* The header of a block; the rows lie behind it, in the order heads, words, rests, and words begin
- * with a cache line. */
+/* The header of a block. Before it lie the words, each bucket's on a cache line, behind it heads and
+ * rests: so both of a reader's rows begin at a distance from it that takes one step to compute. */
 struct table {
     _Alignas(TABLE_LINE) uint32_t buckets;
     uint32_t used; /* slots; the rest are free */
@@ -99,11 +104,9 @@ static inline struct table *se__table_unpack(uintptr_t packed)
 static inline struct view se__table_view(uintptr_t packed)
 {
     uint32_t buckets = packed & TABLE_BUCKETS_MAX;
-    char *heads = (char *)se__table_unpack(packed) + sizeof(struct table);
-    size_t bytes = buckets * sizeof(struct bucket_head);
-    return (struct view){.heads = (struct bucket_head *)heads,
-                         .words = (struct bucket_words *)(heads + ((bytes + TABLE_LINE - 1) &
-                                                                   ~(size_t)(TABLE_LINE - 1))),
+    struct table *t = se__table_unpack(packed);
+    return (struct view){.heads = (struct bucket_head *)(t + 1),
+                         .words = (struct bucket_words *)t - buckets,
                          .buckets = buckets};
 }
 
@@ -147,6 +150,30 @@ static inline unsigned se__table_first(uint64_t match)
 {
     return (unsigned)__builtin_ctzll(match) / 8;
 }
+
+/* The same of a bucket and the next at once: a bit a slot. The slots of the next one are 8 to 15. */
+static inline uint64_t se__table_match_two_swar(const struct bucket_head *h, uint8_t tag)
+{
+    /* eight bits from the lowest of eight bytes, gathered in one: each partial product ends in a
+     * place of its own */
+    const uint64_t gather = UINT64_C(0x0002040810204081);
+    /* acquire: with the tag its word is seen */
+    uint64_t first = atomic_load_explicit(&h[0].tags, memory_order_acquire);
+    uint64_t next = atomic_load_explicit(&h[1].tags, memory_order_acquire);
+    uint64_t low = se__table_match(first, tag) >> 7, high = se__table_match(next, tag) >> 7;
+    return (low * gather >> 49 & 0xff) | (high * gather >> 49 & 0xff) << 8;
+}
+#ifdef __SSE2__
+static inline uint64_t se__table_match_two(const struct bucket_head *h, uint8_t tag)
+{
+    uint64_t first = atomic_load_explicit(&h[0].tags, memory_order_acquire); /* as above */
+    uint64_t next = atomic_load_explicit(&h[1].tags, memory_order_acquire);
+    __m128i both = _mm_set_epi64x((long long)next, (long long)first);
+    return (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(both, _mm_set1_epi8((char)tag)));
+}
+#else
+#define se__table_match_two se__table_match_two_swar
+#endif
 
 static inline unsigned se__table_hits(const struct table *t, uint32_t slot)
 {

@@ -83,14 +83,16 @@ static void lease_all(struct op *op, const struct tier_read *reads, struct redis
                                  .bytes = lease_bytes,
                                  .put = lease_put,
                                  .take = lease_take};
-    job.picked = se__alloc_zeroed(n, sizeof *job.picked);
+    size_t one = 0;
+    job.picked = n == 1 ? &one : se__alloc_zeroed(n, sizeof *job.picked);
     if (!job.picked) {
         se__op_fail(op, TIER_UNWELL, "out of memory");
         return;
     }
     batch.n = pick_leases(&job, n);
     se__op_scripts(op, &batch);
-    se__free(job.picked);
+    if (job.picked != &one)
+        se__free(job.picked);
 }
 
 struct tier_reply se__redis_lease(struct redis *r, const struct tier_read *reads,
@@ -129,7 +131,7 @@ static bool fill_one(const struct op *op, se_item *item, const struct redis_leas
 static void fill_all(struct op *op, se_item *const *items, const struct redis_lease *leases,
                      size_t n)
 {
-    struct swap *swaps = se__alloc_zeroed(n, sizeof *swaps);
+    struct swap one, *swaps = n == 1 ? &one : se__alloc_zeroed(n, sizeof *swaps);
     int64_t now_wall_ms = se__wall_ms();
     size_t count = 0;
     if (!swaps) {
@@ -138,8 +140,9 @@ static void fill_all(struct op *op, se_item *const *items, const struct redis_le
     }
     for (size_t i = 0; i < n; i++)
         count += fill_one(op, items[i], &leases[i], now_wall_ms, &swaps[count]);
-    se__swap_all(op, swaps, count);
-    se__free(swaps);
+    se__swap_and_leave(op, swaps, count);
+    if (swaps != &one)
+        se__free(swaps);
 }
 
 struct tier_reply se__redis_fill(struct redis *r, se_item *const *items,

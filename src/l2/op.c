@@ -12,6 +12,7 @@
 
 #define CALL_KEYS_MAX 100u
 #define CALL_BYTES_MAX (256u << 10)
+#define LEFT_BYTES_MAX (64u << 10)
 /* The server may forget its scripts again between loading and calling, if
  * somebody flushes them in a loop. */
 #define NOSCRIPT_ROUNDS 3
@@ -116,7 +117,7 @@ bool se__op_begin(struct op *op, struct redis *r, struct pool *pool, uint64_t de
 struct tier_reply se__op_end(struct op *op)
 {
     if (op->session)
-        se__pool_give(op->pool, op->session, op->broken);
+        se__pool_give(op->pool, op->session, op->broken || op->session->doubtful);
     op->session = NULL;
     if (op->reply.fault != TIER_FINE)
         se__error(SE_ERR_BACKEND, "redis %s: %s", op->r->address, op->words);
@@ -246,18 +247,49 @@ static void run_loaded(struct run *run)
     se__op_fail(op, TIER_UNWELL, "the server keeps forgetting its scripts");
 }
 
-void se__op_scripts(struct op *op, const struct script_batch *batch)
+static void run_left(struct run *run)
+{
+    struct op *op = run->op;
+    uint64_t at_ms = se__clock_deadline(&op->session->clock, op->deadline_ms, se__mono_ms());
+    for (size_t i = 0; i < run->calls; i++)
+        send_call(run, run->starts[i], run->starts[i + 1], at_ms);
+    se_result r = se__resp_leave(op->session->resp, op->deadline_ms);
+    if (r == SE_OK)
+        return;
+    op->broken = true;
+    fail_result(op, r);
+}
+
+static void split_and_run(struct op *op, const struct script_batch *batch,
+                          void (*how)(struct run *run))
 {
     struct run run = {.op = op, .batch = batch};
+    size_t few[2] = {0};
     if (batch->n == 0 || op->reply.fault != TIER_FINE)
         return;
-    run.starts = se__alloc_zeroed(batch->n + 1, sizeof *run.starts);
+    run.starts = batch->n == 1 ? few : se__alloc_zeroed(batch->n + 1, sizeof *run.starts);
     if (!run.starts) {
         fail_result(op, se__error_nomem());
         return;
     }
     for (size_t from = 0; from < batch->n; from = run.starts[run.calls])
         run.starts[++run.calls] = call_end(batch, from);
-    run_loaded(&run);
-    se__free(run.starts);
+    how(&run);
+    if (run.starts != few)
+        se__free(run.starts);
+}
+
+void se__op_scripts(struct op *op, const struct script_batch *batch)
+{
+    split_and_run(op, batch, run_loaded);
+}
+
+void se__op_scripts_left(struct op *op, const struct script_batch *batch)
+{
+    size_t bytes = 0;
+    for (size_t i = 0; i < batch->n && bytes <= LEFT_BYTES_MAX; i++)
+        bytes += batch->bytes(batch->arg, i);
+    bool wait = bytes > LEFT_BYTES_MAX || op->session->forgotten;
+    op->session->forgotten = false;
+    split_and_run(op, batch, wait ? run_loaded : run_left);
 }

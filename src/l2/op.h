@@ -19,7 +19,10 @@
 #include "l2/redis.h"
 #include "l2/reply.h"
 #include "l2/session.h"
+#include "tier/combine.h"
 #include "tier/pool.h"
+
+#include <stdatomic.h>
 
 struct redis {
     struct url url;    /* a copy */
@@ -33,10 +36,15 @@ struct redis {
     struct se__log log;
 
     struct pool *readers, *writers;
+    struct combiner *sharing; /* of pipelines by reads */
 
     struct se__mutex lock;
     char accepted[SESSION_IDENTITY_SIZE], last[SESSION_IDENTITY_SIZE];
     uint64_t generation;
+
+    /* relaxed, both: hints, see read.c */
+    _Atomic int absent;              /* of 256 ids that were read lately */
+    _Atomic uint64_t plain_until_ms; /* reads do not take leases until then */
 };
 
 struct op {
@@ -95,6 +103,9 @@ struct script_batch {
     bool (*take)(void *arg, size_t i, const struct redisReply *result);
 };
 void se__op_scripts(struct op *op, const struct script_batch *batch);
+/* The same, sent and left: `take` is not called, nobody waits. A batch of more than 64 KiB is
+ * waited for all the same, and one after a script was found forgotten. */
+void se__op_scripts_left(struct op *op, const struct script_batch *batch);
 
 /* How a write is stored: kind (an item that has expired becomes a floor)
  * and life in ms, 0: no limit. */
@@ -122,6 +133,10 @@ void se__put_record(struct resp *c, const se_item *item, struct life life, uint6
 #define HEAD_SIZE (RECORD_HEADER_SIZE + SE_STATE_MAX)
 
 /* The other modules' tier operations. */
+struct tier_reply se__redis_read(void *tier, struct tier_read *reads, size_t n,
+                                 uint64_t deadline_ms);
+struct tier_reply se__redis_read_now(void *tier, struct tier_read *reads, size_t n,
+                                     uint64_t deadline_ms); /* alone */
 struct tier_reply se__redis_write(void *tier, unsigned worker, struct tier_write *writes, size_t n,
                                   uint64_t deadline_ms);
 struct tier_reply se__redis_list(void *tier, const char *prefix, struct tier_ids *ids,

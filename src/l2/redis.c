@@ -1,8 +1,7 @@
 /*
- * redis - see redis.h: opening, identity and read.
+ * redis - see redis.h: opening and identity.
  *
- * A key is `<prefix><id>`, its value one record (item/record.h). Reads are pipelined GETs and not MGET, which answers nil for a key of another
- * type, so that garbage would look like absence.
+ * A key is `<prefix><id>`, its value one record (item/record.h).
  */
 #include "l2/op.h"
 
@@ -10,6 +9,8 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+
+#define SHARED_IDS_MAX 100u /* of several callers in one pipeline */
 
 /* ---- connections ---- */
 
@@ -62,6 +63,16 @@ static se_result open_pool(struct redis *r, const char *name, unsigned size, str
                              .size = size ? size : 1,
                              .connect_ms = r->timeout_ms};
     return se__pool_open(&o, pool);
+}
+
+static se_result open_sharing(struct redis *r, unsigned connections)
+{
+    struct combiner_options o = {.name = r->address,
+                                 .slots = connections ? connections : 1,
+                                 .ids_max = SHARED_IDS_MAX,
+                                 .arg = r,
+                                 .read = se__redis_read_now};
+    return se__combine_open(&o, &r->sharing);
 }
 
 /* ---- identity ---- */
@@ -136,68 +147,6 @@ static se_result redis_prepare(void *tier, uint64_t deadline_ms)
     return SE_OK;
 }
 
-/* ---- read ---- */
-
-struct read_job {
-    struct op *op;
-    struct tier_read *reads;
-};
-
-static void on_record(void *arg, size_t index, const redisReply *reply)
-{
-    struct read_job *j = arg;
-    bool nomem = false;
-    enum reply_class class = se__reply_record(reply, j->op->generation, &j->reads[index], &nomem);
-    se__op_check(j->op, class, reply);
-    if (nomem)
-        se__op_fail(j->op, TIER_UNWELL, "out of memory");
-}
-
-static void read_all(struct op *op, struct tier_read *reads, size_t n)
-{
-    struct read_job job = {.op = op, .reads = reads};
-    struct resp *c = op->session->resp;
-    for (size_t i = 0; i < n; i++) {
-        se__resp_begin(c, 2);
-        se__resp_text(c, "GET");
-        se__op_key(op, reads[i].id, reads[i].id_len);
-        se__resp_push(c, op->deadline_ms);
-    }
-    se__op_exchange(op, on_record, &job);
-}
-
-static void clear_reads(struct tier_read *reads, size_t n, enum tier_found found)
-{
-    for (size_t i = 0; i < n; i++) {
-        reads[i].found = found;
-        reads[i].item = NULL;
-        reads[i].seen_len = 0;
-    }
-}
-
-static struct tier_reply redis_read(void *tier, struct tier_read *reads, size_t n,
-                                    uint64_t deadline_ms)
-{
-    struct redis *r = tier;
-    struct op op;
-    clear_reads(reads, n, TIER_ABSENT);
-    if (n == 0)
-        return se__tier_fine();
-    if (se__op_begin(&op, r, r->readers, deadline_ms)) {
-        if (op.accepted)
-            read_all(&op, reads, n);
-        else
-            clear_reads(reads, n, TIER_VOID);
-    }
-    struct tier_reply reply = se__op_end(&op);
-    if (reply.fault != TIER_FINE) {
-        for (size_t i = 0; i < n; i++)
-            se_item_release(reads[i].item);
-        clear_reads(reads, n, TIER_ABSENT);
-    }
-    return reply;
-}
-
 /* ---- open, close ---- */
 
 static size_t redis_payload_max(void *tier)
@@ -221,6 +170,7 @@ static void redis_close(void *tier)
      * (meet), never the other way round. */
     se__pool_close(r->writers);
     se__pool_close(r->readers);
+    se__combine_close(r->sharing);
     se__mutex_done(&r->lock);
     se__url_done(&r->url);
     se__free(r->prefix);
@@ -231,7 +181,7 @@ static const struct tier_ops OPS = {.name = "redis",
                                     .prepare = redis_prepare,
                                     .probe = redis_probe,
                                     .write = se__redis_write,
-                                    .read = redis_read,
+                                    .read = se__redis_read,
                                     .list = se__redis_list,
                                     .survey = se__redis_survey,
                                     .meta_get = se__redis_meta_get,
@@ -292,6 +242,8 @@ se_result se__redis_open(const struct redis_options *options, struct tier *tier,
         result = open_pool(r, "se-redis-read", options->read_connections, &r->readers);
     if (result == SE_OK)
         result = open_pool(r, "se-redis-write", options->workers, &r->writers);
+    if (result == SE_OK)
+        result = open_sharing(r, options->read_connections);
     if (result != SE_OK) {
         redis_close(r);
         return result;

@@ -54,13 +54,16 @@ struct redis_lease {
     uint8_t token[SE_HASH_SIZE];
     bool taken; /* out */
 };
+/* A read may take the lease itself (tier_read.wants_lease), in one round trip: on Redis 7, and
+ * while many of the latest reads found nothing. Else, and for what is not simply absent: */
 /* Takes a lease on every id that read as TIER_ABSENT, TIER_VOID by another generation, or
  * TIER_CORRUPT with the same header still there (reads[i].seen); tombstones, floors and others'
  * leases are left. One round trip. */
 struct tier_reply se__redis_lease(struct redis *r, const struct tier_read *reads,
                                   struct redis_lease *leases, size_t n, uint64_t deadline_ms);
-/* Stores items (NULL: skip) in place of their own leases. One round trip;
- * not being stored is no fault. */
+/* Stores items (NULL: skip) in place of their own leases. Sent and not waited for, unless they are
+ * more than 64 KiB; not being stored is no fault. What is asked on the same connection later finds
+ * it done. */
 struct tier_reply se__redis_fill(struct redis *r, se_item *const *items,
                                  const struct redis_lease *leases, size_t n, uint64_t deadline_ms);
 /* Replaces every current ITEM among the ids by a FLOOR of its version, whatever does not decode by

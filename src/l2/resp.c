@@ -9,8 +9,8 @@
 
 #include "base/mem.h"
 #include "base/os.h"
+#include "l2/input.h"
 
-#include <hiredis/hiredis.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -19,49 +19,21 @@
 /* More than the longest value Redis has by default (512 MB) with its frame: beyond
  * it somebody feeds us for ever. */
 #define REPLY_BYTES_MAX (600u << 20)
-/* Longer arrays are no answer to anything we ask; hiredis would set memory aside for as
- * many elements as it is promised. */
-#define ELEMENTS_MAX (1 << 20)
 /* A server that refuses a command's frame answers and hangs up while we still write:
  * what it said is there at once. */
 #define LAST_WORDS_MS 50
 
-#if HIREDIS_MAJOR >= 1
-typedef size_t array_len;
-#else
-typedef int array_len;
-#endif
-
 struct resp {
     int fd;
-    redisReader *reader;
-    redisReplyObjectFunctions functions; /* the reader's own, with a bound on arrays */
-    void *(*create_array)(const redisReadTask *task, array_len elements);
+    struct input *in;
     struct buf out;
     size_t pending;
+    size_t left; /* replies still to come of what was sent before: nobody waits for them */
+    resp_reply_fn late;
+    void *late_arg;
     se_result failed; /* of a push; shown by the next exchange */
     bool dead;
-    char chunk[CHUNK_SIZE];
 };
-
-static void *create_bounded(const redisReadTask *task, array_len elements)
-{
-    struct resp *c = task->privdata;
-    return elements > ELEMENTS_MAX ? NULL : c->create_array(task, elements);
-}
-
-static bool open_reader(struct resp *c)
-{
-    c->reader = redisReaderCreate();
-    if (!c->reader)
-        return false;
-    c->functions = *c->reader->fn;
-    c->create_array = c->functions.createArray;
-    c->functions.createArray = create_bounded;
-    c->reader->fn = &c->functions;
-    c->reader->privdata = c;
-    return true;
-}
 
 se_result se__resp_open(const struct url *url, uint64_t deadline_ms, struct resp **resp)
 {
@@ -69,7 +41,7 @@ se_result se__resp_open(const struct url *url, uint64_t deadline_ms, struct resp
     if (!c)
         return se__error_nomem();
     c->fd = -1;
-    se_result r = open_reader(c) ? SE_OK : se__error_nomem();
+    se_result r = se__input_open(&c->in);
     if (r == SE_OK)
         r = se__net_connect(url->host, url->port, url->path, deadline_ms, &c->fd);
     if (r != SE_OK) {
@@ -85,8 +57,7 @@ void se__resp_close(struct resp *c)
     if (!c)
         return;
     se__net_close(c->fd);
-    if (c->reader)
-        redisReaderFree(c->reader);
+    se__input_close(c->in);
     se__buf_done(&c->out);
     se__free(c);
 }
@@ -183,33 +154,33 @@ void se__resp_push(struct resp *c, uint64_t deadline_ms)
 
 static se_result feed(struct resp *c, uint64_t deadline_ms)
 {
-    size_t len = 0;
-    se_result r = se__net_read(c->fd, c->chunk, sizeof c->chunk, deadline_ms, &len);
+    size_t len = 0, cap = 0;
+    char *room = se__input_room(c->in, &cap);
+    if (!room)
+        return se__error_nomem();
+    se_result r = se__net_read(c->fd, room, cap, deadline_ms, &len);
     if (r != SE_OK)
         return r;
-    if (redisReaderFeed(c->reader, c->chunk, len) != REDIS_OK)
-        return se__error(SE_ERR_BACKEND, "cannot take the reply: %s", c->reader->errstr);
-    if (c->reader->len > REPLY_BYTES_MAX)
+    se__input_grew(c->in, len);
+    if (se__input_waiting(c->in) > REPLY_BYTES_MAX)
         return se__error(SE_ERR_BACKEND, "the reply has no end");
     return SE_OK;
 }
 
-/* The next reply, to be freed with freeReplyObject. */
-static se_result next_reply(struct resp *c, uint64_t deadline_ms, redisReply **reply)
+/* The next reply, lent until the next one is asked for. */
+static se_result next_reply(struct resp *c, uint64_t deadline_ms, const struct redisReply **reply)
 {
     for (;;) {
-        void *got = NULL;
-        if (redisReaderGetReply(c->reader, &got) != REDIS_OK)
-            return se__error(SE_ERR_BACKEND, "not a reply of Redis: %s", c->reader->errstr);
-        if (got) {
-            *reply = got;
+        enum input_next got = se__input_next(c->in, reply);
+        if (got == INPUT_REPLY)
             return SE_OK;
-        }
+        if (got == INPUT_GARBAGE)
+            return se__error(SE_ERR_BACKEND, "not a reply of Redis: %s", se__input_error(c->in));
         se_result r = feed(c, deadline_ms);
         if (r != SE_OK)
             return r;
         /* A server that always has more bytes for us must not carry us past the deadline. */
-        if (c->reader->len > CHUNK_SIZE && se__deadline_left(deadline_ms) == 0)
+        if (se__input_waiting(c->in) > CHUNK_SIZE && se__deadline_left(deadline_ms) == 0)
             return se__error(SE_ERR_TIMEOUT, "no whole answer in time");
     }
 }
@@ -217,13 +188,31 @@ static se_result next_reply(struct resp *c, uint64_t deadline_ms, redisReply **r
 static se_result read_all(struct resp *c, uint64_t deadline_ms, resp_reply_fn on_reply, void *arg)
 {
     for (size_t index = 0; c->pending > 0; index++) {
-        redisReply *reply = NULL;
+        const struct redisReply *reply = NULL;
         se_result r = next_reply(c, deadline_ms, &reply);
         if (r != SE_OK)
             return r;
         c->pending--;
         on_reply(arg, index, reply);
-        freeReplyObject(reply);
+    }
+    return SE_OK;
+}
+
+static void take_late(struct resp *c, const struct redisReply *reply)
+{
+    c->left--;
+    if (c->late)
+        c->late(c->late_arg, 0, reply);
+}
+
+static se_result read_left(struct resp *c, uint64_t deadline_ms)
+{
+    while (c->left > 0) {
+        const struct redisReply *reply = NULL;
+        se_result r = next_reply(c, deadline_ms, &reply);
+        if (r != SE_OK)
+            return r;
+        take_late(c, reply);
     }
     return SE_OK;
 }
@@ -231,24 +220,65 @@ static se_result read_all(struct resp *c, uint64_t deadline_ms, resp_reply_fn on
 static void hear_last_words(struct resp *c, uint64_t deadline_ms, resp_reply_fn on_reply, void *arg)
 {
     uint64_t soon_ms = se__deadline_in(LAST_WORDS_MS);
-    se_result r = read_all(c, soon_ms < deadline_ms ? soon_ms : deadline_ms, on_reply, arg);
+    uint64_t until_ms = soon_ms < deadline_ms ? soon_ms : deadline_ms;
+    se_result r = read_left(c, until_ms);
+    if (r == SE_OK)
+        r = read_all(c, until_ms, on_reply, arg);
     (void)r; /* the write's failure is the one to report */
 }
 
 se_result se__resp_exchange(struct resp *c, uint64_t deadline_ms, resp_reply_fn on_reply, void *arg)
 {
     se_result r = send_all(c, deadline_ms);
+    if (r == SE_ERR_BACKEND && !c->dead)
+        hear_last_words(c, deadline_ms, on_reply, arg);
+    if (r == SE_OK)
+        r = read_left(c, deadline_ms);
     if (r == SE_OK)
         r = read_all(c, deadline_ms, on_reply, arg);
-    else if (r == SE_ERR_BACKEND && !c->dead)
-        hear_last_words(c, deadline_ms, on_reply, arg);
     if (r != SE_OK)
         c->dead = true;
     return r;
 }
 
+/* ---- replies that nobody waits for ---- */
+
+void se__resp_on_late(struct resp *c, resp_reply_fn late, void *arg)
+{
+    c->late = late;
+    c->late_arg = arg;
+}
+
+se_result se__resp_leave(struct resp *c, uint64_t deadline_ms)
+{
+    se_result r = send_all(c, deadline_ms);
+    if (r != SE_OK)
+        c->dead = true;
+    c->left += c->pending;
+    c->pending = 0;
+    return r;
+}
+
+/* Takes those that have come, and waits for none. What shows on the socket is bytes, or its end. */
+static void take_what_came(struct resp *c)
+{
+    while (c->left > 0 && !c->dead) {
+        const struct redisReply *reply = NULL;
+        enum input_next got = se__input_next(c->in, &reply);
+        if (got == INPUT_REPLY)
+            take_late(c, reply);
+        else if (got == INPUT_MORE && !se__net_idle_broken(c->fd))
+            return;
+        else if (got == INPUT_GARBAGE || feed(c, se__mono_ms()) != SE_OK)
+            c->dead = true;
+    }
+}
+
 bool se__resp_broken(struct resp *c)
 {
+    take_what_came(c);
+    if (c->left > 0 && !c->dead)
+        return false;
     return c->dead || c->failed != SE_OK || c->pending > 0 || c->out.len > 0 ||
-           c->reader->pos < c->reader->len || se__net_idle_broken(c->fd);
+           se__input_waiting(c->in) > 0 || se__net_idle_broken(c->fd);
 }

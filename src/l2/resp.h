@@ -11,6 +11,7 @@
  * Invariants
  *   I1  pending is the number of commands begun whose reply has not been read
  *   I2  once dead, nothing is sent or read any more: a late reply can never answer the next command
+ *   I3  replies come in the order of their commands: those that were left are read before any later one
  *
  * Protocol: RESP2 (https://redis.io/docs/reference/protocol-spec/).
  * Threads: caller-serialised.  Memory: se__resp_open returns, se__resp_close frees.
@@ -58,8 +59,15 @@ typedef void (*resp_reply_fn)(void *arg, size_t index, const struct redisReply *
 SE_NODISCARD se_result se__resp_exchange(struct resp *c, uint64_t deadline_ms,
                                          resp_reply_fn on_reply, void *arg);
 
-/* True if it must not be used again: dead, unread replies, closed by the peer,
- * bytes that nobody asked for. */
+/* Sends what is left and waits for nothing: the replies go to `late` when the connection is used
+ * next, before anything else is read. For commands whose outcome nobody waits for. Errors as of the
+ * exchange. */
+SE_NODISCARD se_result se__resp_leave(struct resp *c, uint64_t deadline_ms);
+/* Who gets those replies (index is 0); NULL, as at first: nobody. */
+void se__resp_on_late(struct resp *c, resp_reply_fn late, void *arg);
+
+/* True if it must not be used again: dead, unread replies (those that were left are read first, as
+ * far as they have come), closed by the peer, bytes that nobody asked for. */
 bool se__resp_broken(struct resp *c);
 
 #endif

@@ -9,6 +9,7 @@
 
 #include <hiredis/hiredis.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* What is known of the server's clock is replaced by a worse sample only
@@ -63,13 +64,15 @@ static void refuse(struct hello *h, const char *what, const redisReply *reply)
 static void on_hello(void *arg, size_t index, const redisReply *reply)
 {
     struct hello *h = arg;
-    char mode[16];
+    char mode[16], major[8];
     if (index == h->auth_at && !se__reply_is_status(reply, "OK"))
         refuse(h, "AUTH", reply);
     if (index == h->select_at && !se__reply_is_status(reply, "OK"))
         refuse(h, "SELECT", reply);
     if (index == h->server_at && !se__reply_info(reply, "run_id", h->run_id, sizeof h->run_id))
         refuse(h, "INFO server gives no run_id", reply);
+    if (index == h->server_at && se__reply_info(reply, "redis_version", major, sizeof major))
+        h->session->gets_or_leases = strtol(major, NULL, 10) >= 7; /* it ends at the first dot */
     if (index == h->server_at && se__reply_info(reply, "redis_mode", mode, sizeof mode))
         h->session->cluster = strcmp(mode, "cluster") == 0;
     if (index == h->replication_at &&
@@ -175,6 +178,19 @@ se_result se__session_load(struct session *s, uint64_t deadline_ms)
     return SE_OK;
 }
 
+/* Of commands whose outcome nobody waited for. That one was refused is nothing; that it was by
+ * another kind of server than we take it for is. */
+static void on_late(void *arg, size_t index, const redisReply *reply)
+{
+    struct session *s = arg;
+    enum reply_class class = se__reply_class(reply);
+    (void)index;
+    if (class == REPLY_NOSCRIPT)
+        s->forgotten = true;
+    else if (class != REPLY_FINE && class != REPLY_UNWELL)
+        s->doubtful = true;
+}
+
 se_result se__session_open(const struct url *url, uint64_t deadline_ms, struct session **session)
 {
     struct session *s = se__alloc_zeroed(1, sizeof *s);
@@ -182,8 +198,10 @@ se_result se__session_open(const struct url *url, uint64_t deadline_ms, struct s
         return se__error_nomem();
     s->secret = url->password;
     se_result r = se__resp_open(url, deadline_ms, &s->resp);
-    if (r == SE_OK)
+    if (r == SE_OK) {
+        se__resp_on_late(s->resp, on_late, s);
         r = introduce(s, url, deadline_ms);
+    }
     if (r == SE_OK)
         r = se__session_load(s, deadline_ms);
     if (r != SE_OK) {

@@ -32,6 +32,10 @@ struct session {
     bool no_bulk;                         /* the server, or this user, cannot do bulk.h */
     char sha[SCRIPT_COUNT][SESSION_SHA_SIZE];
     struct server_clock clock;
+    bool gets_or_leases; /* SET knows NX and GET together: Redis 7 */
+    /* What late replies said: */
+    bool forgotten; /* a script was not there */
+    bool doubtful;  /* it is not what we take it for: to be closed once it is given back */
 };
 
 /* url: borrowed until the close. SE_ERR_TIMEOUT, SE_ERR_BACKEND (cannot connect, or the server refuses us; its words

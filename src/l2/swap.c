@@ -90,7 +90,8 @@ static bool swap_take(void *arg, size_t i, const redisReply *result)
     return se__reply_yes_or_no(result, &j->swaps[i].done);
 }
 
-void se__swap_all(struct op *op, struct swap *swaps, size_t n)
+static void swap(struct op *op, struct swap *swaps, size_t n,
+                 void (*run)(struct op *op, const struct script_batch *batch))
 {
     struct swap_job job = {.op = op, .swaps = swaps};
     struct script_batch batch = {.script = SCRIPT_SWAP,
@@ -100,5 +101,15 @@ void se__swap_all(struct op *op, struct swap *swaps, size_t n)
                                  .bytes = swap_bytes,
                                  .put = swap_put,
                                  .take = swap_take};
-    se__op_scripts(op, &batch);
+    run(op, &batch);
+}
+
+void se__swap_all(struct op *op, struct swap *swaps, size_t n)
+{
+    swap(op, swaps, n, se__op_scripts);
+}
+
+void se__swap_and_leave(struct op *op, struct swap *swaps, size_t n)
+{
+    swap(op, swaps, n, se__op_scripts_left);
 }

@@ -36,5 +36,7 @@ struct swap {
 /* Takes id and header from what was seen. */
 void se__swap_expect(struct swap *swap, const struct peek *peek);
 void se__swap_all(struct op *op, struct swap *swaps, size_t n);
+/* The same, sent and not waited for; `done` stays as it was. */
+void se__swap_and_leave(struct op *op, struct swap *swaps, size_t n);
 
 #endif

@@ -51,7 +51,7 @@ struct db_ops {
     se_result (*connect)(void *driver, bool writer, uint64_t deadline_ms, void **connection,
                          int *code);
     void (*disconnect)(void *driver, void *connection);
-    bool (*broken)(void *connection); /* an idle one that must not be used again */
+    bool (*broken)(void *connection); /* an idle one that must not be used again; NULL: none ever */
 
     void (*arm)(void *connection, uint64_t deadline_ms);
     bool (*disarm)(void *connection); /* true: the deadline struck in between */

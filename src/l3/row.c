@@ -156,11 +156,24 @@ static bool copy_text(const struct db_value *v, char *out, size_t max)
     return true;
 }
 
-static bool id_fits(const struct db_value *c, char id[SE_ID_MAX + 1])
+static bool id_fits(const struct db_value *c, bool checked, char id[SE_ID_MAX + 1])
 {
     size_t len;
+    if (checked) {
+        memcpy(id, c[COL_ID].bytes, c[COL_ID].len);
+        id[c[COL_ID].len] = '\0';
+        return true;
+    }
     return copy_text(&c[COL_ID], id, SE_ID_MAX) &&
            se__id_check("id", id, 1, SE_ID_MAX, &len) == SE_OK;
+}
+
+static bool state_fits(const struct db_value *c, char state[SE_STATE_MAX + 1])
+{
+    size_t len;
+    return copy_text(&c[COL_STATE], state, SE_STATE_MAX) &&
+           (strcmp(state, "default") == 0 ||
+            se__id_check("state", state, 1, SE_STATE_MAX, &len) == SE_OK);
 }
 
 /* The content column of a live row; a tombstone has none. */
@@ -284,16 +297,19 @@ static void describe_flaw(const struct db_value *c, unsigned n, const struct dec
 
 /* ---- decoding ---- */
 
+struct manner {
+    bool copied;     /* the item is to have its content */
+    bool id_checked; /* it is one that a caller has asked for */
+};
+
 /* The item, made with its content (copied, or room for it) or without, if leaf, bucket and record
  * hash fit. */
-static enum row_result decode_header(const struct db_value *c, unsigned n,
+static enum row_result decode_header(const struct db_value *c, unsigned n, struct manner how,
                                      const struct db_value *content, se_item **item)
 {
     char id[SE_ID_MAX + 1], state[SE_STATE_MAX + 1];
-    size_t state_len;
-    if (n != ROW_COLUMNS || !types_fit(c) || !id_fits(c, id) ||
-        !copy_text(&c[COL_STATE], state, SE_STATE_MAX) ||
-        se__id_check("state", state, 1, SE_STATE_MAX, &state_len) != SE_OK || !merkle_fits(c, id))
+    if (n != ROW_COLUMNS || !types_fit(c) || !id_fits(c, how.id_checked, id) ||
+        !state_fits(c, state) || !merkle_fits(c, id))
         return ROW_CORRUPT;
     *item = make_item(c, id, strcmp(state, "default") == 0 ? NULL : state, content);
     if (!*item)
@@ -330,7 +346,7 @@ static enum row_result spoilt(struct decoded *out, enum unpacked why)
 }
 
 static enum row_result decode_packed(const struct db_value *c, unsigned n, struct unpacker *u,
-                                     bool copied, struct decoded *out)
+                                     struct manner how, struct decoded *out)
 {
     static const struct db_value nothing = {.type = DB_BLOB};
     const struct db_value *packed = out->content == &c[COL_PAYLOAD_BLOB] ? out->content : &nothing;
@@ -338,11 +354,11 @@ static enum row_result decode_packed(const struct db_value *c, unsigned n, struc
     enum unpacked why = se__unpack_size(u->packing, c[COL_ENCODING].number, packed->bytes,
                                         packed->len, &content.len, &out->dictionary);
     enum row_result r =
-        decode_header(c, n, copied && why == UNPACKED ? &content : NULL, &out->item);
+        decode_header(c, n, how, how.copied && why == UNPACKED ? &content : NULL, &out->item);
     if (r != ROW_ITEM)
         return r;
     if (why == UNPACKED)
-        why = unpack(packed, u, copied, out, &content);
+        why = unpack(packed, u, how.copied, out, &content);
     if (why != UNPACKED || !content_fits(c, &content))
         return spoilt(out, why == UNPACKED ? UNPACK_DAMAGED : why);
     out->content_len = content.len;
@@ -355,14 +371,15 @@ static bool is_packed(const struct db_value *c, unsigned n)
            c[COL_ENCODING].number != ENCODING_PLAIN && in_range(&c[COL_DELETED], 0, 0);
 }
 
-static enum row_result decode(const struct db_value *c, unsigned n, struct unpacker *u, bool copied,
-                              struct decoded *out)
+static enum row_result decode(const struct db_value *c, unsigned n, struct unpacker *u,
+                              struct manner how, struct decoded *out)
 {
     *out = (struct decoded){0};
     bool placed = n == ROW_COLUMNS && (!u || content_of(c, &out->content));
     if (u && is_packed(c, n))
-        return decode_packed(c, n, u, copied, out);
-    enum row_result r = decode_header(c, n, placed && copied ? out->content : NULL, &out->item);
+        return decode_packed(c, n, u, how, out);
+    enum row_result r =
+        decode_header(c, n, how, placed && how.copied ? out->content : NULL, &out->item);
     if (r != ROW_ITEM)
         return r;
     if (!placed || !content_fits(c, out->content))
@@ -380,11 +397,12 @@ bool se__row_wants(const struct db_value *columns, unsigned n, struct unpacker *
                               columns[COL_PAYLOAD_BLOB].len);
 }
 
-enum row_result se__row_decode(const struct db_value *columns, unsigned n, struct unpacker *u,
-                               struct tier_flaw *flaw, se_item **item)
+static enum row_result decode_whole(const struct db_value *columns, unsigned n, struct unpacker *u,
+                                    bool id_checked, struct tier_flaw *flaw, se_item **item)
 {
     struct decoded d;
-    enum row_result r = decode(columns, n, u, true, &d);
+    struct manner how = {.copied = true, .id_checked = id_checked};
+    enum row_result r = decode(columns, n, u, how, &d);
     if (r == ROW_ITEM)
         *item = d.item;
     if (r == ROW_CORRUPT && flaw)
@@ -392,11 +410,23 @@ enum row_result se__row_decode(const struct db_value *columns, unsigned n, struc
     return r;
 }
 
+enum row_result se__row_decode(const struct db_value *columns, unsigned n, struct unpacker *u,
+                               struct tier_flaw *flaw, se_item **item)
+{
+    return decode_whole(columns, n, u, false, flaw, item);
+}
+
+enum row_result se__row_decode_of(const struct db_value *columns, unsigned n, struct unpacker *u,
+                                  struct tier_flaw *flaw, se_item **item)
+{
+    return decode_whole(columns, n, u, true, flaw, item);
+}
+
 enum row_result se__row_look(const struct db_value *columns, unsigned n, struct unpacker *u,
                              struct tier_sight *sight)
 {
     struct decoded d;
-    enum row_result r = decode(columns, n, u, false, &d);
+    enum row_result r = decode(columns, n, u, (struct manner){.copied = false}, &d);
     if (r == ROW_CORRUPT) {
         sight->found = TIER_CORRUPT;
         describe_flaw(columns, n, &d, &sight->flaw);

@@ -92,6 +92,10 @@ bool se__row_wants(const struct db_value *columns, unsigned n, struct unpacker *
 SE_NODISCARD enum row_result se__row_decode(const struct db_value *columns, unsigned n,
                                             struct unpacker *u, struct tier_flaw *flaw,
                                             se_item **item);
+/* The same for a row whose id is, byte for byte, one that a caller has asked for: a valid one. */
+SE_NODISCARD enum row_result se__row_decode_of(const struct db_value *columns, unsigned n,
+                                               struct unpacker *u, struct tier_flaw *flaw,
+                                               se_item **item);
 /* The same checks; what the row says goes into a sight of its id, and the content is hashed where it
  * lies. ROW_CORRUPT is a sight too (found, flaw). */
 SE_NODISCARD enum row_result se__row_look(const struct db_value *columns, unsigned n,

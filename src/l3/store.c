@@ -1,5 +1,5 @@
 /*
- * store - the SQL tier itself: its life, the frame of every call, reads.
+ * store - the SQL tier itself: its life, the frame of every call.
  *
  * Reads and writes have pools of their own, so that a read never waits for a flush. The writers'
  * pool has one connection a worker and one more for meta, purge and prepare; with SQLite, which has
@@ -12,8 +12,9 @@
 
 #include <limits.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
+
+#define SHARED_IDS_MAX 100u /* of several callers in one statement */
 
 /* ---- the frame of a call ---- */
 
@@ -134,162 +135,6 @@ void se__store_corrupt(struct store *s, const void *id, size_t id_len)
                 s->where, (int)(id_len > 64 ? 64 : id_len), id ? (const char *)id : "", s->table);
 }
 
-/* ---- reads ---- */
-
-struct read_call {
-    struct tier_read *reads;
-    size_t n;
-    struct tier_read **sorted; /* by id, so that rows find their reads */
-    struct unpacker unpacker;
-    bool nomem;
-};
-
-static int by_id(const void *a, const void *b)
-{
-    const struct tier_read *x = *(struct tier_read *const *)a, *y = *(struct tier_read *const *)b;
-    return se__row_compare(x->id, x->id_len, y->id, y->id_len);
-}
-
-static void forget(struct tier_read *read)
-{
-    if (read->found == TIER_HIT)
-        se_item_release(read->item);
-    read->item = NULL;
-    read->found = TIER_ABSENT;
-    read->seen_len = 0;
-}
-
-static void give_row(struct read_call *call, struct store *s, struct tier_read *read,
-                     const struct db_value *columns, unsigned n)
-{
-    forget(read);
-    switch (se__row_decode(columns, n, &call->unpacker, &read->flaw, &read->item)) {
-    case ROW_ITEM:
-        read->found = TIER_HIT;
-        break;
-    case ROW_CORRUPT:
-        read->found = TIER_CORRUPT;
-        se__row_hash(columns, n, read->seen);
-        read->seen_len = SE_HASH_SIZE;
-        se__store_corrupt(s, read->id, read->id_len);
-        break;
-    case ROW_NOMEM:
-        call->nomem = true;
-        break;
-    }
-}
-
-struct row_sink {
-    struct store *store;
-    struct read_call *call;
-};
-
-/* Gives a row to every read of its id: the same id may be asked for twice. */
-static bool take_row(void *arg, const struct db_value *columns, unsigned n)
-{
-    struct row_sink *sink = arg;
-    struct read_call *call = sink->call;
-    const struct db_value *id = &columns[COL_ID];
-    size_t low = 0, high = call->n;
-    if (id->type != DB_TEXT && id->type != DB_BLOB)
-        return true;
-    if (se__row_wants(columns, n, &call->unpacker))
-        return false;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        const struct tier_read *read = call->sorted[middle];
-        if (se__row_compare(read->id, read->id_len, id->bytes, id->len) < 0)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    for (; low < call->n && !call->nomem; low++) {
-        struct tier_read *read = call->sorted[low];
-        if (se__row_compare(read->id, read->id_len, id->bytes, id->len) != 0)
-            break;
-        give_row(call, sink->store, read, columns, n);
-    }
-    return !call->nomem;
-}
-
-static struct db_result read_list(struct store *s, void *connection, struct read_call *call,
-                                  size_t from, size_t n, struct db_value *params)
-{
-    unsigned k = se__sql_list_for(n), list = SE__SQL_LIST[k];
-    struct row_sink sink = {s, call};
-    for (unsigned i = 0; i < list; i++) {
-        const struct tier_read *read = call->sorted[from + (i < n ? i : n - 1)];
-        params[i] = se__db_text(read->id, read->id_len);
-    }
-    for (;;) { /* once more for each dictionary that was not known */
-        struct db_result r = se__store_run(s, connection, (enum sql_statement)(SQL_READ + k),
-                                           params, list, take_row, &sink);
-        if (se__db_failed(&r) || call->unpacker.wanted == 0)
-            return r;
-        r = se__store_fetch_dictionary(s, connection, &call->unpacker);
-        if (se__db_failed(&r))
-            return r;
-    }
-}
-
-static struct db_result nomem(void)
-{
-    se__error_nomem();
-    return se__db_fault(TIER_UNWELL, 0);
-}
-
-static struct db_result read_body(struct store *s, void *connection, void *arg)
-{
-    struct read_call *call = arg;
-    struct db_result r = se__db_fine();
-    struct db_value one, *params = &one;
-    if (call->n > 1)
-        params = se__alloc_zeroed(SQL_LIST_MAX, sizeof *params);
-    if (!params)
-        return nomem();
-    for (size_t i = 0; i < call->n; i++)
-        forget(&call->reads[i]);
-    call->unpacker.wanted = 0;
-    for (size_t i = 0; i < call->n && !se__db_failed(&r); i += SQL_LIST_MAX) {
-        size_t left = call->n - i;
-        r = read_list(s, connection, call, i, left < SQL_LIST_MAX ? left : SQL_LIST_MAX, params);
-    }
-    if (params != &one)
-        se__free(params);
-    return !se__db_failed(&r) && call->nomem ? nomem() : r;
-}
-
-struct tier_reply se__store_read(void *tier, struct tier_read *reads, size_t n,
-                                 uint64_t deadline_ms)
-{
-    struct store *s = tier;
-    struct tier_read *one = reads;
-    struct read_call call = {
-        .reads = reads, .n = n, .sorted = &one, .unpacker.packing = s->packing};
-    for (size_t i = 0; i < n; i++) {
-        reads[i].found = TIER_ABSENT;
-        reads[i].item = NULL;
-        reads[i].seen_len = 0;
-    }
-    if (n == 0)
-        return se__tier_fine();
-    if (n > 1) {
-        call.sorted = se__alloc_zeroed(n, sizeof *call.sorted);
-        if (!call.sorted)
-            return nomem().reply;
-        for (size_t i = 0; i < n; i++)
-            call.sorted[i] = &reads[i];
-        qsort(call.sorted, n, sizeof *call.sorted, by_id);
-    }
-    struct tier_reply reply = se__store_call(s, s->readers, deadline_ms, read_body, &call);
-    if (n > 1)
-        se__free(call.sorted);
-    se__unpacker_done(&call.unpacker);
-    for (size_t i = 0; i < n && reply.fault != TIER_FINE; i++)
-        forget(&reads[i]);
-    return reply;
-}
-
 /* ---- probe and prepare ---- */
 
 static struct db_result probe_body(struct store *s, void *connection, void *arg)
@@ -358,6 +203,7 @@ static void close_store(void *tier)
     se__filelimit_hold(&limit); /* SQLite's last connection checkpoints */
     se__pool_close(s->readers);
     se__pool_close(s->writers);
+    se__combine_close(s->sharing);
     se__filelimit_release(&limit);
     if (s->driver)
         s->db->close(s->driver);
@@ -378,6 +224,7 @@ static void interrupt(void *tier)
     struct store *s = tier;
     /* release: pairs with the acquire in interrupts() */
     atomic_fetch_add_explicit(&s->interrupts, 1, memory_order_release);
+    se__combine_interrupt(s->sharing);
     s->db->interrupt(s->driver);
 }
 
@@ -415,10 +262,18 @@ static se_result open_pools(struct store *s, const struct l3_options *options, u
                                 .arg = s,
                                 .open = open_reader,
                                 .close = close_connection,
-                                .broken = is_broken,
+                                .broken = s->db->broken ? is_broken : NULL,
                                 .size = options->read_connections ? options->read_connections : 1,
                                 .connect_ms = options->timeout_ms};
     se_result r = se__pool_open(&pool, &s->readers);
+    if (r != SE_OK)
+        return r;
+    struct combiner_options sharing = {.name = s->where,
+                                       .slots = pool.size,
+                                       .ids_max = SHARED_IDS_MAX,
+                                       .arg = s,
+                                       .read = se__store_read_now};
+    r = se__combine_open(&sharing, &s->sharing);
     if (r != SE_OK)
         return r;
     pool.name = "se-sql-write";

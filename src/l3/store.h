@@ -16,6 +16,7 @@
 #include "l3/db.h"
 #include "l3/l3.h"
 #include "l3/packing.h"
+#include "tier/combine.h"
 #include "tier/pool.h"
 
 #include <stdatomic.h>
@@ -27,7 +28,8 @@ struct store {
     char table[64];
     char where[256]; /* address for messages, without user and password */
     struct pool *readers, *writers;
-    uint32_t timeout_ms; /* of one call; callers may give less */
+    struct combiner *sharing; /* of statements by reads */
+    uint32_t timeout_ms;      /* of one call; callers may give less */
     int64_t retention_ms;
     bool read_only;
     unsigned writers_max;
@@ -76,6 +78,8 @@ struct tier_reply se__store_write(void *tier, unsigned worker, struct tier_write
                                   uint64_t deadline_ms);
 struct tier_reply se__store_read(void *tier, struct tier_read *reads, size_t n,
                                  uint64_t deadline_ms);
+struct tier_reply se__store_read_now(void *tier, struct tier_read *reads, size_t n,
+                                     uint64_t deadline_ms); /* alone */
 struct tier_reply se__store_scan(void *tier, const struct tier_scan *scan, struct tier_page *page,
                                  uint64_t deadline_ms);
 struct tier_reply se__store_count(void *tier, const struct tier_scan *scan, uint64_t *count,

@@ -39,19 +39,23 @@ SE_NODISCARD se_result se__metrics_open(struct metrics **metrics);
 void se__metrics_close(struct metrics *m); /* NULL is allowed */
 
 void se__metrics_add_shared(struct metrics *m, size_t cell, uint64_t n);
-static inline void se__metrics_add_cell(struct metrics *m, size_t cell, uint64_t n)
+/* thread: the caller's se__thread_id, at most METRICS_OWN. */
+static inline void se__metrics_add_own(struct metrics *m, uint64_t thread, size_t cell, uint64_t n)
 {
-    uint64_t id = se__thread_id();
-    if (__builtin_expect(id > METRICS_OWN, 0)) {
-        se__metrics_add_shared(m, cell, n);
-        return;
-    }
     /* relaxed throughout: numbers that publish nothing; a reader who must see them all synchronises
      * by joining the threads. An own row has one writer ever, since ids of threads are not used
      * again. */
-    _Atomic uint64_t *c = &m->cells[(METRICS_SHARED - 1 + id) * m->row_cells + cell];
+    _Atomic uint64_t *c = &m->cells[(METRICS_SHARED - 1 + thread) * m->row_cells + cell];
     atomic_store_explicit(c, atomic_load_explicit(c, memory_order_relaxed) + n,
                           memory_order_relaxed);
+}
+static inline void se__metrics_add_cell(struct metrics *m, size_t cell, uint64_t n)
+{
+    uint64_t thread = se__thread_id();
+    if (__builtin_expect(thread > METRICS_OWN, 0))
+        se__metrics_add_shared(m, cell, n);
+    else
+        se__metrics_add_own(m, thread, cell, n);
 }
 /* To a counter. */
 static inline void se__metrics_add(struct metrics *m, enum metric which, uint64_t n)

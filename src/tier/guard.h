@@ -65,8 +65,8 @@ struct call {
 
 /* May a call be made? *stopped says that none may be made any more. If
  * it may, it must be reported. */
-SE_NODISCARD bool se__guard_admit(struct guarded *g, bool *stopped);
-void se__guard_report(struct guarded *g, bool ok, uint64_t took_ms);
+SE_NODISCARD bool se__guard_admit(struct guarded *g, uint64_t now_ms, bool *stopped);
+void se__guard_report(struct guarded *g, bool ok, uint64_t took_ms, uint64_t now_ms);
 void se__guard_note_up(struct guarded *g, bool up);
 /* Runs the call as guarded.h promises. */
 struct tier_reply se__guard(struct guarded *g, struct call *c);

@@ -433,13 +433,14 @@ static se_result guarded_prepare(void *tier, uint64_t deadline_ms)
 {
     struct guarded *g = tier;
     bool stopped;
-    bool counted = se__guard_admit(g, &stopped);
+    uint64_t from_ms = se__mono_ms();
+    bool counted = se__guard_admit(g, from_ms, &stopped);
     if (stopped)
         return se__error(SE_ERR_STATE, "%s: stopped", g->ops.name);
-    uint64_t from_ms = se__mono_ms();
     se_result r = g->inner.ops->prepare ? g->inner.ops->prepare(g->inner.self, deadline_ms) : SE_OK;
+    uint64_t until_ms = se__mono_ms();
     if (counted)
-        se__guard_report(g, r == SE_OK || r == SE_ERR_CONFIG, se__mono_ms() - from_ms);
+        se__guard_report(g, r == SE_OK || r == SE_ERR_CONFIG, until_ms - from_ms, until_ms);
     se__guard_note_up(g, r == SE_OK);
     return r;
 }

@@ -181,7 +181,7 @@ void se__pool_close(struct pool *p)
 
 static bool is_broken(const struct pool *p, void *connection)
 {
-    return p->options.broken && p->options.broken(p->options.arg, connection);
+    return p->options.broken(p->options.arg, connection);
 }
 
 /* Ends a connection that counts as taken; unlocked meanwhile. */
@@ -201,6 +201,8 @@ static void *take_idle(struct pool *p)
     while (p->idle_n > 0 && !p->stopping) {
         void *connection = p->idle[--p->idle_n];
         p->taken++;
+        if (!p->options.broken)
+            return connection;
         se__mutex_unlock(&p->lock);
         bool broken = is_broken(p, connection);
         se__mutex_lock(&p->lock);

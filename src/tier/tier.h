@@ -90,6 +90,10 @@ struct tier_read {
                                          for mend */
     size_t seen_len;
     struct tier_flaw flaw; /* out, with TIER_CORRUPT */
+    /* L2: with TIER_ABSENT it may have put a lease there (l2/redis.h) */
+    bool wants_lease;            /* in */
+    bool leased;                 /* out, with */
+    uint8_t token[SE_HASH_SIZE]; /* its token */
 };
 
 /* A page of live, unexpired items in id order. Exactly one of prefix

@@ -1,6 +1,7 @@
 /* XXH3 with the values of xxHash's own test vectors; the canonical form. */
 #include "base/bytes.h"
 #include "base/hash.h"
+#include "base/hash_inline.h"
 #include "support/test.h"
 
 #include <string.h>
@@ -31,6 +32,25 @@ Test(hash, depends_on_seed_length_and_every_byte)
             se__hash128(1, bytes, len, other);
             cr_assert_neq(memcmp(base, other, SE_HASH_SIZE), 0);
             cr_assert_neq(base64, se__hash64(1, bytes, len));
+            bytes[i] ^= 1;
+        }
+    }
+}
+
+Test(hash, under_a_secret_depends_on_every_byte_and_on_the_seed)
+{
+    struct hash_secret one, other;
+    uint8_t bytes[255] = {0};
+    se__hash_secret(1, &one);
+    se__hash_secret(2, &other);
+    for (size_t len = 1; len <= sizeof bytes; len += 13) {
+        uint64_t base = se__hash64_under(&one, bytes, len);
+        cr_assert_eq(base, se__hash64_under(&one, bytes, len));
+        cr_assert_neq(base, se__hash64_under(&other, bytes, len));
+        cr_assert_neq(base, se__hash64_under(&one, bytes, len - 1));
+        for (size_t i = 0; i < len; i++) {
+            bytes[i] ^= 1;
+            cr_assert_neq(base, se__hash64_under(&one, bytes, len), "%zu of %zu", i, len);
             bytes[i] ^= 1;
         }
     }

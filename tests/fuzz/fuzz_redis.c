@@ -45,7 +45,8 @@ static bool check_reply(struct tier_reply reply)
 static void begin_reads(struct tier_read reads[N])
 {
     for (size_t i = 0; i < N; i++)
-        reads[i] = (struct tier_read){.id = IDS[i], .id_len = strlen(IDS[i])};
+        reads[i] =
+            (struct tier_read){.id = IDS[i], .id_len = strlen(IDS[i]), .wants_lease = i % 2 == 0};
 }
 
 static void end_reads(struct tier_read reads[N], bool fine)
@@ -55,6 +56,7 @@ static void end_reads(struct tier_read reads[N], bool fine)
         must((item != NULL) == (reads[i].found == TIER_HIT) && (fine || !item));
         must(!item || (se__item_has_id(item, IDS[i], strlen(IDS[i])) && se__item_intact(item)));
         must(reads[i].seen_len <= RECORD_HEADER_SIZE);
+        must(!reads[i].leased || (fine && reads[i].wants_lease && reads[i].found == TIER_ABSENT));
         se_item_release(item);
     }
 }
@@ -154,6 +156,7 @@ static void try_lease(uint8_t how)
         se_item_release(items[i]);
         se_item_release(reads[i].item);
     }
+    end_reads(reads, read_all(reads)); /* behind answers that nobody waited for */
 }
 
 /* A few, or so many that they go in bulk. */
@@ -290,12 +293,15 @@ se_result __wrap_se__session_open(const struct url *url, uint64_t deadline_ms,
 }
 
 /* A connection that is as it was after its introduction. */
-static void connect_well(struct pool *pool)
+static void connect_well(struct pool *pool, bool leases)
 {
     struct session *s = NULL;
     must(se__pool_take(pool, SE__FOREVER, (void **)&s) == SE_OK && stream_left == 0);
     s->clock = (struct server_clock){.offset_ms = NOW_MS - 1000000, .learnt_ms = 1000000};
-    s->cluster = false;
+    s->cluster = s->forgotten = s->doubtful = false;
+    s->gets_or_leases = leases;
+    atomic_store(&redis->absent, 256); /* so they do */
+    atomic_store(&redis->plain_until_ms, 0);
     for (int i = 0; i < SCRIPT_COUNT; i++)
         strcpy(s->sha[i], RUN_ID);
     s->no_bulk = false;
@@ -313,7 +319,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (call == HELLO)
         se__pool_drop_idle(redis->readers);
     else
-        connect_well(call == WRITE ? redis->writers : redis->readers);
+        connect_well(call == WRITE ? redis->writers : redis->readers, how & 0x40);
     strcpy(redis->last, IDENTITY);
     se__buf_clear(&answers);
     while (in.left > 0)

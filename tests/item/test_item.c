@@ -3,6 +3,7 @@
 #include "base/hash.h"
 #include "base/mem.h"
 #include "base/os.h"
+#include "item/inside.h"
 #include "item/item.h"
 #include "support/test.h"
 
@@ -404,5 +405,24 @@ Test(item, the_last_thread_frees_it)
                                   leak or a second free */
         for (int i = 0; i < 2; i++)
             se__thread_join(&t[i]);
+    }
+}
+
+Test(item, is_what_has_its_id_and_nothing_else)
+{
+    char id[SE_ID_MAX + 1];
+    for (size_t len = 1; len <= SE_ID_MAX; len++) {
+        for (size_t i = 0; i < len; i++)
+            id[i] = (char)('a' + i % 23);
+        id[len] = 0;
+        se_item *item = plain(id, "");
+        cr_assert(se__item_is(item, id, len));
+        cr_assert_not(se__item_is(item, id, len - 1));
+        for (size_t i = 0; i < len; i++) {
+            id[i] ^= 1;
+            cr_assert_not(se__item_is(item, id, len), "byte %zu of %zu", i, len);
+            id[i] ^= 1;
+        }
+        se_item_release(item);
     }
 }

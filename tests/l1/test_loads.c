@@ -3,6 +3,8 @@
  */
 #include "map_fixture.h"
 
+#include <stdio.h>
+
 Test(loads, a_load_is_cached_clean)
 {
     struct fixture f;
@@ -93,15 +95,42 @@ Test(loads, a_load_does_not_bring_back_what_was_replaced)
     check_load_across(lost_to_newer, 5, false);
 }
 
-Test(loads, evicting_a_loaded_copy_does_not_disturb_other_loads)
+/* 2 was handed out: 1, read before and slower, may not be shown after it. */
+Test(loads, a_slower_load_does_not_come_behind_a_copy_that_has_left)
 {
     struct fixture f;
+    bool unchanged;
     fixture_open(&f, MIB, false);
-    load(&f, "a", 5);
-    uint64_t epoch = se__l1_epoch(f.map, hash_of(&f, "a"));
-    se__l1_unreserve(f.map, se__l1_evict(f.map, 1));
+    uint64_t hash = hash_of(&f, "a"), epoch = se__l1_epoch(f.map, hash);
+    cr_assert_eq(load(&f, "a", 2), 2);
+    se__l1_unreserve(f.map, se__l1_evict(f.map, SIZE_MAX));
+    se_item *one = make_item("a", 1, 10);
+    se_item_release(se__l1_promote(f.map, hash, one, epoch, &unchanged));
+    cr_assert_not(unchanged);
     cr_assert_eq(shown(&f, "a"), 0);
-    cr_assert_eq(se__l1_epoch(f.map, hash_of(&f, "a")), epoch);
+    se_item_release(one);
+    fixture_close(&f);
+}
+
+Test(loads, evicting_a_copy_disturbs_few_other_loads)
+{
+    enum { OTHERS = 2000 };
+    struct fixture f;
+    uint64_t epochs[OTHERS];
+    unsigned disturbed = 0;
+    char id[16];
+    fixture_open(&f, MIB, false);
+    cr_assert_eq(load(&f, "a", 5), 5);
+    for (unsigned i = 0; i < OTHERS; i++) {
+        snprintf(id, sizeof id, "id%u", i);
+        epochs[i] = se__l1_epoch(f.map, hash_of(&f, id));
+    }
+    se__l1_unreserve(f.map, se__l1_evict(f.map, SIZE_MAX));
+    for (unsigned i = 0; i < OTHERS; i++) {
+        snprintf(id, sizeof id, "id%u", i);
+        disturbed += se__l1_epoch(f.map, hash_of(&f, id)) != epochs[i];
+    }
+    cr_assert_leq(disturbed, OTHERS / 32, "%u of %u", disturbed, OTHERS); /* one in 64 */
     fixture_close(&f);
 }
 
@@ -139,6 +168,26 @@ Test(loads, without_room_a_newer_load_drops_the_older_copy)
     cr_assert_eq(shown(&f, "a"), 0, "6 was handed out: 5 may not be shown after it");
     se_item_release(newer);
     se__l1_cancel(f.map, &ticket);
+    check_account(&f);
+    fixture_close(&f);
+}
+
+Test(loads, what_was_handed_out_is_not_followed_by_something_older)
+{
+    struct fixture f;
+    bool unchanged;
+    fixture_open(&f, MIB, false);
+    uint64_t hash = hash_of(&f, "a"), epoch = se__l1_epoch(f.map, hash);
+    cr_assert_eq(load(&f, "a", 1), 1); /* a slower load, of what was below before 2 */
+    se__l1_invalidate_prefix(f.map, "somebody else's");
+    cr_assert_eq(shown(&f, "a"), 1);
+    se_item *two = make_item("a", 2, 20);
+    se_item *newest = se__l1_promote(f.map, hash, two, epoch, &unchanged);
+    cr_assert_not(unchanged);
+    cr_assert_eq(se_item_version(newest), 2);
+    cr_assert_eq(shown(&f, "a"), 0, "2 may be old by now, 1 is");
+    se_item_release(newest);
+    se_item_release(two);
     check_account(&f);
     fixture_close(&f);
 }

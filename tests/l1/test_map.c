@@ -387,7 +387,7 @@ Test(map, collecting_without_memory_holds_no_reference)
 
 Test(map, opening_without_memory_leaves_nothing)
 {
-    struct l1_options options = {.bytes_max = MIB};
+    struct l1_options options = {.bytes_max = 8 * MIB};
     struct l1 *map = NULL;
     for (int allowed = 0; se__mem_fail_after(allowed); allowed++) {
         se_result r = se__l1_open(&options, &map);

@@ -33,6 +33,37 @@ static unsigned passed(uint32_t bucket)
     return atomic_load(&t->heads[bucket].passed);
 }
 
+/* The lowest bit is always right; se__table_match_two_swar may have others too many. */
+static void check_two(const struct bucket_head *h, const uint8_t tags[16], uint8_t tag)
+{
+    uint64_t want = 0;
+    for (unsigned i = 0; i < 16; i++)
+        want |= (uint64_t)(tags[i] == tag) << i;
+    uint64_t swar = se__table_match_two_swar(h, tag), two = se__table_match_two(h, tag);
+    cr_assert_eq(swar & want, want);
+    cr_assert_eq(two & want, want);
+    cr_assert_eq(swar & -swar & 0xff, want & -want & 0xff);
+    cr_assert(two < 0x10000 && swar < 0x10000);
+}
+
+Test(table, two_buckets_are_looked_at_as_one)
+{
+    struct bucket_head heads[2];
+    uint64_t state = 7;
+    for (unsigned round = 0; round < 20000; round++) {
+        uint8_t tags[16];
+        for (unsigned i = 0; i < 16; i++) {
+            state = state * UINT64_C(6364136223846793005) + 1442695040888963407u;
+            tags[i] = (uint8_t)(state >> 60); /* few, so that they meet */
+        }
+        uint64_t words[2];
+        memcpy(words, tags, sizeof words);
+        for (unsigned i = 0; i < 2; i++)
+            atomic_store(&heads[i].tags, words[i]);
+        check_two(heads, tags, (uint8_t)(1 + round % 15));
+    }
+}
+
 Test(table, a_tag_that_is_there_is_always_found)
 {
     for (uint64_t a = 0; a < 256; a++) {

@@ -119,7 +119,7 @@ Test(l2_lease, a_fill_without_its_lease_stores_nothing)
     fill(&l2, l2_item("a", "x", 5), &lease);
     cr_assert_eq(l2_get(&l2, "a", NULL), TIER_VOID);
     fill(&other, l2_item("a", "y", 5), &theirs);
-    cr_assert(l2_holds(&l2, "a", "y", 5));
+    cr_assert(l2_holds(&other, "a", "y", 5)); /* nobody waits for a fill but who comes after it */
 }
 
 Test(l2_lease, tombstones_floors_and_items_are_not_leased)
@@ -220,6 +220,158 @@ Test(l2_lease, many_at_once_take_one_call_each)
         cr_assert(l2_holds(&l2, ids[i], i % 3 ? "filled" : "there", i % 3 ? 2 : 1));
         se_item_release(items[i]);
     }
+}
+
+/* ---- fills that nobody waits for ---- */
+
+Test(l2_lease, nobody_waits_for_a_fill)
+{
+    struct redis_lease lease = take(&l2, "a");
+    redis_server_pause(&server);
+    fill(&l2, l2_item("a", "loaded", 4), &lease); /* has returned, while nobody could answer */
+    redis_server_resume(&server);
+    cr_assert(l2_holds(&l2, "a", "loaded", 4));
+}
+
+Test(l2_lease, answers_that_nobody_waited_for_answer_nobody_else)
+{
+    for (int i = 0; i < 100; i++) {
+        char id[16];
+        snprintf(id, sizeof id, "id%d", i);
+        struct redis_lease lease = take(&l2, id);
+        cr_assert(lease.taken);
+        fill(&l2, l2_item(id, id, 4), &lease);
+        cr_assert(l2_holds(&l2, id, id, 4));
+    }
+}
+
+Test(l2_lease, a_fill_whose_script_is_forgotten_is_the_last_to_fail)
+{
+    char out[64];
+    struct redis_lease lease = take(&l2, "a"), next = take(&l2, "b");
+    redis_server_ask(&server, out, sizeof out, "SCRIPT FLUSH");
+    fill(&l2, l2_item("a", "loaded", 4), &lease);
+    cr_assert_eq(l2_get(&l2, "a", NULL), TIER_VOID);
+    fill(&l2, l2_item("b", "loaded", 4), &next);
+    cr_assert(l2_holds(&l2, "b", "loaded", 4));
+}
+
+/* The pool hands out no connection whose other end has gone, whatever still lies in it. */
+Test(l2_lease, an_answer_left_behind_by_a_dead_server_hides_nothing)
+{
+    struct redis_lease lease = take(&l2, "a");
+    fill(&l2, l2_item("a", "loaded", 4), &lease);
+    redis_server_restart(&server, false);
+    struct tier_read read = {.id = "a", .id_len = 1};
+    cr_assert_eq(l2.tier.ops->read(l2.tier.self, &read, 1, se__deadline_in(PATIENCE_MS)).fault,
+                 TIER_FINE, "%s", se_errmsg());
+    cr_assert_eq(read.found, TIER_VOID); /* another server: not accepted yet */
+}
+
+Test(l2_lease, a_large_fill_is_waited_for)
+{
+    static char content[200001];
+    memset(content, 'x', sizeof content - 1);
+    struct redis_lease lease = take(&l2, "a");
+    fill(&l2, l2_item("a", content, 4), &lease);
+    cr_assert(l2_holds(&other, "a", content, 4));
+}
+
+/* ---- leases that a read takes ---- */
+
+static struct tier_read leasing_read(struct l2 *l, const char *id)
+{
+    struct tier_read read = {.id = id, .id_len = strlen(id), .wants_lease = true};
+    struct tier_reply reply =
+        l->tier.ops->read(l->tier.self, &read, 1, se__deadline_in(PATIENCE_MS));
+    cr_assert_eq(reply.fault, TIER_FINE, "%s", se_errmsg());
+    return read;
+}
+
+/* Until much of what was read was absent. */
+static void miss_much(struct l2 *l)
+{
+    for (int i = 0; i < 20; i++)
+        (void)read_of(l, "nothing");
+}
+
+static unsigned calls_of(const char *command)
+{
+    static char out[16384];
+    char key[64];
+    redis_server_ask(&server, out, sizeof out, "INFO commandstats");
+    snprintf(key, sizeof key, "cmdstat_%s:calls=", command);
+    const char *at = strstr(out, key);
+    unsigned calls = 0;
+    if (at)
+        cr_assert_eq(sscanf(at + strlen(key), "%u", &calls), 1);
+    return calls;
+}
+
+Test(l2_lease, a_read_leases_what_is_absent_once_much_is)
+{
+    cr_assert(!leasing_read(&l2, "first").leased);
+    miss_much(&l2);
+    unsigned scripts = calls_of("evalsha");
+    struct tier_read read = leasing_read(&l2, "a");
+    cr_assert_eq(read.found, TIER_ABSENT);
+    cr_assert(read.leased);
+    cr_assert_eq(calls_of("evalsha"), scripts);
+    cr_assert_eq(l2_get(&l2, "a", NULL), TIER_VOID);
+    long px = l2_pttl(&l2, "a");
+    cr_assert(px > 20000 && px <= 30000, "%ld", px);
+    struct redis_lease lease = {.taken = true};
+    memcpy(lease.token, read.token, sizeof lease.token);
+    fill(&l2, l2_item("a", "loaded", 4), &lease);
+    cr_assert(l2_holds(&l2, "a", "loaded", 4));
+}
+
+Test(l2_lease, a_leasing_read_leaves_what_is_there)
+{
+    l2_put(&l2, l2_item("a", "x", 5), RECORD_ITEM);
+    char out[64];
+    redis_server_ask(&server, out, sizeof out, "LPUSH sync:list 1");
+    miss_much(&l2);
+    struct tier_read read = leasing_read(&l2, "a");
+    cr_assert_eq(read.found, TIER_HIT);
+    cr_assert(!read.leased);
+    se_item_release(read.item);
+    cr_assert(l2_holds(&l2, "a", "x", 5));
+    miss_much(&l2);
+    read = leasing_read(&l2, "list");
+    cr_assert_eq(read.found, TIER_CORRUPT);
+    cr_assert(!read.leased);
+    miss_much(&l2);
+    cr_assert(leasing_read(&l2, "b").leased);
+    read = leasing_read(&l2, "b"); /* somebody's lease */
+    cr_assert_eq(read.found, TIER_VOID);
+    cr_assert(!read.leased);
+}
+
+Test(l2_lease, a_write_in_place_of_a_reads_lease_stays)
+{
+    miss_much(&l2);
+    struct tier_read read = leasing_read(&l2, "a");
+    cr_assert(read.leased);
+    l2_put(&other, l2_item("a", "written", 2), RECORD_ITEM);
+    struct redis_lease lease = {.taken = true};
+    memcpy(lease.token, read.token, sizeof lease.token);
+    fill(&l2, l2_item("a", "read before", 1), &lease);
+    cr_assert(l2_holds(&l2, "a", "written", 2));
+}
+
+Test(l2_lease, a_server_that_takes_no_leases_still_answers_reads)
+{
+    char out[64];
+    l2_put(&l2, l2_item("a", "x", 5), RECORD_ITEM);
+    miss_much(&l2);
+    redis_server_ask(&server, out, sizeof out, "CONFIG SET maxmemory 1");
+    struct tier_read read = leasing_read(&l2, "a");
+    cr_assert_eq(read.found, TIER_HIT);
+    se_item_release(read.item);
+    read = leasing_read(&l2, "b");
+    cr_assert_eq(read.found, TIER_ABSENT);
+    cr_assert(!read.leased);
 }
 
 /* ---- void ---- */

@@ -1,0 +1,132 @@
+/*
+ * What reads cost: how often a backend is asked for what L1 does not have.
+ */
+#include "base/os.h"
+#include "engine/engine.h"
+#include "integration/stand.h"
+#include "l2/op.h"
+#include "support/must.h"
+#include "support/test.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const struct shape cached = {"redis+sqlite", SQLITE, true, false};
+static struct stand s;
+
+#define IDS 300
+
+static void id_of(int i, char id[16])
+{
+    snprintf(id, 16, "id%03d", i);
+}
+
+/* IDS items are in SQLite, their copies in Redis, and none in memory. */
+static void setup(void)
+{
+    char id[16];
+    stand_make(&s, &cached);
+    s.bed.config.redis_timeout_ms = 20000;
+    s.bed.config.read_timeout_ms = 20000;
+    s.bed.config.read_connections = 1;
+    s.e = bed_open(&s.bed);
+    for (int i = 0; i < IDS; i++) {
+        id_of(i, id);
+        bed_put(s.e, id, id);
+    }
+    stand_flush(&s);
+    stand_reopen(&s);
+}
+
+static void teardown(void)
+{
+    bed_close(&s.bed, s.e);
+    stand_remove(&s);
+}
+
+TestSuite(reads, .init = setup, .fini = teardown);
+
+static void expect_all(void)
+{
+    char id[16];
+    for (int i = 0; i < IDS; i++) {
+        id_of(i, id);
+        bed_expect(s.e, id, id);
+    }
+}
+
+static long info(const char *section, const char *field)
+{
+    static char out[16384];
+    redis_server_ask(&s.redis, out, sizeof out, "INFO %s", section);
+    const char *at = strstr(out, field);
+    return at ? strtol(at + strlen(field), NULL, 10) : 0;
+}
+
+static long calls_of(const char *command)
+{
+    char field[64];
+    snprintf(field, sizeof field, "cmdstat_%s:calls=", command);
+    return info("commandstats", field);
+}
+
+/* Misses that are frequent: the read takes the lease, and the copy is stored by one script that nobody
+ * waits for. Only until they are known to be frequent a lease is asked for by itself. */
+Test(reads, a_miss_asks_redis_once_and_leaves_a_copy_there)
+{
+    char out[64];
+    redis_server_ask(&s.redis, out, sizeof out, "FLUSHALL");
+    long gets = calls_of("get"), scripts = calls_of("evalsha");
+    double loaded = stand_gets(&s, "l3", "hit");
+    expect_all();
+    cr_assert_eq(stand_gets(&s, "l3", "hit") - loaded, IDS);
+    gets = calls_of("get") - gets;
+    scripts = calls_of("evalsha") - scripts;
+    cr_assert(gets < 20, "%ld plain reads", gets);
+    cr_assert(scripts >= IDS && scripts < IDS + 40, "%ld scripts", scripts);
+    stand_reopen(&s);
+    loaded = stand_gets(&s, "l3", "hit");
+    expect_all();
+    cr_assert_eq(stand_gets(&s, "l2", "hit"), IDS);
+    cr_assert_eq(stand_gets(&s, "l3", "hit"), loaded);
+}
+
+/* ---- many at once ---- */
+
+#define READERS 32
+
+static void read_one(void *arg)
+{
+    const char *id = arg;
+    se_item *item = NULL;
+    MUST(se_get(s.e, id, &item) == SE_OK, "%s", id);
+    MUST(strcmp(se_item_id(item), id) == 0, "%s", id);
+    se_item_release(item);
+}
+
+static bool all_but_one_queue(void *arg)
+{
+    (void)arg;
+    return se__combine_waiting(s.e->redis->sharing) == READERS - 1;
+}
+
+Test(reads, who_waits_for_a_connection_shares_the_next_round_trip)
+{
+    static char ids[READERS][16];
+    struct se__thread threads[READERS];
+    bed_expect(s.e, "id299", "id299"); /* connected */
+    long reads = info("stats", "total_reads_processed:");
+    redis_server_pause(&s.redis);
+    for (int i = 0; i < READERS; i++) {
+        id_of(i, ids[i]);
+        cr_assert_eq(se__thread_start(&threads[i], "reader", read_one, ids[i]), SE_OK);
+    }
+    bed_wait(all_but_one_queue, NULL, "the readers to queue");
+    redis_server_resume(&s.redis);
+    for (int i = 0; i < READERS; i++)
+        se__thread_join(&threads[i]);
+    reads = info("stats", "total_reads_processed:") - reads;
+    cr_assert_eq(stand_gets(&s, "l2", "hit"), READERS + 1);
+    cr_assert(reads < 10, "the server has read %ld times", reads);
+}
