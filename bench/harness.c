@@ -46,7 +46,7 @@ static double number_of(const char *name, const char *text, double min, double m
     return v;
 }
 
-void bench_init(struct bench *b, int argc, char **argv)
+void bench_arguments(struct bench *b, int argc, char **argv)
 {
     *b = (struct bench){.rounds = BENCH_ROUNDS_MIN, .scale = 1, .dir = ".", .batch = BENCH_BATCH};
     for (int i = 1; i < argc; i++) {
@@ -66,6 +66,11 @@ void bench_init(struct bench *b, int argc, char **argv)
             bench_fail("usage: %s [--json] [--rounds N] [--scale F] [--dir PATH] [--batch N]",
                        argv[0]);
     }
+}
+
+void bench_init(struct bench *b, int argc, char **argv)
+{
+    bench_arguments(b, argc, argv);
     if (!b->json)
         printf("%3s  %-34s %11s  %-22s %11s %7s  %-9s %s\n", "row", "what", "ours", "peer",
                "theirs", "ratio", "bar", "");

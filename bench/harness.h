@@ -56,6 +56,8 @@ struct bench_subject {
 };
 
 /* --json, --rounds N (7..101), --scale F, --dir PATH, --batch N (1..10000). */
+void bench_arguments(struct bench *b, int argc, char **argv);
+/* Prints the table's head too. */
 void bench_init(struct bench *b, int argc, char **argv);
 size_t bench_scaled(const struct bench *b, size_t n); /* at least 2000 */
 /* Runs all rounds and prints a line for each peer. */

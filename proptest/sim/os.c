@@ -152,6 +152,40 @@ void se__cond_broadcast(struct se__cond *c)
     sim_wake_all(c);
 }
 
+/* ---- bells ---- */
+
+uint32_t se__bell_heard(const struct se__bell *b)
+{
+    sim_maybe_preempt();
+    return b->rings;
+}
+
+/* Now and then it stops waiting for nothing, as the contract allows. */
+bool se__bell_wait(struct se__bell *b, uint32_t heard, uint64_t deadline_ms)
+{
+    uint64_t until = deadline_ms == SE__FOREVER || deadline_ms > SIM_FOREVER / 1000000
+                         ? SIM_FOREVER
+                         : deadline_ms * 1000000;
+    if (b->rings != heard)
+        return true;
+    if (until <= sim_now_ns()) {
+        sim_yield();
+        return b->rings != heard;
+    }
+    if (sim_pick(64) == 0) {
+        sim_yield();
+        return true;
+    }
+    return sim_wait(b, until);
+}
+
+void se__bell_ring(struct se__bell *b)
+{
+    sim_maybe_preempt();
+    b->rings++;
+    sim_wake_all(b);
+}
+
 /* ---- threads ---- */
 
 static struct task **task_of(struct se__thread *t)

@@ -2,13 +2,11 @@
  * hash - XXH3 from libxxhash, compiled from its header into this file: the packaged library is built
  * without inlining and takes half as long again for an item's content (bench_hash).
  */
-#include "base/hash.h"
+#include "base/hash_inline.h"
 
 #include <assert.h>
 #include <stdio.h>
 #include <string.h>
-#define XXH_INLINE_ALL
-#include <xxhash.h>
 
 static_assert(sizeof((struct hash_secret *)0)->bytes == XXH3_SECRET_DEFAULT_SIZE,
               "a whole secret of XXH3");
@@ -22,6 +20,11 @@ uint64_t se__hash64(uint64_t seed, const void *bytes, size_t len)
 void se__hash_secret(uint64_t seed, struct hash_secret *secret)
 {
     XXH3_generateSecret_fromSeed(secret->bytes, seed);
+}
+
+uint64_t se__hash_id(const struct hash_secret *secret, const void *bytes, size_t len)
+{
+    return se__hash64_under(secret, bytes, len);
 }
 
 void se__hash128(uint64_t seed, const void *bytes, size_t len, uint8_t out[SE_HASH_SIZE])

@@ -2,7 +2,7 @@
  * os - every clock, wait, lock, thread, random byte and socket of the library.
  *
  * Nothing outside this file's implementation calls pthread, clock_gettime, poll, socket, getrandom
- * or sleeps. os_posix.c, os_fork.c, os_signal.c and os_net.c are the real implementation; a second one (a seeded
+ * or sleeps. os_posix.c, os_bell.c, os_fork.c, os_signal.c and os_net.c are the real implementation; a second one (a seeded
  * scheduler with fake time) can be linked in its place, because callers only see these
  * declarations. Client libraries (libmariadb, sqlite3) do their own I/O and are replaced as whole
  * tiers (tier/tier.h) instead.
@@ -18,6 +18,7 @@
 #include "base/error.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <sys/uio.h>
 
 #define SE__FOREVER UINT64_MAX
@@ -49,6 +50,24 @@ void se__cond_wait(struct se__cond *c, struct se__mutex *m);
 bool se__cond_wait_until(struct se__cond *c, struct se__mutex *m, uint64_t deadline_ms);
 void se__cond_signal(struct se__cond *c);
 void se__cond_broadcast(struct se__cond *c);
+
+/* ---- bells ---- */
+/* What many threads wait for at once, and leave without taking a lock: ringing is one system call that
+ * wakes all of them. The way to wait is
+ *     for (;;) {
+ *         uint32_t heard = se__bell_heard(bell);
+ *         if (what is waited for, read with acquire, has happened ||
+ *             !se__bell_wait(bell, heard, deadline_ms))
+ *             break;
+ *     }
+ * and to ring after having stored that with release. All-zero is a bell. */
+struct se__bell {
+    _Atomic uint32_t rings;
+};
+uint32_t se__bell_heard(const struct se__bell *b);
+/* Until it has rung since `heard`, or is thought to have; false if the deadline passed first. */
+bool se__bell_wait(struct se__bell *b, uint32_t heard, uint64_t deadline_ms);
+void se__bell_ring(struct se__bell *b);
 
 /* ---- threads ---- */
 struct se__thread {

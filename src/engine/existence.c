@@ -14,7 +14,6 @@
  */
 #include "base/mem.h"
 #include "engine/engine.h"
-#include "engine/pending.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -23,23 +22,27 @@
 
 /* ---- what the filter's keeper asks ---- */
 
-struct pending_ids {
-    void (*see)(void *see_arg, const char *id, size_t id_len);
-    void *see_arg;
-};
+static bool any(void *arg, const se_item *item)
+{
+    (void)arg;
+    (void)item;
+    return true;
+}
 
+/* L1 first, as for all reads: what leaves it meanwhile is in the WAL by then, or home. */
 static se_result show_pending(void *arg, void (*see)(void *see_arg, const char *id, size_t id_len),
                               void *see_arg)
 {
     se_engine *e = arg;
-    struct pending p;
-    se_result r = se__pending_take(e, "", "", false, &p);
-    if (r != SE_OK)
-        return r;
-    for (size_t i = 0; i < p.n; i++)
-        see(see_arg, se_item_id(p.items[i]), se__item_id_len(p.items[i]));
-    se__pending_done(&p);
-    return SE_OK;
+    se_item **items = NULL;
+    size_t n = 0;
+    se_result r = se__l1_collect(e->l1, true, any, NULL, &items, &n);
+    for (size_t i = 0; i < n; i++) {
+        see(see_arg, se_item_id(items[i]), se__item_id_len(items[i]));
+        se_item_release(items[i]);
+    }
+    se__free(items);
+    return r == SE_OK && e->wal ? se__wal_ids(e->wal, see, see_arg) : r;
 }
 
 static uint64_t position(void *arg)

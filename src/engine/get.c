@@ -33,7 +33,7 @@ static void end_if_timed(se_engine *e, uint64_t start_ns)
 
 /* ---- single ids ---- */
 
-/* What L1 does not have. Looks there again: that costs little beside a round trip. */
+/* What L1 does not have. */
 static se_result look_below(se_engine *e, const char *id, se_item **item)
 {
     struct lookup l;

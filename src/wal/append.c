@@ -38,7 +38,7 @@ uint32_t se__wal_reserve_locked(struct wal *w, const se_item *item, struct overl
         .version = se_item_version(item),
         .bytes = (uint32_t)se__wal_record_bytes(item),
         .partition =
-            (uint16_t)(se__hash64(w->seed, se_item_id(item), id_len) % w->overlay.partitions),
+            (uint16_t)(se__hash_id(&w->secret, se_item_id(item), id_len) % w->overlay.partitions),
         .dead_row = dead_row,
     };
     uint32_t node = se__overlay_add(&w->overlay, &proto);
@@ -199,7 +199,8 @@ static se_result reserve_locked(struct wal *w, struct append *a)
     return SE_OK;
 }
 
-static se_result append_locked(struct wal *w, struct append *a, uint64_t deadline_ms)
+/* Lock held, and not on return. */
+static se_result append_unlock(struct wal *w, struct append *a, uint64_t deadline_ms)
 {
     se_result r = se__wal_writable_locked(w);
     if (r == SE_OK)
@@ -207,14 +208,13 @@ static se_result append_locked(struct wal *w, struct append *a, uint64_t deadlin
     if (r == SE_OK)
         r = reserve_locked(w, a);
     if (r == SE_OK && a->written > 0)
-        return se__wal_commit_locked(w, &a->base, deadline_ms);
+        return se__wal_commit_unlock(w, &a->base, deadline_ms);
     if (r == SE_OK)
         append_publish(w, &a->base);
     else if (w->metrics)
         se__metrics_add(w->metrics, M_WAL_APPEND_ERRORS, a->n);
     se__mutex_unlock(&w->lock);
     se__wal_request_end(&a->base);
-    se__mutex_lock(&w->lock);
     return r;
 }
 
@@ -228,8 +228,7 @@ se_result se__wal_append(struct wal *w, se_item *const *items, size_t n, enum wa
         return se__error_nomem();
     uint64_t began_ns = se__mono_ns();
     se__mutex_lock(&w->lock);
-    se_result r = append_locked(w, a, deadline_ms);
-    se__mutex_unlock(&w->lock);
+    se_result r = append_unlock(w, a, deadline_ms);
     se__metrics_observe(w->metrics, M_WAL_PUT_SECONDS, (double)(se__mono_ns() - began_ns) / 1e9);
     return r;
 }

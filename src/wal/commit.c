@@ -4,7 +4,8 @@
  * A caller that finds nobody leading leads: it takes all queued requests, writes them and the
  * pending removals in one transaction, publishes them to the overlay, wakes their callers and hands
  * leading on to a caller that queued meanwhile. Nobody waits for a timer: a group is what came
- * while the last one was being written.
+ * while the last one was being written. A group is woken by one ring of its bell, and its callers
+ * leave without taking the lock.
  *
  * A caller that does not lead can time out; its request stays where it is, with references of its
  * own. A caller that leads is in SQLite and stays there as long as the disk does.
@@ -27,7 +28,7 @@
 #define CEILING_AHEAD_MS 10000
 #define REMOVE_WITH_GROUP 512 /* rows to delete that make it worth a group's time */
 /* Of the journal: then the leader checkpoints. Usually se__wal_tend was there before. */
-#define FRAMES_LEADER 4000
+#define FRAMES_LEADER 8000
 
 enum outcome { COMMITTED, NOT_WRITTEN, MAYBE_WRITTEN };
 
@@ -36,28 +37,31 @@ enum outcome { COMMITTED, NOT_WRITTEN, MAYBE_WRITTEN };
 void se__wal_request_init(struct request *r, const struct request_ops *ops)
 {
     r->ops = ops;
-    r->state = REQUEST_QUEUED;
-    r->refs = 1;
-    se__cond_init(&r->changed);
+    atomic_init(&r->done, false);
+    atomic_init(&r->chosen, false);
+    atomic_init(&r->refs, 1);
 }
 
-/* Lock held; returns whether the caller must end it, without the lock. */
-static bool drop_ref_locked(struct request *r)
+/* Returns whether it was the last one and the caller must end it, without the lock. */
+static bool drop_ref(struct request *r)
 {
-    assert(r->refs > 0);
-    return --r->refs == 0;
+    /* acq_rel: whoever ends it has seen all that the other did with it. */
+    unsigned before = atomic_fetch_sub_explicit(&r->refs, 1, memory_order_acq_rel);
+    assert(before > 0);
+    return before == 1;
 }
 
 void se__wal_request_end(struct request *r)
 {
-    se__cond_done(&r->changed);
     r->ops->done(r);
 }
 
 static void enqueue_locked(struct wal *w, struct request *r)
 {
-    r->refs++;
+    atomic_fetch_add_explicit(&r->refs, 1, memory_order_relaxed); /* nobody else knows it yet */
     r->next = NULL;
+    r->first = !w->front;
+    r->group = w->group;
     *w->back = r;
     w->back = &r->next;
 }
@@ -67,9 +71,26 @@ static struct request *take_group_locked(struct wal *w)
     struct request *group = w->front;
     w->front = NULL;
     w->back = &w->front;
-    for (struct request *r = group; r; r = r->next)
-        r->state = REQUEST_TAKEN;
+    w->group++;
     return group;
+}
+
+static struct se__bell *bell_of(struct wal *w, const struct request *r)
+{
+    return r->first ? &w->leaders : &w->bells[r->group % WAL_BELLS];
+}
+
+static bool is_done(const struct request *r)
+{
+    /* acquire: the result; pairs with the release in settle_locked(). */
+    return atomic_load_explicit(&r->done, memory_order_acquire);
+}
+
+static bool is_chosen(const struct request *r)
+{
+    /* acquire, for the order of reading it and the bell; pairs with the release in pass_on_locked().
+     * What it means is only looked at with the lock. */
+    return atomic_load_explicit(&r->chosen, memory_order_acquire);
 }
 
 /* ---- the transaction ---- */
@@ -202,44 +223,63 @@ se_result se__wal_checkpoint(struct wal *w, bool truncate)
 
 /* ---- leading ---- */
 
-static void settle_locked(struct wal *w, struct request *group, enum outcome outcome,
-                          se_result code, const char *text)
+/* What is left to do for a group, and for who leads next, once the lock is given up. */
+struct aftermath {
+    struct se__bell *group, *first, *next;
+    struct request *ended; /* those whose callers have gone */
+};
+
+static void settle_one_locked(struct wal *w, struct request *r, enum outcome outcome,
+                              se_result code, const char *text)
 {
-    for (struct request *r = group; r; r = r->next) {
-        r->result = outcome == COMMITTED ? SE_OK : outcome == MAYBE_WRITTEN ? SE_ERR_TIMEOUT : code;
-        sqlite3_snprintf(sizeof r->error, r->error, "%s", text);
-        if (outcome == COMMITTED)
-            r->ops->publish(w, r);
-        else
-            r->ops->undo(w, r);
-        r->state = REQUEST_DONE;
+    r->result = outcome == COMMITTED ? SE_OK : outcome == MAYBE_WRITTEN ? SE_ERR_TIMEOUT : code;
+    sqlite3_snprintf(sizeof r->error, r->error, "%s", text);
+    if (outcome == COMMITTED)
+        r->ops->publish(w, r);
+    else
+        r->ops->undo(w, r);
+    /* release: result and error; pairs with the acquire in is_done(). */
+    atomic_store_explicit(&r->done, true, memory_order_release);
+}
+
+/* From done on a request may go with its caller at any time, but for the group's reference. */
+static void settle_locked(struct wal *w, struct request *group, enum outcome outcome,
+                          se_result code, const char *text, struct aftermath *after)
+{
+    struct request *next;
+    for (struct request *r = group; r; r = next) {
+        next = r->next;
+        if (!r->first)
+            after->group = bell_of(w, r);
+        else if (!is_chosen(r)) /* it is not the one who leads here */
+            after->first = &w->leaders;
+        settle_one_locked(w, r, outcome, code, text);
+        if (drop_ref(r)) {
+            r->next = after->ended;
+            after->ended = r;
+        }
     }
 }
 
-/* Wakes and lets go. The group's references keep the requests until here. */
-static void wake_group(struct wal *w, struct request *group)
+/* Whoever leads next comes last: of the others, those who write again at once are in its group then.
+ * The other way round 16 callers are two halves for ever that wait for each other (docs/wal.md). */
+static void finish(const struct aftermath *after)
 {
-    for (struct request *r = group; r; r = r->next)
-        se__cond_signal(&r->changed);
-    struct request *ended = NULL, *next;
-    se__mutex_lock(&w->lock);
-    for (struct request *r = group; r; r = next) {
-        next = r->next;
-        if (!drop_ref_locked(r))
-            continue;
-        r->next = ended;
-        ended = r;
-    }
-    se__mutex_unlock(&w->lock);
-    for (struct request *r = ended; r; r = next) {
+    if (after->group)
+        se__bell_ring(after->group);
+    if (after->first && after->first != after->next)
+        se__bell_ring(after->first);
+    if (after->next)
+        se__bell_ring(after->next);
+    struct request *next;
+    for (struct request *r = after->ended; r; r = next) {
         next = r->next;
         se__wal_request_end(r);
     }
 }
 
-/* Writes what is queued. Lock held before and after; returns the group,
- * whose callers are to be woken. */
-static struct request *write_queue_locked(struct wal *w)
+/* Writes what is queued. Lock held before and after. */
+static void write_queue_locked(struct wal *w, struct aftermath *after)
 {
     struct removal removal;
     se_result code = SE_OK;
@@ -257,13 +297,12 @@ static struct request *write_queue_locked(struct wal *w)
         se__metrics_inc(w->metrics, M_WAL_COMMITS);
 
     se__mutex_lock(&w->lock);
-    settle_locked(w, group, outcome, code, outcome == COMMITTED ? "" : se_errmsg());
+    settle_locked(w, group, outcome, code, outcome == COMMITTED ? "" : se_errmsg(), after);
     se__wal_removal_settle_locked(w, &removal, outcome == COMMITTED);
-    return group;
 }
 
 /* Returns false if requests are queued that nobody is left to lead. */
-static bool pass_on_locked(struct wal *w)
+static bool pass_on_locked(struct wal *w, struct aftermath *after)
 {
     if (w->alone_waiting) {
         w->leading = false;
@@ -273,8 +312,9 @@ static bool pass_on_locked(struct wal *w)
     for (struct request *r = w->front; r; r = r->next) {
         if (r->abandoned)
             continue;
-        r->chosen = true;
-        se__cond_signal(&r->changed);
+        /* release: pairs with the acquire in is_chosen(). */
+        atomic_store_explicit(&r->chosen, true, memory_order_release);
+        after->next = bell_of(w, r);
         return true;
     }
     if (w->front)
@@ -283,34 +323,35 @@ static bool pass_on_locked(struct wal *w)
     return true;
 }
 
-/* One group, as leader. Leading is handed on before the group is woken: the next commit does not
- * wait for that. Returns false if there is nobody to hand it to. On a full disk a checkpoint
- * lets the journal be written from its start again. */
+/* One group, as leader. Returns false if there is nobody to hand leading on to. On a full disk a
+ * checkpoint lets the journal be written from its start again. */
 static bool lead_round_locked(struct wal *w)
 {
-    struct request *group = write_queue_locked(w);
+    struct aftermath after = {0};
+    write_queue_locked(w, &after);
     if (!w->poisoned && (w->full || se__wal_file_behind(&w->file) >= FRAMES_LEADER)) {
         se__mutex_unlock(&w->lock);
-        wake_group(w, group);
-        group = NULL;
+        finish(&after);
+        after = (struct aftermath){0};
         (void)se__wal_checkpoint(w, false);
         se__mutex_lock(&w->lock);
     }
     w->frames_behind = se__wal_file_behind(&w->file);
-    bool passed = pass_on_locked(w);
+    bool passed = pass_on_locked(w, &after);
     se__mutex_unlock(&w->lock);
-    wake_group(w, group);
+    finish(&after);
     se__mutex_lock(&w->lock);
     return passed;
 }
 
 void se__wal_hand_on_locked(struct wal *w)
 {
+    struct aftermath after = {0};
     w->frames_behind = se__wal_file_behind(&w->file);
-    if (pass_on_locked(w))
-        return;
-    while (!lead_round_locked(w))
-        continue;
+    bool passed = pass_on_locked(w, &after);
+    finish(&after);
+    while (!passed)
+        passed = lead_round_locked(w);
 }
 
 void se__wal_alone_locked(struct wal *w)
@@ -324,11 +365,13 @@ void se__wal_alone_locked(struct wal *w)
 
 /* ---- a caller's view ---- */
 
-static void wait_locked(struct wal *w, struct request *r, uint64_t deadline_ms)
+static void wait(struct wal *w, struct request *r, uint64_t deadline_ms)
 {
-    while (r->state != REQUEST_DONE && !r->chosen)
-        if (!se__cond_wait_until(&r->changed, &w->lock, deadline_ms))
-            break;
+    for (;;) {
+        uint32_t heard = se__bell_heard(bell_of(w, r));
+        if (is_done(r) || is_chosen(r) || !se__bell_wait(bell_of(w, r), heard, deadline_ms))
+            return;
+    }
 }
 
 static void lead_locked(struct wal *w)
@@ -341,30 +384,39 @@ static void lead_locked(struct wal *w)
     se__filelimit_release(&limit);
 }
 
-static se_result result_locked(struct wal *w, struct request *r)
+/* It was not done when its caller stopped waiting: it has been chosen, or it is too late. */
+static void end_wait(struct wal *w, struct request *r)
 {
-    if (r->state != REQUEST_DONE) {
-        r->abandoned = true;
+    se__mutex_lock(&w->lock);
+    if (!is_done(r) && is_chosen(r))
+        lead_locked(w);
+    r->abandoned = !is_done(r);
+    se__mutex_unlock(&w->lock);
+}
+
+static se_result result_of(struct wal *w, struct request *r)
+{
+    if (!is_done(r))
         return se__error(SE_ERR_TIMEOUT, "wal %s: not confirmed in time", w->path);
-    }
     return r->result == SE_OK ? SE_OK : se__error(r->result, "%s", r->error);
 }
 
-se_result se__wal_commit_locked(struct wal *w, struct request *r, uint64_t deadline_ms)
+se_result se__wal_commit_unlock(struct wal *w, struct request *r, uint64_t deadline_ms)
 {
     enqueue_locked(w, r);
-    if (w->leading)
-        wait_locked(w, r, deadline_ms);
-    else
-        r->chosen = true;
-    if (r->state != REQUEST_DONE && r->chosen)
+    if (!w->leading) {
+        atomic_store_explicit(&r->chosen, true, memory_order_relaxed); /* its own caller's */
         lead_locked(w);
-    se_result result = result_locked(w, r);
-    if (drop_ref_locked(r)) {
         se__mutex_unlock(&w->lock);
-        se__wal_request_end(r);
-        se__mutex_lock(&w->lock);
+    } else {
+        se__mutex_unlock(&w->lock);
+        wait(w, r, deadline_ms);
+        if (!is_done(r))
+            end_wait(w, r);
     }
+    se_result result = result_of(w, r);
+    if (drop_ref(r))
+        se__wal_request_end(r);
     return result;
 }
 

@@ -102,13 +102,14 @@ static se_result reserve_locked(struct wal *w, struct burial *b)
     return SE_OK;
 }
 
-/* Takes b. Lock held. */
-static se_result carry_out_locked(struct wal *w, struct burial *b, se_result r)
+/* Takes b. Lock held, and not on return. */
+static se_result carry_out_unlock(struct wal *w, struct burial *b, se_result r)
 {
     if (r == SE_OK && !b->discard)
         r = reserve_locked(w, b);
     if (r == SE_OK)
-        return se__wal_commit_locked(w, &b->base, SE__FOREVER);
+        return se__wal_commit_unlock(w, &b->base, SE__FOREVER);
+    se__mutex_unlock(&w->lock);
     se__wal_request_end(&b->base);
     return r;
 }
@@ -128,9 +129,7 @@ se_result se__wal_bury(struct wal *w, se_item *item, int code, const char *error
     se_result r = b->error ? se__wal_writable_locked(w) : se__error_nomem();
     if (r == SE_OK)
         se__overlay_up_to(&w->overlay, b->key, se_item_version(item), note_row, b);
-    r = carry_out_locked(w, b, r);
-    se__mutex_unlock(&w->lock);
-    return r;
+    return carry_out_unlock(w, b, r);
 }
 
 /* ---- looking ---- */
@@ -172,15 +171,16 @@ static bool dead_spot(struct wal *w, struct overlay_key key, struct wal_spot *sp
 }
 
 /* The dead letter may have been confirmed since it was read: then there is nothing to resolve. */
-static se_result resolve_locked(struct wal *w, struct burial *b, const struct wal_spot *spot)
+static se_result resolve(struct wal *w, struct burial *b, const struct wal_spot *spot)
 {
+    se__mutex_lock(&w->lock);
     se_result r = se__wal_writable_locked(w);
     uint32_t node = se__overlay_by_seq(&w->overlay, b->key, spot->seq);
     if (r == SE_OK && !node)
         r = SE_NOT_FOUND;
     if (r == SE_OK)
         note_row(b, se__overlay_at(&w->overlay, node));
-    return carry_out_locked(w, b, r);
+    return carry_out_unlock(w, b, r);
 }
 
 se_result se__wal_dead_resolve(struct wal *w, const char *id, bool retry)
@@ -199,8 +199,5 @@ se_result se__wal_dead_resolve(struct wal *w, const char *id, bool retry)
         se__wal_request_end(&b->base);
         return r;
     }
-    se__mutex_lock(&w->lock);
-    r = resolve_locked(w, b, &spot);
-    se__mutex_unlock(&w->lock);
-    return r;
+    return resolve(w, b, &spot);
 }

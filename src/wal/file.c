@@ -38,11 +38,13 @@ static const char *const sql_text[SQL_COUNT] = {
     [SQL_LOG_DELETE] = "DELETE FROM log WHERE seq BETWEEN ?1 AND ?2",
     [SQL_LOG_READ] = "SELECT seq, id, record FROM log WHERE seq = ?1",
     [SQL_LOG_ALL] = "SELECT seq, id, record FROM log ORDER BY seq",
+    [SQL_LOG_IDS] = "SELECT seq, id FROM log",
     [SQL_DEAD_INSERT] =
         "INSERT INTO dead(seq, id, record, code, error, buried_at) VALUES(?1, ?2, ?3, ?4, ?5, ?6)",
     [SQL_DEAD_DELETE] = "DELETE FROM dead WHERE seq BETWEEN ?1 AND ?2",
     [SQL_DEAD_READ] = "SELECT seq, id, record, code, error, buried_at FROM dead WHERE seq = ?1",
     [SQL_DEAD_ALL] = "SELECT seq, id, record, code, error, buried_at FROM dead ORDER BY seq",
+    [SQL_DEAD_IDS] = "SELECT seq, id FROM dead",
     [SQL_META_PUT] = "INSERT OR REPLACE INTO meta(name, value) VALUES(?1, ?2)",
     [SQL_META_GET] = "SELECT value FROM meta WHERE name = ?1",
     [SQL_META_ALL] = "SELECT name, value FROM meta",

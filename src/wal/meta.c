@@ -50,13 +50,10 @@ static se_result commit(struct wal *w, struct naming *m, se_result r)
     se__mutex_lock(&w->lock);
     if (r == SE_OK)
         r = se__wal_writable_locked(w);
-    if (r == SE_OK) {
-        r = se__wal_commit_locked(w, &m->base, SE__FOREVER);
-        m = NULL;
-    }
+    if (r == SE_OK)
+        return se__wal_commit_unlock(w, &m->base, SE__FOREVER);
     se__mutex_unlock(&w->lock);
-    if (m)
-        se__wal_request_end(&m->base);
+    se__wal_request_end(&m->base);
     return r;
 }
 

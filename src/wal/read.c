@@ -423,6 +423,58 @@ se_result se__wal_rows(struct wal *w, enum wal_sql which,
     return r;
 }
 
+/* ---- only their ids ---- */
+
+/* By any number: a burial, or its end, gives the record another one than the row seen has. */
+static bool id_live(struct wal *w, const char *id, size_t id_len)
+{
+    struct overlay_key key = se__wal_key(w, id, id_len);
+    se__mutex_lock(&w->lock);
+    bool live = se__overlay_newest(&w->overlay, key) != 0;
+    se__mutex_unlock(&w->lock);
+    return live;
+}
+
+static se_result ids_of(struct wal *w, struct wal_reader *reader, enum wal_sql which,
+                        void (*see)(void *arg, const char *id, size_t id_len), void *arg)
+{
+    int rc;
+    sqlite3_stmt *row = se__wal_file_stmt(&reader->file, which, &rc);
+    while (row && (rc = sqlite3_step(row)) == SQLITE_ROW) {
+        const char *id = sqlite3_column_blob(row, 1);
+        size_t id_len = (size_t)sqlite3_column_bytes(row, 1);
+        if (id && id_len <= SE_ID_MAX && id_live(w, id, id_len))
+            see(arg, id, id_len);
+    }
+    se_result r =
+        rc == SQLITE_DONE ? SE_OK : se__wal_fault(&reader->file, rc, w->path, "reading its ids");
+    sqlite3_reset(row);
+    return r;
+}
+
+/* Both tables in one transaction: what is buried meanwhile, or comes back, is seen where it was. */
+se_result se__wal_ids(struct wal *w, void (*see)(void *arg, const char *id, size_t id_len),
+                      void *arg)
+{
+    struct wal_reader *reader;
+    if (se__overlay_empty(&w->overlay))
+        return SE_OK;
+    se_result r = se__wal_reader_take(w, &reader);
+    if (r != SE_OK)
+        return r;
+    int rc = se__wal_file_run(&reader->file, SQL_BEGIN_READ);
+    if (rc != SQLITE_OK)
+        r = se__wal_fault(&reader->file, rc, w->path, "reading its ids");
+    if (r == SE_OK)
+        r = ids_of(w, reader, SQL_LOG_IDS, see, arg);
+    if (r == SE_OK)
+        r = ids_of(w, reader, SQL_DEAD_IDS, see, arg);
+    se__wal_reader_give(w, reader);
+    return r;
+}
+
+/* ---- every record ---- */
+
 struct each {
     bool (*visit)(void *arg, uint64_t seq, const se_item *item);
     void *arg;

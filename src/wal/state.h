@@ -9,6 +9,7 @@
 #ifndef SE_WAL_STATE_H
 #define SE_WAL_STATE_H
 
+#include "base/hash.h"
 #include "base/os.h"
 #include "wal/file.h"
 #include "wal/overlay.h"
@@ -26,23 +27,25 @@ struct request_ops {
     void (*done)(struct request *r);
 };
 
-enum request_state { REQUEST_QUEUED, REQUEST_TAKEN, REQUEST_DONE };
-
 /* One caller's part of a group; owned by the caller and by the group together, since a caller may
  * time out. The first member of what it is allocated as. */
 struct request {
     const struct request_ops *ops;
     struct request *next;
-    struct se__cond changed;
-    enum request_state state;
-    unsigned refs;
-    bool chosen;    /* its caller is the next leader */
+    atomic_bool done; /* release after all that its caller reads then: no lock is needed for that */
+    atomic_bool chosen; /* its caller is the next leader */
+    _Atomic unsigned refs;
     bool abandoned; /* its caller has gone: it cannot lead */
+    bool first;     /* of its group: its caller listens to the leader's bell */
+    unsigned group; /* the number of the group it is in */
     se_result result;
     uint64_t version_max; /* needs a ceiling at or above it */
     uint64_t ceiling;     /* to store, if the stored one is lower */
     char error[200];
 };
+
+/* The callers of one group listen to one bell; a group is over before as many others have come. */
+#define WAL_BELLS 4u
 
 struct wal_reader {
     struct wal_reader *next;
@@ -57,6 +60,7 @@ struct wal {
     bool read_only;
     uint64_t items_max, bytes_max;
     uint64_t seed;
+    struct hash_secret secret; /* made from it */
     int lock_fd;
     struct hlc *hlc;
     struct metrics *metrics;
@@ -74,7 +78,10 @@ struct wal {
 
     bool leading;
     struct request *front, **back;
-    unsigned alone_waiting; /* who wants the file without a group: tend */
+    unsigned group;                   /* the number of the one that is queueing */
+    struct se__bell bells[WAL_BELLS]; /* by the group's number; no lock */
+    struct se__bell leaders;          /* for those who came first in their groups; no lock */
+    unsigned alone_waiting;           /* who wants the file without a group: tend */
     struct se__cond alone;
     int frames_behind; /* as the last leader saw it */
 
@@ -89,9 +96,9 @@ struct wal {
 void se__wal_request_init(struct request *r, const struct request_ops *ops);
 /* The last reference is gone, or it was never queued. No lock. */
 void se__wal_request_end(struct request *r);
-/* Lock held, and held again on return. Queues the request, and leads or waits. Takes one
+/* Lock held, and not on return. Queues the request, and leads or waits. Takes one
  * reference of the caller's; sets the error text. */
-se_result se__wal_commit_locked(struct wal *w, struct request *r, uint64_t deadline_ms);
+se_result se__wal_commit_unlock(struct wal *w, struct request *r, uint64_t deadline_ms);
 /* Leads without a group. Lock held. */
 void se__wal_alone_locked(struct wal *w);
 void se__wal_hand_on_locked(struct wal *w);

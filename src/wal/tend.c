@@ -12,6 +12,9 @@
 
 #define TEND_ROWS_LEAST 128
 #define TEND_FRAMES_LEAST 1000
+/* While writers commit they wait for a checkpoint, ten ms of it and more, most of that for the disk;
+ * and of four times as many frames more are of the same pages. */
+#define TEND_FRAMES_BUSY 4000
 
 /* ---- confirming ---- */
 
@@ -106,10 +109,14 @@ void se__wal_removal_settle_locked(struct wal *w, struct removal *removal, bool 
 
 /* ---- upkeep ---- */
 
+/* Who commits just now removes rows himself once there are enough of them. */
 static bool little_to_do_locked(const struct wal *w)
 {
-    return !w->poisoned && !w->full && !w->refusing &&
-           w->overlay.count[OVERLAY_GONE] < TEND_ROWS_LEAST && w->frames_behind < TEND_FRAMES_LEAST;
+    if (w->poisoned || w->full || w->refusing)
+        return false;
+    if (w->leading)
+        return w->frames_behind < TEND_FRAMES_BUSY;
+    return w->overlay.count[OVERLAY_GONE] < TEND_ROWS_LEAST && w->frames_behind < TEND_FRAMES_LEAST;
 }
 
 /* Leading. One transaction's worth; *more says whether rows are left. */

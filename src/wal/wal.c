@@ -135,7 +135,7 @@ static bool recover_row(struct recovery *rec, sqlite3_stmt *row)
         .seq = seq,
         .version = version,
         .bytes = (uint32_t)(sqlite3_column_bytes(row, 2) + (int)id_len),
-        .partition = (uint16_t)(se__hash64(w->seed, id, id_len) % w->overlay.partitions),
+        .partition = (uint16_t)(se__hash_id(&w->secret, id, id_len) % w->overlay.partitions),
         .dead_row = rec->as == OVERLAY_DEAD,
         .recovered = true,
     };
@@ -234,6 +234,7 @@ static struct wal *new_wal(const struct wal_options *options)
     w->items_max = options->items_max;
     w->bytes_max = options->bytes_max;
     w->seed = options->seed;
+    se__hash_secret(options->seed, &w->secret);
     w->hlc = options->read_only ? NULL : options->hlc;
     w->metrics = options->metrics;
     w->log = options->log;

@@ -49,7 +49,8 @@ struct wal_options {
     bool read_only;                /* no lock, no changes: for tools beside a live service;
                                       append etc. are SE_ERR_STATE */
     uint64_t items_max, bytes_max; /* live; beyond them append is SE_ERR_BACKPRESSURE */
-    unsigned partitions;           /* of the drain, >= 1: hash64(seed, id) % partitions */
+    unsigned
+        partitions; /* of the drain, >= 1: se__hash_id(id) % partitions, as the dirty queues' */
     uint64_t seed;
     struct hlc *hlc;           /* borrowed; the stored ceiling starts it and is raised with
                                   appends. NULL with read_only */
@@ -98,6 +99,11 @@ enum wal_place se__wal_look(struct wal *w, const char *id, size_t id_len, uint64
  * Reads the whole file when the overlay is not empty. */
 SE_NODISCARD se_result se__wal_collect(struct wal *w, bool (*match)(void *arg, const se_item *item),
                                        void *arg, se_item ***items, size_t *n);
+/* The ids of all records that are live when it begins, some perhaps more than once. Reads no record:
+ * one that is damaged may be among them. SE_ERR_IO, SE_ERR_CORRUPT, SE_ERR_NOMEM. */
+SE_NODISCARD se_result se__wal_ids(struct wal *w,
+                                   void (*see)(void *arg, const char *id, size_t id_len),
+                                   void *arg);
 
 /* ---- drain: one caller per partition ---- */
 /* True if the partition has WAL_HOME records that are not being drained. */

@@ -156,6 +156,70 @@ Test(cond, signal_reaches_the_waiter)
     box_done(&b);
 }
 
+/* ---- bells ---- */
+
+Test(bell, a_passed_deadline_returns_false_at_once_or_in_time)
+{
+    struct se__bell b = {0};
+    cr_assert_not(se__bell_wait(&b, se__bell_heard(&b), 0));
+    uint64_t deadline = se__deadline_in(30);
+    while (se__bell_wait(&b, se__bell_heard(&b), deadline))
+        continue;
+    cr_assert_geq(se__mono_ms(), deadline);
+}
+
+Test(bell, one_that_has_rung_since_is_not_waited_for)
+{
+    struct se__bell b = {0};
+    uint32_t heard = se__bell_heard(&b);
+    se__bell_ring(&b);
+    cr_assert_neq(se__bell_heard(&b), heard);
+    cr_assert(se__bell_wait(&b, heard, SE__FOREVER));
+}
+
+struct crossing {
+    struct se__bell bell, answer;
+    _Atomic int round, arrived;
+};
+
+static void cross(void *arg)
+{
+    struct crossing *c = arg;
+    for (int round = 1; round <= 500; round++) {
+        for (;;) {
+            uint32_t heard = se__bell_heard(&c->bell);
+            if (atomic_load_explicit(&c->round, memory_order_acquire) >= round)
+                break;
+            if (!se__bell_wait(&c->bell, heard, SE__FOREVER - (se__thread_id() & 1)))
+                abort();
+        }
+        atomic_fetch_add_explicit(&c->arrived, 1, memory_order_release);
+        se__bell_ring(&c->answer);
+    }
+}
+
+/* A wake-up that is lost, for one of them, ends this by the deadline. */
+Test(bell, wakes_all_who_wait_every_time)
+{
+    struct crossing c = {{0}, {0}, 0, 0};
+    struct se__thread t[3];
+    uint64_t deadline = se__deadline_in(60000);
+    for (int i = 0; i < 3; i++)
+        cr_assert_eq(se__thread_start(&t[i], "cross", cross, &c), SE_OK);
+    for (int round = 1; round <= 500; round++) {
+        atomic_store_explicit(&c.round, round, memory_order_release);
+        se__bell_ring(&c.bell);
+        for (;;) {
+            uint32_t heard = se__bell_heard(&c.answer);
+            if (atomic_load_explicit(&c.arrived, memory_order_acquire) == 3 * round)
+                break;
+            cr_assert(se__bell_wait(&c.answer, heard, deadline), "a ring is lost");
+        }
+    }
+    for (int i = 0; i < 3; i++)
+        se__thread_join(&t[i]);
+}
+
 /* ---- threads ---- */
 
 struct looked {

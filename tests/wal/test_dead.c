@@ -140,7 +140,7 @@ Test(wal_dead, they_count_towards_the_limit_but_are_never_refused)
 static struct {
     struct se__thread thread;
     _Atomic bool stop;
-    unsigned reads, missed, uncollected;
+    unsigned reads, missed, uncollected, unseen;
 } reading;
 
 static bool any(void *arg, const se_item *item)
@@ -161,6 +161,11 @@ static size_t collected(void)
     return n;
 }
 
+static void count_id(void *arg, const char *id, size_t id_len)
+{
+    *(unsigned *)arg += id_len == 1 && id[0] == 'a';
+}
+
 static void read_for_ever(void *arg)
 {
     (void)arg;
@@ -170,6 +175,9 @@ static void read_for_ever(void *arg)
         cr_assert_eq(se__wal_find(f.wal, "a", 1, &place, &item), SE_OK);
         reading.missed += !item;
         reading.uncollected += collected() != 1;
+        unsigned seen = 0;
+        cr_assert_eq(se__wal_ids(f.wal, count_id, &seen), SE_OK);
+        reading.unseen += seen == 0;
         reading.reads++;
         se_item_release(item);
     }
@@ -189,5 +197,6 @@ Test(wal_dead, a_record_is_found_while_it_is_buried_and_while_it_is_retried)
     se__thread_join(&reading.thread);
     cr_assert_eq(reading.missed, 0, "%u of %u", reading.missed, reading.reads);
     cr_assert_eq(reading.uncollected, 0, "%u of %u", reading.uncollected, reading.reads);
+    cr_assert_eq(reading.unseen, 0, "%u of %u", reading.unseen, reading.reads);
     cr_assert_eq(se__metrics_sum(f.metrics, M_WAL_GARBAGE), 0);
 }

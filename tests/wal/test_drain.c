@@ -1,7 +1,7 @@
 /* Draining, confirming, collecting. */
 #include "wal/fixture.h"
 
-#include "base/hash.h"
+#include "l1/map.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -149,12 +149,16 @@ Test(wal_drain, ends_a_batch_by_bytes_but_takes_one)
     se__wal_drain_return(f.wal, 0, items, n);
 }
 
-Test(wal_drain, partitions_are_apart)
+/* An id's drain and its dirty queue must be one worker's, or its writes go home in any order. */
+Test(wal_drain, partitions_are_those_of_l1)
 {
+    struct l1 *map;
     char id[16];
     size_t total = 0;
     f.options.partitions = 4;
     fixture_reopen(&f);
+    struct l1_options options = {.bytes_max = 1 << 20, .seed = f.options.seed};
+    cr_assert_eq(se__l1_open(&options, &map), SE_OK);
     for (unsigned i = 0; i < 100; i++) {
         snprintf(id, sizeof id, "id%02u", i);
         append_one(f.wal, id, i + 1, WAL_HOME);
@@ -165,12 +169,12 @@ Test(wal_drain, partitions_are_apart)
         cr_assert_eq(se__wal_drain_take(f.wal, p, 1000, SIZE_MAX, &items, &n), SE_OK);
         cr_assert(n > 5 && n < 60);
         for (size_t i = 0; i < n; i++)
-            cr_assert_eq(
-                se__hash64(f.options.seed, se_item_id(items[i]), se__item_id_len(items[i])) % 4, p);
+            cr_assert_eq(se__l1_hash(map, se_item_id(items[i]), se__item_id_len(items[i])) % 4, p);
         total += n;
         se__wal_drain_return(f.wal, p, items, n);
     }
     cr_assert_eq(total, 100);
+    se__l1_close(map);
 }
 
 Test(wal_drain, large_drains_delete_all_their_rows)
@@ -244,4 +248,32 @@ Test(wal_drain, collects_the_newest_of_each_id)
     }
     cr_assert_eq(sum, 5 + 7 + 8);
     se__free(items);
+}
+
+static void note_id(void *arg, const char *id, size_t id_len)
+{
+    char *all = arg;
+    cr_assert(strlen(all) + id_len + 2 < 100);
+    strncat(all, id, id_len);
+    strcat(all, " ");
+}
+
+Test(wal_drain, shows_the_ids_of_all_that_is_live)
+{
+    char ids[100] = "";
+    se_item **items;
+    size_t n;
+    cr_assert_eq(se__wal_ids(f.wal, note_id, ids), SE_OK);
+    cr_assert_str_eq(ids, "");
+    append_one(f.wal, "drained", 1, WAL_HOME);
+    cr_assert_eq(se__wal_drain_take(f.wal, 0, 10, SIZE_MAX, &items, &n), SE_OK);
+    cr_assert_eq(n, 1);
+    append_one(f.wal, "sure", 2, WAL_ACK);
+    append_one(f.wal, "home", 3, WAL_HOME);
+    append_one(f.wal, "confirmed", 4, WAL_HOME);
+    confirm_one(f.wal, "confirmed", 4);
+    bury_one(f.wal, "dead", 5);
+    cr_assert_eq(se__wal_ids(f.wal, note_id, ids), SE_OK);
+    cr_assert_str_eq(ids, "drained sure home dead ");
+    se__wal_drain_return(f.wal, 0, items, n);
 }

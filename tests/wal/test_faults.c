@@ -6,6 +6,7 @@
  * before the C library's.
  */
 #include "wal/fixture.h"
+#include "wal/state.h"
 
 #include <errno.h>
 #include <sched.h>
@@ -348,6 +349,60 @@ Test(wal_faults, who_waits_times_out_and_the_write_still_happens)
     cr_assert_eq(stats_of(f.wal).live_records, 2);
     fixture_reopen(&f);
     cr_assert_eq(stats_of(f.wal).recovered, 2);
+}
+
+static void wait_queued(size_t n)
+{
+    size_t queued;
+    uint64_t deadline = se__deadline_in(20000);
+    do {
+        queued = 0;
+        cr_assert(se__deadline_left(deadline) > 0);
+        se__mutex_lock(&f.wal->lock);
+        for (const struct request *r = f.wal->front; r; r = r->next)
+            queued++;
+        se__mutex_unlock(&f.wal->lock);
+        se__pause_ms(1);
+    } while (queued < n);
+}
+
+/* Long before its own time is up. */
+static void wait_done(const struct caller *c)
+{
+    uint64_t deadline = se__deadline_in(20000);
+    while (!atomic_load(&c->done)) {
+        cr_assert(se__deadline_left(deadline) > 0, "%s is not woken", c->id);
+        se__pause_ms(1);
+    }
+}
+
+/* The first of a group is the one who is to lead it, and has a bell of his own. */
+Test(wal_faults, another_leads_where_the_first_has_given_up)
+{
+    struct caller leader, first, second, third;
+    uint64_t version;
+    se__mutex_lock(&gate);
+    hanging = true;
+    start_caller(&leader, "leader", 1, 60000);
+    wait_hung();
+    start_caller(&first, "first", 2, 50);
+    wait_queued(1);
+    start_caller(&second, "second", 3, 60000);
+    wait_queued(2);
+    start_caller(&third, "third", 4, 60000);
+    wait_queued(3);
+    se__thread_join(&first.thread);
+    cr_assert_eq(first.result, SE_ERR_TIMEOUT);
+    hanging = false;
+    se__mutex_unlock(&gate);
+    wait_done(&second);
+    wait_done(&third);
+    se__thread_join(&leader.thread);
+    se__thread_join(&second.thread);
+    se__thread_join(&third.thread);
+    cr_assert(leader.result == SE_OK && second.result == SE_OK && third.result == SE_OK);
+    cr_assert_eq(find_version(f.wal, "first", &version), WAL_PENDING);
+    cr_assert_eq(stats_of(f.wal).live_records, 4);
 }
 
 /* What is in flight holds its place in the limits. */
