@@ -113,6 +113,38 @@ void batches_load(struct tier *tier, const struct keys *keys)
     batches_free(&b);
 }
 
+void meter_begin(struct meter *m)
+{
+    m->server_ns -= bench_process_cpu_ns(m->server);
+    m->client_ns -= bench_cpu_ns();
+}
+
+void meter_end(struct meter *m, size_t items)
+{
+    m->client_ns += bench_cpu_ns();
+    m->server_ns += bench_process_cpu_ns(m->server);
+    m->items += items;
+}
+
+static double us_an_item(uint64_t ns, const struct meter *m)
+{
+    return (double)ns / 1e3 / (double)m->items;
+}
+
+void meter_report(const struct bench *b, int row, const char *flush, const struct meter *ours,
+                  const struct meter *theirs, const char *peer)
+{
+    for (int server = 0; server < 2; server++) {
+        char what[64];
+        double us[] = {us_an_item(server ? ours->server_ns : ours->client_ns, ours),
+                       us_an_item(server ? theirs->server_ns : theirs->client_ns, theirs)};
+        struct bench_side sides[] = {{.name = "ours", .run = bench_known, .arg = &us[0]},
+                                     {.name = peer, .run = bench_known, .arg = &us[1]}};
+        snprintf(what, sizeof what, "%s, %s's CPU an item", flush, server ? "server" : "client");
+        bench_compare(b, &(struct bench_subject){row, what, "us"}, sides, 2);
+    }
+}
+
 bool batches_usual(const struct bench *b)
 {
     return b->batch == BATCH;

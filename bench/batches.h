@@ -46,4 +46,17 @@ struct batches_what {
 };
 struct batches_what batches_what(const struct bench *b, const char *flush, const char *more);
 
+/* What a side of a flush cost both ends, over all of its rounds. */
+struct meter {
+    pid_t server;
+    uint64_t client_ns, server_ns;
+    size_t items;
+};
+void meter_begin(struct meter *m);
+void meter_end(struct meter *m, size_t items);
+/* Two lines, us of CPU an item: ours beside a peer's, no bar. The client's is that of the calling
+ * thread, which does all of it. */
+void meter_report(const struct bench *b, int row, const char *flush, const struct meter *ours,
+                  const struct meter *theirs, const char *peer);
+
 #endif

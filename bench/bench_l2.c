@@ -24,13 +24,16 @@ struct job {
     struct keys keys;
     struct tier tier;
     redisContext *hiredis;
+    struct meter ours, theirs;
 };
 
 static double send_ours(void *arg)
 {
     struct job *j = arg;
     struct batches b = batches_random(j->b, &j->keys, ITEMS);
+    meter_begin(&j->ours);
     double figure = batches_send(&j->tier, &b);
+    meter_end(&j->ours, b.n * b.size);
     batches_free(&b);
     return figure;
 }
@@ -58,10 +61,12 @@ static double send_bare(void *arg)
 {
     struct job *j = arg;
     struct batches b = batches_random(j->b, &j->keys, ITEMS);
+    meter_begin(&j->theirs);
     uint64_t start = se__mono_ns();
     for (size_t i = 0; i < b.n; i++)
         set_batch(j->hiredis, b.writes + i * b.size, b.size);
     double figure = (double)(b.n * b.size) / (double)(se__mono_ns() - start) * 1e6;
+    meter_end(&j->theirs, b.n * b.size);
     batches_free(&b);
     return figure;
 }
@@ -111,6 +116,7 @@ static void bench_flush(struct job *j, const char *url_text)
     struct batches_what what = batches_what(j->b, "L2 flush", ", guarded");
     bench_compare(j->b, &(struct bench_subject){10, what.text, "k/s"}, sides, 2);
     bench_unpin();
+    meter_report(j->b, 10, "L2 flush", &j->ours, &j->theirs, sides[1].name);
     keys_free(&j->keys);
     j->tier.ops->close(j->tier.self);
     se__url_done(&url);
@@ -144,7 +150,10 @@ int main(int argc, char **argv)
     redis_server_start(&server, NULL);
     bench_pin_server(server.pid);
     redis_server_url(&server, url, sizeof url);
-    struct job j = {.b = &b, .hiredis = redisConnectUnix(server.socket)};
+    struct job j = {.b = &b,
+                    .hiredis = redisConnectUnix(server.socket),
+                    .ours = {.server = server.pid},
+                    .theirs = {.server = server.pid}};
     if (!j.hiredis || j.hiredis->err)
         bench_fail("hiredis: cannot connect");
     bench_flush(&j, url);

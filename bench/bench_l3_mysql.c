@@ -25,18 +25,22 @@ struct bare {
     const struct keys *keys;
     MYSQL *m;
     MYSQL_STMT *upsert;
+    struct meter meter;
 };
 struct ours {
     const struct bench *b;
     const struct keys *keys;
     struct tier tier;
+    struct meter meter;
 };
 
 static double send_ours(void *arg)
 {
     struct ours *o = arg;
     struct batches b = batches_random(o->b, o->keys, ITEMS);
+    meter_begin(&o->meter);
     double figure = batches_send(&o->tier, &b);
+    meter_end(&o->meter, b.n * b.size);
     batches_free(&b);
     return figure;
 }
@@ -54,7 +58,8 @@ static MYSQL_STMT *prepare(MYSQL *m, const char *sql)
 static struct bare open_bare(const struct ours *o, const struct mariadb_server *s,
                              const char *table)
 {
-    struct bare bare = {.b = o->b, .keys = o->keys, .m = bench_mariadb_connect(s)};
+    struct bare bare = {
+        .b = o->b, .keys = o->keys, .m = bench_mariadb_connect(s), .meter = {.server = s->pid}};
     static const struct rows_clause clause = {" ON DUPLICATE KEY UPDATE", "VALUES(", ")", false};
     char *sql = rows_statement("INSERT INTO", table, &clause);
     bare.upsert = prepare(bare.m, sql);
@@ -121,10 +126,12 @@ static double send_bare(void *arg)
     struct bare *bare = arg;
     struct batches b = batches_random(bare->b, bare->keys, ITEMS);
     struct sql_row *rows = rows_of(&b);
+    meter_begin(&bare->meter);
     uint64_t start = se__mono_ns();
     for (size_t i = 0; i < b.n; i++)
         send_batch(bare, rows + i * b.size);
     double figure = (double)(b.n * b.size) / (double)(se__mono_ns() - start) * 1e6;
+    meter_end(&bare->meter, b.n * b.size);
     free(rows);
     batches_free(&b);
     return figure;
@@ -144,7 +151,7 @@ static void bench_flush(const struct bench *b, struct mariadb_server *s, const c
 {
     struct url url;
     struct keys keys = keys_make(bench_scaled(b, KEYS));
-    struct ours ours = {.b = b, .keys = &keys};
+    struct ours ours = {.b = b, .keys = &keys, .meter = {.server = s->pid}};
     bench_check(se__url_parse("sql_url", url_text, &url), "url");
     struct l3_options o = {.url = &url,
                            .table = "items",
@@ -170,6 +177,7 @@ static void bench_flush(const struct bench *b, struct mariadb_server *s, const c
     struct batches_what what = batches_what(b, "L3 flush MySQL", "");
     bench_compare(b, &(struct bench_subject){11, what.text, "k/s"}, sides, 3);
     bench_unpin();
+    meter_report(b, 11, "L3 flush MySQL", &ours.meter, &same.meter, sides[1].name);
     close_bare(&same);
     close_bare(&plain);
     ours.tier.ops->close(ours.tier.self);

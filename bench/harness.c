@@ -231,6 +231,34 @@ uint64_t bench_cpu_ns(void)
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
+/* The first number of schedstat: ns on a CPU. */
+static uint64_t thread_cpu_ns(pid_t pid, const char *tid)
+{
+    char path[64];
+    unsigned long long ns = 0;
+    snprintf(path, sizeof path, "/proc/%d/task/%.20s/schedstat", (int)pid, tid);
+    FILE *f = fopen(path, "r");
+    if (f && fscanf(f, "%llu", &ns) != 1)
+        ns = 0;
+    if (f)
+        (void)fclose(f);
+    return ns;
+}
+
+uint64_t bench_process_cpu_ns(pid_t pid)
+{
+    char path[64];
+    uint64_t ns = 0;
+    snprintf(path, sizeof path, "/proc/%d/task", (int)pid);
+    DIR *tasks = opendir(path);
+    for (struct dirent *d; tasks && (d = readdir(tasks));)
+        if (d->d_name[0] != '.')
+            ns += thread_cpu_ns(pid, d->d_name);
+    if (tasks)
+        closedir(tasks);
+    return ns;
+}
+
 /* ---- statistics ---- */
 
 static int by_value(const void *a, const void *b)

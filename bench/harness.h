@@ -79,6 +79,8 @@ void bench_pin_server(pid_t pid);
 /* CPU time of the calling thread. For what only computes: on a busy machine,
  * the others' turns do not count. */
 uint64_t bench_cpu_ns(void);
+/* CPU time of all threads that a process has now. */
+uint64_t bench_process_cpu_ns(pid_t pid);
 
 /* The p-th quantile, 0..1. Sorts. */
 double bench_quantile(double *values, size_t n, double p);

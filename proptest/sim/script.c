@@ -65,7 +65,7 @@ static unsigned draw(uint64_t *chance, unsigned n)
 
 static void make_shape(uint64_t *c, struct shape *s)
 {
-    static const uint32_t batch_ms[] = {5, 20, 20, 60};
+    static const uint32_t batch_ms[] = {5, 20, 100, 60};
     static const uint32_t batch_items[] = {1, 4, 8, 32};
     unsigned tiers = draw(c, 100);
     s->redis = tiers < 75;

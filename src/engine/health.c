@@ -13,7 +13,20 @@ struct snapshot {
     uint64_t oldest_dirty_ms; /* age */
     double pressure;
     se_pressure level;
+    struct worker_pace home, cache; /* the slowest worker's */
 };
+
+static double greater(double a, double b)
+{
+    return a > b ? a : b;
+}
+
+static void slower(struct worker_pace *of, const struct worker_pace *than)
+{
+    of->round_s = greater(of->round_s, than->round_s);
+    of->row_s = greater(of->row_s, than->row_s);
+    of->rest_s = greater(of->rest_s, than->rest_s);
+}
 
 static void snapshot(se_engine *e, struct snapshot *s)
 {
@@ -26,6 +39,8 @@ static void snapshot(se_engine *e, struct snapshot *s)
         struct worker_stats w;
         se__worker_stats(e->workers[i], &w);
         s->queued += w.queued;
+        slower(&s->home, &w.home);
+        slower(&s->cache, &w.cache);
         if (w.oldest_dirty_ms && w.oldest_dirty_ms < oldest)
             oldest = w.oldest_dirty_ms;
     }
@@ -136,12 +151,20 @@ void se__health_gauges(se_engine *e)
 {
     struct snapshot s;
     snapshot(e, &s);
+    const struct worker_pace *l2 = e->home_is_l3 ? &s.cache : &s.home;
+    const struct worker_pace *l3 = e->home_is_l3 ? &s.home : &s.cache;
     struct {
         enum metric metric;
         double value;
     } gauges[] = {
         {M_QUEUED, (double)s.queued},
         {M_QUEUE_BYTES, (double)s.l1.unevictable_bytes},
+        {M_BATCH_ROUND_L2, l2->round_s},
+        {M_BATCH_ROUND_L3, l3->round_s},
+        {M_BATCH_ROW_L2, l2->row_s},
+        {M_BATCH_ROW_L3, l3->row_s},
+        {M_BATCH_REST_L2, l2->rest_s},
+        {M_BATCH_REST_L3, l3->rest_s},
         {M_OLDEST_DIRTY, (double)s.oldest_dirty_ms / 1000},
         {M_WAL_ENTRIES, (double)s.wal.home_records},
         {M_WAL_LIVE, (double)s.wal.live_records},

@@ -39,7 +39,9 @@ static const struct option table[] = {
     {"max_payload_bytes", OPTION_SIZE, AT(max_payload_bytes), "8MiB", 1, 1 << 30,
      "Longest content; lowered at connect to what the database takes."},
     {"batch_flush_ms", OPTION_U32, AT(batch_flush_ms), "100", 1, HOUR_MS,
-     "A batch leaves when its oldest write is this old."},
+     "A batch leaves when its oldest write is this old; with the default sooner, once the worker "
+     "has "
+     "rested as long as batches cost."},
     {"batch_flush_count", OPTION_U32, AT(batch_flush_count), "1000", 1, 100000,
      "A batch leaves at this many writes."},
     {"batch_flush_bytes", OPTION_SIZE, AT(batch_flush_bytes), "1MiB", 1, 1 << 30,
@@ -387,6 +389,14 @@ se_result se_config_set(se_config *config, const char *name, const char *value)
 bool se__option_present(const se_config *config, const struct option *o)
 {
     return has_field(config, o, width_of(o->type));
+}
+
+bool se__option_is_default(const se_config *config, const struct option *o)
+{
+    se_config fresh;
+    se_config_init(&fresh);
+    return memcmp((const char *)config + o->offset, (const char *)&fresh + o->offset,
+                  width_of(o->type)) == 0;
 }
 
 /* Every field, and all or nothing: a config is changed only if every variable is good. */

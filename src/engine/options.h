@@ -36,6 +36,8 @@ const struct option *se__options(size_t *n);
 const struct option *se__option_find(const char *name); /* NULL: unknown */
 /* Has the caller's struct, which may be of an older library's size, this field? */
 bool se__option_present(const se_config *config, const struct option *option);
+/* Has it the value that it has by default? Whoever sets another one has asked for that very value. */
+bool se__option_is_default(const se_config *config, const struct option *option);
 /* The present value as text for people: passwords masked. Always terminated. */
 void se__option_show(const se_config *config, const struct option *option, char *out, size_t cap);
 /* Checks every field's range and how they fit together. SE_ERR_CONFIG names

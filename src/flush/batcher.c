@@ -21,5 +21,11 @@ enum batch_close se__batcher_decide(const struct batch_limits *limits,
     if (age >= limits->age_ms_max)
         return BATCH_CLOSE_AGE;
     *wait_ms = limits->age_ms_max - age;
+    if (!limits->paced)
+        return BATCH_OPEN;
+    if (now_ms >= queue->rested_ms)
+        return BATCH_CLOSE_RESTED;
+    if (queue->rested_ms - now_ms < *wait_ms)
+        *wait_ms = queue->rested_ms - now_ms;
     return BATCH_OPEN;
 }

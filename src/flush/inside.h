@@ -15,6 +15,7 @@
 
 #include "flush/split.h"
 #include "flush/stage.h"
+#include "flush/tuner.h"
 #include "flush/worker.h"
 
 /* Where an item of a batch ended (worker.h, I4). */
@@ -63,8 +64,10 @@ struct worker {
     bool rejected;           /* the last call was not made: the circuit */
     uint64_t flush_after_ms; /* back-off of batches (nothing took the last one), and of the drain */
     uint64_t drain_after_ms;
-    bool drain_turn; /* a batch was flushed: the drain is next */
-    bool give_up;    /* stopping, past the deadline, and nothing takes what is left */
+    struct tuner tuner; /* of the home tier's batches */
+    uint64_t rested_ms; /* when the next batch may leave, if it is paced */
+    bool drain_turn;    /* a batch was flushed: the drain is next */
+    bool give_up;       /* stopping, past the deadline, and nothing takes what is left */
     struct se__log_gate gate_unwell, gate_wal, gate_dead, gate_clock;
     unsigned dead_unsaid; /* dead letters since the last line about one */
 
@@ -77,6 +80,7 @@ struct worker {
     bool draining;
     bool unwell; /* the last call to the home tier failed */
     bool stopped;
+    struct worker_pace pace;
 };
 
 /* ---- batch.c ---- */

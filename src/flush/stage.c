@@ -8,6 +8,7 @@
 
 #include "base/mem.h"
 #include "flush/split.h"
+#include "flush/tuner.h"
 #include "flush/worker.h"
 
 #include <stdio.h>
@@ -31,11 +32,12 @@ struct stage {
 
     struct se__mutex lock; /* guards all below */
     struct se__cond changed, done;
-    struct stage_batch ring[STAGE_BATCHES];
+    struct stage_batch ring[STAGE_SLOTS];
     size_t at, n, items;
     uint64_t seq; /* everything handed up to this number is done */
     bool stopping, stopped;
     uint64_t stop_by_ms;
+    struct tuner tuner; /* of what is written; the home tier's chooses when */
 };
 
 /* L2 does not have it: reads must not look there before its entry may leave L1. */
@@ -87,12 +89,22 @@ static void report_doubts(struct stage *s, size_t doubts, size_t n, const char *
                 s->o.number, doubts, n, why);
 }
 
+static void learn(struct stage *s, size_t n, uint64_t took_ns)
+{
+    se__mutex_lock(&s->lock);
+    se__tuner_learn(&s->tuner, n, took_ns);
+    se__mutex_unlock(&s->lock);
+}
+
 static void write_batch(struct stage *s, const struct stage_batch *b)
 {
     fill_writes(s, b);
     char why[160] = "";
+    uint64_t began_ns = se__mono_ns();
     if (se__split_write(s->writes, s->fates, b->n, attempt, s).fault != TIER_FINE)
         snprintf(why, sizeof why, "%s", se_errmsg());
+    else
+        learn(s, b->n, se__mono_ns() - began_ns);
     size_t doubts = 0;
     for (size_t i = 0; i < b->n; i++) {
         /* stored, or L2 has a newer one: either way not an older one */
@@ -138,7 +150,7 @@ static void finish_batch(struct stage *s, struct stage_batch *b)
     /* May have been raised meanwhile; a batch with items put back has none of its own. */
     if (s->seq < s->ring[s->at].seq)
         s->seq = s->ring[s->at].seq;
-    s->at = (s->at + 1) % STAGE_BATCHES;
+    s->at = (s->at + 1) % STAGE_SLOTS;
     s->n--;
     s->items -= b->n;
     se__cond_broadcast(&s->done);
@@ -163,7 +175,7 @@ static void run(void *arg)
 /* Nothing to write for this number: it is reached when all before it is. */
 static void note_locked(struct stage *s, uint64_t seq)
 {
-    uint64_t *reached = s->n ? &s->ring[(s->at + s->n - 1) % STAGE_BATCHES].seq : &s->seq;
+    uint64_t *reached = s->n ? &s->ring[(s->at + s->n - 1) % STAGE_SLOTS].seq : &s->seq;
     if (*reached < seq)
         *reached = seq;
     se__cond_broadcast(&s->done);
@@ -172,9 +184,10 @@ static void note_locked(struct stage *s, uint64_t seq)
 static bool enqueue(struct stage *s, struct staged *copy, size_t n, uint64_t seq)
 {
     se__mutex_lock(&s->lock);
-    bool room = s->n < STAGE_BATCHES;
+    bool room = s->n < STAGE_BATCHES ||
+                (s->n < STAGE_SLOTS && s->items + n <= STAGE_BATCHES * s->o.items_max);
     if (room) {
-        s->ring[(s->at + s->n) % STAGE_BATCHES] = (struct stage_batch){
+        s->ring[(s->at + s->n) % STAGE_SLOTS] = (struct stage_batch){
             .items = copy, .n = n, .seq = seq, .noted = se__suspects_mark(s->o.suspects)};
         s->n++;
         s->items += n;
@@ -218,12 +231,13 @@ uint64_t se__stage_mark(struct stage *s)
     return mark;
 }
 
-size_t se__stage_backlog(struct stage *s)
+void se__stage_stats(struct stage *s, size_t *backlog, double *round_s, double *row_s)
 {
     se__mutex_lock(&s->lock);
-    size_t items = s->items;
+    *backlog = s->items;
+    *round_s = s->tuner.round_ns / 1e9;
+    *row_s = s->tuner.row_ns / 1e9;
     se__mutex_unlock(&s->lock);
-    return items;
 }
 
 void se__stage_stop(struct stage *s, uint64_t deadline_ms)

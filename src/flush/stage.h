@@ -10,7 +10,8 @@
  * Invariants
  *   I1  batches are written in the order in which they were handed
  *   I2  an id's entry is unpinned exactly once per item handed, after L2 has it or it is a suspect
- *   I3  at most STAGE_BATCHES batches wait, the one being written included
+ *   I3  at most STAGE_SLOTS batches wait, the one being written included, and beyond STAGE_BATCHES of
+ *       them no more items than that many full batches have
  *
  * Locks: one mutex, rank 40, not held during I/O.  Threads: the worker's hands; any waits.  Memory:
  * takes the items' references.
@@ -23,7 +24,8 @@
 #include "l1/map.h"
 #include "tier/tier.h"
 
-enum { STAGE_BATCHES = 16 };
+/* Small batches count by their items, so that a short stop of Redis does not find the queue full. */
+enum { STAGE_BATCHES = 16, STAGE_SLOTS = 512 };
 
 struct stage;
 struct stage_options {
@@ -46,7 +48,8 @@ SE_NODISCARD se_result se__stage_open(const struct stage_options *options, struc
 void se__stage_hand(struct stage *s, const struct staged *items, size_t n, uint64_t seq);
 /* True once everything handed with seq or less is done; false at the deadline. */
 bool se__stage_wait(struct stage *s, uint64_t seq, uint64_t deadline_ms);
-size_t se__stage_backlog(struct stage *s); /* items */
+/* Items that wait, and what a batch costs whatever its size, and a row of it, as measured. */
+void se__stage_stats(struct stage *s, size_t *backlog, double *round_s, double *row_s);
 /* For se__suspects_clear(): suspects noted after it may have older writes of their ids waiting here, which would reach L2 under the
  * new generation and be believed. */
 uint64_t se__stage_mark(struct stage *s);

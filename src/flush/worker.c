@@ -33,7 +33,8 @@ static enum step choose_stopping(const struct worker *w, uint64_t now_ms, uint64
 static enum batch_close look_at_queue(const struct worker *w, uint64_t now_ms, uint64_t *until_ms)
 {
     const struct dirty_queue *q = &w->queue;
-    struct batch_queue state = {.items = q->items, .bytes = q->bytes, .urgent = q->urgent > 0};
+    struct batch_queue state = {
+        .items = q->items, .bytes = q->bytes, .urgent = q->urgent > 0, .rested_ms = w->rested_ms};
     if (q->front)
         state.oldest_ms = q->front->first_ms;
     uint64_t wait_ms;
@@ -217,8 +218,12 @@ void se__worker_stats(struct worker *w, struct worker_stats *stats)
     if (q->front && (!q->taken_oldest_ms || q->front->first_ms < q->taken_oldest_ms))
         stats->oldest_dirty_ms = q->front->first_ms;
     se__mutex_unlock(&q->lock);
+    se__mutex_lock(&w->lock);
+    stats->home = w->pace;
+    se__mutex_unlock(&w->lock);
     if (w->stage)
-        stats->cache_backlog = se__stage_backlog(w->stage);
+        se__stage_stats(w->stage, &stats->cache_backlog, &stats->cache.round_s,
+                        &stats->cache.row_s);
 }
 
 static void end_waits(struct worker *w)

@@ -106,10 +106,17 @@ void se__worker_unwatch(struct worker *w, struct worker_waiter *waiter);
  * SE_ERR_TIMEOUT. */
 SE_NODISCARD se_result se__worker_flush(struct worker *w, uint64_t deadline_ms, bool *all_home);
 
+/* What batches cost, as measured, and what was chosen from that; 0: not known, or not chosen. */
+struct worker_pace {
+    double round_s, row_s; /* a batch takes round_s + row_s for each row */
+    double rest_s;         /* from the start of the last batch to that of the next */
+};
+
 struct worker_stats {
     size_t queued, in_flight; /* items */
     uint64_t oldest_dirty_ms; /* mono time the oldest of them became dirty; 0: none */
     size_t cache_backlog;     /* items waiting for L2 */
+    struct worker_pace home, cache;
 };
 void se__worker_stats(struct worker *w, struct worker_stats *stats);
 /* The home tier may be up again: look now instead of at the end of a back-off. */

@@ -31,6 +31,7 @@ enum {
     AT_CHECK = 84,
 };
 static_assert(AT_CHECK + 4 == RECORD_HEADER_SIZE, "the header ends with the check");
+static_assert(AT_KIND == RECORD_KIND_AT && AT_VERSION == RECORD_VERSION_AT, "as the header says");
 static_assert(AT_RECORD_HASH + SE_HASH_SIZE == RECORD_GUARD_SIZE,
               "the guard reads up to the record hash");
 

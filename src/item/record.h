@@ -35,6 +35,8 @@
 
 #define RECORD_HEADER_SIZE 88u
 #define RECORD_GUARD_SIZE 36u /* what the version guard compares */
+#define RECORD_KIND_AT 3u
+#define RECORD_VERSION_AT 12u /* version and record hash, to the guard's end */
 
 enum record_kind { RECORD_ITEM = 1, RECORD_TOMBSTONE = 2, RECORD_FLOOR = 3, RECORD_LEASE = 4 };
 

@@ -120,6 +120,17 @@ uint8_t *se__resp_arg_room(struct resp *c, size_t len)
     return (uint8_t *)room;
 }
 
+size_t se__resp_hole(struct resp *c, size_t len)
+{
+    uint8_t *room = se__resp_arg_room(c, len);
+    return room ? (size_t)(room - (uint8_t *)c->out.data) : 0;
+}
+
+uint8_t *se__resp_at(struct resp *c, size_t at)
+{
+    return (uint8_t *)c->out.data + at;
+}
+
 static se_result send_all(struct resp *c, uint64_t deadline_ms)
 {
     if (c->failed != SE_OK || c->dead)

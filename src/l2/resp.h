@@ -41,6 +41,11 @@ void se__resp_text(struct resp *c, const char *text);
 void se__resp_number(struct resp *c, uint64_t n);
 /* Room for an argument of `len` bytes, to be filled at once; NULL without memory. */
 SE_NODISCARD uint8_t *se__resp_arg_room(struct resp *c, size_t len);
+/* An argument of `len` bytes to be filled later; returns where it is, until the next push or
+ * exchange. se__resp_at: the bytes there, until the next append; there are none after a failure of
+ * memory, which se__resp_arg_room's NULL shows. */
+size_t se__resp_hole(struct resp *c, size_t len);
+uint8_t *se__resp_at(struct resp *c, size_t at);
 /* Sends what is complete if much has gathered, so that a large pipeline needs little
  * memory. Call between commands. */
 void se__resp_push(struct resp *c, uint64_t deadline_ms);

@@ -14,14 +14,23 @@
  *                 '': a key of another type, or an empty string
  *   SCRIPT_META   verb, name, value      the value under the name afterwards, nil: none
  *
- * px is a life in ms, 0: no limit.  Threads: any; constants.
+ * px is a life in ms, 0: no limit.
+ *
+ * SCRIPT_OPEN is another thing (bulk.h): KEYS[1] is the latch, the records' keys follow, ARGV[3]
+ * holds OPEN_HEAD bytes for each of these: the new record's kind, version and record hash. After
+ * the clock it returns one number, OPEN_...; if that is OPEN_DONE nothing is under any of the keys.
+ *
+ * Threads: any; constants.
  */
 #ifndef SE_L2_SCRIPTS_H
 #define SE_L2_SCRIPTS_H
 
 #include "base/error.h"
 
-enum script { SCRIPT_GUARD, SCRIPT_LEASE, SCRIPT_SWAP, SCRIPT_META, SCRIPT_COUNT };
+enum script { SCRIPT_GUARD, SCRIPT_LEASE, SCRIPT_SWAP, SCRIPT_META, SCRIPT_OPEN, SCRIPT_COUNT };
+
+#define OPEN_HEAD 25u
+enum { OPEN_REFUSED, OPEN_DONE, OPEN_CANNOT }; /* CANNOT: not with this server, or this user */
 
 /* No call is allowed to act later than this: half of the life of a tombstone. */
 #define SCRIPT_AHEAD_MS_MAX 300000u

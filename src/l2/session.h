@@ -29,6 +29,7 @@ struct session {
     const char *secret;                   /* the url's password, never to be shown; NULL: none */
     char identity[SESSION_IDENTITY_SIZE]; /* "runid/replid" */
     bool cluster;                         /* the server is a node of a Redis Cluster */
+    bool no_bulk;                         /* the server, or this user, cannot do bulk.h */
     char sha[SCRIPT_COUNT][SESSION_SHA_SIZE];
     struct server_clock clock;
     bool gets_or_leases; /* SET knows NX and GET together: Redis 7 */

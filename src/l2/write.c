@@ -1,6 +1,9 @@
 /*
  * write - batches through the version guard, and what the guard cannot judge.
  *
+ * Most of a batch is stored in bulk (bulk.h), under the same comparison. What is left, because
+ * something outranks it or for any other reason, goes through the guard's script key by key.
+ *
  * The guard believes the 36 bytes it reads, since no script can compute a record's check. So where it
  * did not store a write (something newer is there, or another form of the same write), the header is
  * fetched and decoded here. If it decodes, the refusal stands. If not, what it claims is worth
@@ -11,6 +14,7 @@
  * Rare (a write is refused only in races between engines), so a round trip for each refusal is
  * cheap.
  */
+#include "l2/bulk.h"
 #include "l2/swap.h"
 
 #include <hiredis/hiredis.h>
@@ -58,7 +62,7 @@ void se__put_record(struct resp *c, const se_item *item, struct life life, uint6
 struct write_job {
     struct op *op;
     struct tier_write *all;
-    struct tier_write **some; /* NULL: all of them */
+    struct tier_write **some; /* those that are asked for */
     size_t n;
     int64_t now_wall_ms;
     size_t doubts; /* of this round: refused, rightly or not */
@@ -66,7 +70,7 @@ struct write_job {
 
 static struct tier_write *nth(const struct write_job *j, size_t i)
 {
-    return j->some ? j->some[i] : &j->all[i];
+    return j->some[i];
 }
 
 static struct life life_of(const struct write_job *j, const struct tier_write *w)
@@ -194,11 +198,15 @@ static void keep_doubts(struct write_job *j)
     j->n = kept;
 }
 
-static void settle(struct write_job *j, struct doubts *d)
+static void gather_doubts(struct write_job *j)
 {
     for (size_t i = 0; i < j->n; i++)
         j->some[i] = &j->all[i];
     keep_doubts(j);
+}
+
+static void settle(struct write_job *j, struct doubts *d)
+{
     for (int round = 0; round < CHASE_ROUNDS && j->n > 0 && se__op_ok(j->op); round++) {
         heal(j, d);
         guard(j);
@@ -208,6 +216,46 @@ static void settle(struct write_job *j, struct doubts *d)
         se__op_fail(j->op, TIER_CONFLICT, "ids that are being written all the time");
 }
 
+/* The guard has refused some of j->some. */
+static void look_again(struct write_job *j)
+{
+    keep_doubts(j);
+    size_t n = j->n;
+    struct doubts d = {.swapped = se__alloc_zeroed(n, sizeof *d.swapped),
+                       .swaps = se__alloc_zeroed(n, sizeof *d.swaps),
+                       .peeks = se__alloc_zeroed(n, sizeof *d.peeks)};
+    if (d.swapped && d.swaps && d.peeks)
+        settle(j, &d);
+    else
+        se__op_fail(j->op, TIER_UNWELL, "out of memory");
+    se__free(d.swapped);
+    se__free(d.swaps);
+    se__free(d.peeks);
+}
+
+/* Key by key: what is not stored yet. */
+static void write_rest(struct write_job *j)
+{
+    j->some = se__alloc_zeroed(j->n, sizeof *j->some);
+    if (!j->some) {
+        se__op_fail(j->op, TIER_UNWELL, "out of memory");
+        return;
+    }
+    gather_doubts(j);
+    guard(j);
+    if (j->doubts > 0 && se__op_ok(j->op))
+        look_again(j);
+    se__free(j->some);
+}
+
+static bool all_stored(const struct tier_write *writes, size_t n)
+{
+    size_t i = 0;
+    while (i < n && writes[i].state == TIER_STORED)
+        i++;
+    return i == n;
+}
+
 static void write_all(struct op *op, struct tier_write *writes, size_t n)
 {
     struct write_job job = {.op = op, .all = writes, .n = n, .now_wall_ms = se__wall_ms()};
@@ -215,21 +263,9 @@ static void write_all(struct op *op, struct tier_write *writes, size_t n)
         se__op_unaccepted(op);
         return;
     }
-    guard(&job);
-    if (job.doubts == 0 || !se__op_ok(op))
-        return;
-    struct doubts d = {.swapped = se__alloc_zeroed(n, sizeof *d.swapped),
-                       .swaps = se__alloc_zeroed(n, sizeof *d.swaps),
-                       .peeks = se__alloc_zeroed(n, sizeof *d.peeks)};
-    job.some = se__alloc_zeroed(n, sizeof *job.some);
-    if (d.swapped && d.swaps && d.peeks && job.some)
-        settle(&job, &d);
-    else
-        se__op_fail(op, TIER_UNWELL, "out of memory");
-    se__free(job.some);
-    se__free(d.swapped);
-    se__free(d.swaps);
-    se__free(d.peeks);
+    se__bulk_write(op, writes, n, job.now_wall_ms);
+    if (se__op_ok(op) && !all_stored(writes, n))
+        write_rest(&job);
 }
 
 struct tier_reply se__redis_write(void *tier, unsigned worker, struct tier_write *writes, size_t n,

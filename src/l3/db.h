@@ -71,6 +71,9 @@ struct db_ops {
      * through run(). */
     struct db_result (*upsert_many)(void *connection, const struct sql_row *rows, size_t n,
                                     bool *lost);
+    /* True if that takes one statement only, which then is a transaction of its own: BEGIN and
+     * COMMIT would be two round trips for nothing. With upsert_many. */
+    bool (*one_statement)(const void *connection, const struct sql_row *rows, size_t n);
 
     int64_t (*now_ms)(void *connection);     /* the server's wall clock, as good as it is
                                                 known here */

@@ -119,6 +119,7 @@ static const struct db_ops ops = {
     .exec = se__mysql_exec,
     .rollback = roll_back,
     .upsert_many = se__mysql_upsert_many,
+    .one_statement = se__mysql_one_statement,
     .now_ms = now_ms,
     .content_max = content_max,
     .no_right = se__mysql_no_right,

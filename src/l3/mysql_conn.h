@@ -80,6 +80,7 @@ void se__mysql_bind(MYSQL_BIND *bind, const struct db_value *value);
 
 struct db_result se__mysql_upsert_many(void *connection, const struct sql_row *rows, size_t n,
                                        bool *lost);
+bool se__mysql_one_statement(const void *connection, const struct sql_row *rows, size_t n);
 
 /* As se__mysql_open, with the form of batches given: for tests and measurements. */
 SE_NODISCARD se_result se__mysql_open_form(const struct l3_options *options, enum mysql_form form,

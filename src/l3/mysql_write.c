@@ -158,6 +158,15 @@ static struct db_result upsert_rows(struct mysql_connection *c, const struct sql
     return r;
 }
 
+bool se__mysql_one_statement(const void *connection, const struct sql_row *rows, size_t n)
+{
+    const struct mysql_connection *c = connection;
+    if (c->arrays)
+        return rows_that_fit(c, rows, n, ARRAY_MAX) == n;
+    size_t fit = rows_that_fit(c, rows, n, SE__SQL_ROWS[SQL_ROWS - 1]);
+    return fit == n && SE__SQL_ROWS[largest_statement(fit)] == n;
+}
+
 /* ---- the count of losers ---- */
 
 static bool take_number(void *arg, const struct db_value *columns, unsigned n)

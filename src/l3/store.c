@@ -76,6 +76,9 @@ struct tier_reply se__store_call(struct store *s, struct pool *pool, uint64_t de
             return interrupts(s) == began ? no_connection(s, taken) : interrupted(s).reply;
         struct db_result r =
             run_armed(s, connection, pool == s->writers, deadline_ms, began, body, arg);
+        /* A session keeps the rights on its database that it began with: one that began while a
+         * right was missing would never see it granted. */
+        r.lost = r.lost || (se__db_failed(&r) && s->db->no_right(r.reply.code));
         se__pool_give(pool, connection, r.lost);
         bool again = se__db_failed(&r) && r.lost && !r.final && !r.reply.timed_out;
         /* A restarted server has closed them all. One that has vanished without a word has not, and each would cost somebody a

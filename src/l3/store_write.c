@@ -6,8 +6,9 @@
  *           repeat
  *   NEWER   it holds a greater one, or the id was purged at a version that is at least this one
  * The upsert reports whether any row of the batch may have lost; only then the versions of the
- * batch are read back, inside the transaction, where no one can change them. A single row is its
- * own transaction: one round trip.
+ * batch are read back, inside the transaction, where no one can change them. A batch that is one
+ * statement is its own transaction, without BEGIN and COMMIT: all of it or nothing. What is read
+ * back then may have been replaced since, but only by something newer, and that is what it says.
  *
  * The purge floor. Purging removes a tombstone, and with it the knowledge that older writes of its
  * id are void. So purge first stores the highest purged version, the floor, and a write at or below
@@ -283,16 +284,27 @@ static struct db_result done(struct store *s, void *connection, struct db_result
     return r;
 }
 
+/* Several statements, or a floor to be held while the rows are written. */
+static bool needs_transaction(const struct store *s, void *connection,
+                              const struct write_call *call)
+{
+    if (s->db->dialect == SQL_SQLITE || any_may_be_purged(s, connection, call))
+        return true;
+    return call->n > 1 &&
+           !(s->db->one_statement && s->db->one_statement(connection, call->rows, call->n));
+}
+
 static struct db_result write_body(struct store *s, void *connection, void *arg)
 {
     struct write_call *call = arg;
     struct db_result r = se__store_check_size(s, connection, call->writes, call->n);
     if (se__db_failed(&r))
         return r;
-    call->in_transaction =
-        call->n > 1 || s->db->dialect == SQL_SQLITE || any_may_be_purged(s, connection, call);
+    call->in_transaction = needs_transaction(s, connection, call);
     if (call->in_transaction)
         return done(s, connection, se__store_transaction(s, connection, write_all, call));
+    if (call->n > 1) /* if the connection breaks: once more, as for a transaction before COMMIT */
+        return done(s, connection, upsert_run(s, connection, call, 0, call->n));
     r = upsert_one(s, connection, call, 0);
     r.final = r.lost;
     return done(s, connection, r);

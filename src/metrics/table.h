@@ -57,6 +57,18 @@
            "Writes queued or in flight to the home tier.")                                         \
     METRIC(M_QUEUE_BYTES, GAUGE, "sync_engine_queue_bytes", "",                                    \
            "Bytes of items that cannot be evicted yet.")                                           \
+    METRIC(M_BATCH_ROUND_L2, GAUGE, "sync_engine_batch_round_trip_seconds", "tier=\"l2\"",         \
+           "What a batch takes apart from its rows, as measured by the slowest worker; 0: not "    \
+           "known.")                                                                               \
+    METRIC(M_BATCH_ROUND_L3, GAUGE, "sync_engine_batch_round_trip_seconds", "tier=\"l3\"", "")     \
+    METRIC(M_BATCH_ROW_L2, GAUGE, "sync_engine_batch_row_seconds", "tier=\"l2\"",                  \
+           "What a row of a batch takes, as measured by the slowest worker; 0: not known.")        \
+    METRIC(M_BATCH_ROW_L3, GAUGE, "sync_engine_batch_row_seconds", "tier=\"l3\"", "")              \
+    METRIC(                                                                                        \
+        M_BATCH_REST_L2, GAUGE, "sync_engine_batch_rest_seconds", "tier=\"l2\"",                   \
+        "Chosen from both for the home tier: from the start of a batch to the next unless it is "  \
+        "full, the longest of all workers; 0: not chosen, batch_flush_ms is explicit.")            \
+    METRIC(M_BATCH_REST_L3, GAUGE, "sync_engine_batch_rest_seconds", "tier=\"l3\"", "")            \
     METRIC(M_OLDEST_DIRTY, GAUGE, "sync_engine_oldest_dirty_seconds", "",                          \
            "Age of the oldest write that is not in its home tier.")                                \
     METRIC(M_WAL_ENTRIES, GAUGE, "sync_engine_wal_entries", "",                                    \

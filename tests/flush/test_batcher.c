@@ -75,3 +75,40 @@ Test(flush_batcher, is_open_only_below_every_limit)
         }
     }
 }
+
+/* ---- paced: the rest after the last batch is over, or the age is reached ---- */
+
+static enum batch_close decide_paced(uint64_t oldest_ms, uint64_t rested_ms, uint64_t now_ms,
+                                     uint64_t *wait_ms)
+{
+    struct batch_limits limits = LIMITS;
+    limits.paced = true;
+    struct batch_queue queue = {
+        .items = 1, .bytes = 1, .oldest_ms = oldest_ms, .rested_ms = rested_ms};
+    return se__batcher_decide(&limits, &queue, now_ms, wait_ms);
+}
+
+Test(flush_batcher, a_paced_batch_leaves_at_once_after_the_rest)
+{
+    uint64_t wait_ms;
+    cr_assert_eq(decide_paced(5000, 0, 5000, &wait_ms), BATCH_CLOSE_RESTED);
+    cr_assert_eq(decide_paced(5000, 5000, 5000, &wait_ms), BATCH_CLOSE_RESTED);
+    cr_assert_eq(decide_paced(5000, 5007, 5000, &wait_ms), BATCH_OPEN);
+    cr_assert_eq(wait_ms, 7);
+}
+
+Test(flush_batcher, a_rest_never_outlasts_the_age)
+{
+    uint64_t wait_ms;
+    cr_assert_eq(decide_paced(5000, 9999, 5099, &wait_ms), BATCH_OPEN);
+    cr_assert_eq(wait_ms, 1);
+    cr_assert_eq(decide_paced(5000, 9999, 5100, &wait_ms), BATCH_CLOSE_AGE);
+}
+
+Test(flush_batcher, what_is_not_paced_does_not_look_at_the_rest)
+{
+    uint64_t wait_ms;
+    struct batch_queue queue = {.items = 1, .bytes = 1, .oldest_ms = 5000, .rested_ms = 4000};
+    cr_assert_eq(se__batcher_decide(&LIMITS, &queue, 5000, &wait_ms), BATCH_OPEN);
+    cr_assert_eq(wait_ms, 100);
+}

@@ -4,6 +4,7 @@
  */
 #include "base/os.h"
 #include "flush/rig.h"
+#include "flush/stage.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -56,6 +57,83 @@ Test(flush_worker, a_full_batch_leaves_before_its_age)
     }
     cr_assert(fake_tier_await_calls(rig.home, FAKE_WRITE, 1, SOON));
     cr_assert_eq(fake_tier_written(rig.home), 10);
+}
+
+static struct worker_stats stats_of(struct rig *r)
+{
+    struct worker_stats stats;
+    se__worker_stats(r->worker, &stats);
+    return stats;
+}
+
+Test(flush_worker, a_paced_worker_that_has_rested_writes_at_once)
+{
+    rig_open(&rig, &(struct rig_options){.age_ms_max = 3600000, .paced = true, .cache = true});
+    cr_assert_eq(stats_of(&rig).home.rest_s, 0);
+    for (unsigned i = 1; i < 20; i++) {
+        rig_put(&rig, "a", "x");
+        cr_assert(fake_tier_await_calls(rig.home, FAKE_WRITE, i, SOON));
+    }
+    cr_assert(rig_flush(&rig));
+    struct worker_stats stats = stats_of(&rig);
+    cr_assert(stats.home.rest_s > 0 && stats.home.round_s > 0 && stats.home.row_s > 0);
+    cr_assert(stats.cache.rest_s == 0 && stats.cache.round_s > 0);
+}
+
+/* A batch of 200 ms is one to rest two seconds after: what comes then goes together. */
+Test(flush_worker, a_paced_worker_gathers_while_it_rests)
+{
+    rig_open(&rig, &(struct rig_options){.age_ms_max = 3600000, .paced = true});
+    char id[32];
+    fake_tier_close_gate(rig.home, FAKE_WRITE);
+    rig_put(&rig, "slow", "x");
+    cr_assert(fake_tier_await_held(rig.home, 1, SOON));
+    se__pause_ms(200);
+    fake_tier_open_gate(rig.home);
+    for (uint64_t end = SOON; rig_count(&rig, M_FLUSH_BATCHES) < 1;)
+        cr_assert(se__deadline_left(end) > 0);
+    for (unsigned i = 0; i < 20; i++) {
+        rig_name(id, sizeof id, i);
+        rig_put(&rig, id, "x");
+    }
+    cr_assert_eq(fake_tier_calls(rig.home, FAKE_WRITE), 1u);
+    cr_assert(rig_flush(&rig)); /* somebody waits */
+    cr_assert_eq(fake_tier_calls(rig.home, FAKE_WRITE), 2u);
+    cr_assert_eq(fake_tier_written(rig.home), 21);
+}
+
+/* As long as it would have rested many times over. */
+Test(flush_worker, an_age_that_was_asked_for_is_kept)
+{
+    rig_open(&rig, &(struct rig_options){.age_ms_max = 3600000, .items_max = 5000});
+    char id[32];
+    rig_put(&rig, "first", "x");
+    cr_assert(rig_flush(&rig));
+    for (unsigned i = 0; i < 4000; i++) {
+        rig_name(id, sizeof id, i);
+        rig_put(&rig, id, "x");
+    }
+    cr_assert_eq(fake_tier_calls(rig.home, FAKE_WRITE), 1u);
+    cr_assert_eq(stats_of(&rig).home.rest_s, 0);
+    cr_assert(rig_flush(&rig));
+    cr_assert_eq(fake_tier_calls(rig.home, FAKE_WRITE), 2u);
+}
+
+/* A stopped L2 while small batches leave one after the other: they are counted by their items. */
+Test(flush_worker, many_small_batches_find_room_in_the_stage)
+{
+    rig_open(&rig, &(struct rig_options){.cache = true, .items_max = 10, .age_ms_max = 1});
+    char id[32];
+    fake_tier_close_gate(rig.cache, FAKE_WRITE);
+    for (unsigned i = 0; i < 8 * STAGE_BATCHES; i++) {
+        rig_name(id, sizeof id, i);
+        rig_put(&rig, id, "x");
+        cr_assert(fake_tier_await_calls(rig.home, FAKE_WRITE, i + 1, SOON));
+    }
+    fake_tier_open_gate(rig.cache);
+    cr_assert(rig_flush(&rig));
+    cr_assert_eq(se__suspects_count(rig.suspects), 0u);
+    cr_assert_eq(fake_tier_written(rig.cache), 8u * STAGE_BATCHES);
 }
 
 Test(flush_worker, batches_are_sorted_and_bounded)

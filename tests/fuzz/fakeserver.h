@@ -212,6 +212,16 @@ static void say_key(struct buf *b, struct input *in)
     bulk(b, key, at);
 }
 
+/* A transaction of l2/bulk.h: what the script said, 3: nothing, and what MSETNX did. */
+static void say_transaction(struct buf *b, unsigned outcome, unsigned stored)
+{
+    se__buf_text(b, "+OK\r\n+QUEUED\r\n+QUEUED\r\n+QUEUED\r\n*3\r\n+OK\r\n");
+    se__buf_printf(b, "*%d\r\n:%llu\r\n", outcome < 3 ? 2 : 1, (unsigned long long)NOW_MS);
+    if (outcome < 3)
+        se__buf_printf(b, ":%u\r\n", outcome);
+    se__buf_printf(b, ":%u\r\n", stored);
+}
+
 static void say(struct buf *b, struct input *in)
 {
     uint8_t kind = take_byte(in), value = kind >> 4;
@@ -236,7 +246,10 @@ static void say(struct buf *b, struct input *in)
         say_record(b, in);
         break;
     case 7:
-        se__buf_text(b, value & 1 ? "+OK\r\n" : "+PONG\r\n");
+        if (value & 8)
+            say_transaction(b, value & 3, value >> 2 & 1);
+        else
+            se__buf_text(b, value & 4 ? "+QUEUED\r\n" : value & 1 ? "+OK\r\n" : "+PONG\r\n");
         break;
     case 8:
         say_error(b, value);

@@ -20,6 +20,8 @@
 #include "l2/op.h"
 #include "tier/sights.h"
 
+#define MANY 12u
+
 enum call { HELLO, READ, LIST, SURVEY, LEASE, VOID, WRITE, META, PROBE, CALLS };
 
 static struct tier tier;
@@ -122,8 +124,12 @@ static void try_survey(uint8_t how)
 
 static se_item *new_item(size_t i, bool deleted)
 {
-    struct item_spec spec = {.id = IDS[i],
-                             .id_len = strlen(IDS[i]),
+    char other[] = "c00";
+    other[1] = (char)('0' + i / 10);
+    other[2] = (char)('0' + i % 10);
+    const char *id = i < N ? IDS[i] : other;
+    struct item_spec spec = {.id = id,
+                             .id_len = strlen(id),
                              .content = "content",
                              .content_len = deleted ? 0 : 7,
                              .version = 5,
@@ -153,16 +159,18 @@ static void try_lease(uint8_t how)
     end_reads(reads, read_all(reads)); /* behind answers that nobody waited for */
 }
 
+/* A few, or so many that they go in bulk. */
 static void try_write(uint8_t how)
 {
-    struct tier_write writes[N];
-    for (size_t i = 0; i < N; i++) {
-        bool deleted = how >> i & 1;
+    struct tier_write writes[MANY];
+    size_t n = how & 8 ? MANY : N;
+    for (size_t i = 0; i < n; i++) {
+        bool deleted = i < N && how >> i & 1;
         writes[i] = (struct tier_write){.item = new_item(i, deleted),
                                         .kind = deleted ? RECORD_TOMBSTONE : RECORD_ITEM};
     }
-    bool fine = check_reply(tier.ops->write(tier.self, 0, writes, N, SE__FOREVER));
-    for (size_t i = 0; i < N; i++) {
+    bool fine = check_reply(tier.ops->write(tier.self, 0, writes, n, SE__FOREVER));
+    for (size_t i = 0; i < n; i++) {
         must(!fine || writes[i].state == TIER_STORED || writes[i].state == TIER_NEWER);
         must(writes[i].state == TIER_NEWER || writes[i].newer == 0);
         se_item_release(writes[i].item);
@@ -296,6 +304,7 @@ static void connect_well(struct pool *pool, bool leases)
     atomic_store(&redis->plain_until_ms, 0);
     for (int i = 0; i < SCRIPT_COUNT; i++)
         strcpy(s->sha[i], RUN_ID);
+    s->no_bulk = false;
     se__pool_give(pool, s, false);
 }
 

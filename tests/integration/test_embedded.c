@@ -4,6 +4,7 @@
 #include "integration/bed.h"
 #include "support/test.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static const struct shape shapes[] = {{"l1", NO_SQL, false, false},
@@ -47,6 +48,38 @@ Test(embedded, invalidated_and_reopened_reads_come_from_l3)
     bed_expect(e, "x", "from l3");
     cr_assert_eq(se_status(e, "x", &s), SE_OK);
     cr_assert(s.in_l1, "the load was not promoted");
+    bed_close(&b, e);
+    bed_remove(&b);
+}
+
+#define REST "sync_engine_batch_rest_seconds"
+#define ROUND "sync_engine_batch_round_trip_seconds"
+#define PERSISTED "sync_engine_writes_persisted_total"
+
+Test(embedded, batches_rest_as_long_as_they_cost_unless_an_age_is_set)
+{
+    struct bed b;
+    bed_make(&b, &shapes[2], NULL, NULL);
+    se_engine *e = bed_open(&b);
+    cr_assert_eq(bed_metric(e, REST, "tier=\"l3\""), 0);
+    bed_put(e, "x", "1");
+    cr_assert_eq(se_flush(e, 10000), SE_OK);
+    cr_assert(bed_metric(e, ROUND, "tier=\"l3\"") > 0);
+    double rest = bed_metric(e, REST, "tier=\"l3\"");
+    cr_assert(rest > 0 && rest <= 0.1, "%g", rest);
+    cr_assert_eq(bed_metric(e, ROUND, "tier=\"l2\""), 0, "there is none");
+    bed_close(&b, e);
+    b.config.batch_flush_ms = 3600000;
+    e = bed_open(&b);
+    char id[16];
+    for (int i = 0; i < 500; i++) {
+        snprintf(id, sizeof id, "y%03d", i);
+        bed_put(e, id, "waits for its hour");
+    }
+    cr_assert_eq(bed_metric(e, PERSISTED, ""), 0);
+    cr_assert_eq(se_flush(e, 10000), SE_OK);
+    cr_assert_eq(bed_metric(e, PERSISTED, ""), 500);
+    cr_assert_eq(bed_metric(e, REST, "tier=\"l3\""), 0);
     bed_close(&b, e);
     bed_remove(&b);
 }

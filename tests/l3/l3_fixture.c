@@ -208,7 +208,8 @@ const char *const l3_three[3] = {"a", "b", "c"};
 struct tier_reply l3_batch(struct l3_fixture *f, const char *const *ids, size_t n, uint64_t version,
                            uint64_t deadline_ms)
 {
-    struct tier_write writes[3];
+    struct tier_write writes[100];
+    cr_assert_leq(n, sizeof writes / sizeof *writes);
     for (size_t i = 0; i < n; i++)
         writes[i] =
             (struct tier_write){.item = l3_item(ids[i], version, "text"), .kind = RECORD_ITEM};

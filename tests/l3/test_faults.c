@@ -300,6 +300,43 @@ Test(mysql, a_lock_wait_is_a_conflict_and_undoes_all)
     l3_stop(&f);
 }
 
+/* A batch that is one statement needs no BEGIN and no COMMIT; and is all or nothing all the same. */
+static void one_statement_is_a_transaction(struct l3_fixture *f)
+{
+    static const char BEGUN[] = "SELECT variable_value FROM information_schema.global_status "
+                                "WHERE variable_name = 'com_begin'";
+    enum { N = 100 };
+    static char names[N][8];
+    const char *ids[N];
+    for (int i = 0; i < N; i++) {
+        snprintf(names[i], sizeof names[i], i == 50 ? "b" : i < 50 ? "a%02d" : "c%02d", i);
+        ids[i] = names[i];
+    }
+    refuse_b(f);
+    long long begun = l3_number(f, BEGUN);
+    uint64_t v = l3_now_version();
+    cr_assert_eq(l3_batch(f, ids, N, v, l3_soon()).fault, TIER_REFUSED);
+    cr_assert_eq(l3_number(f, "SELECT COUNT(*) FROM sync_items"), 0, "all or nothing");
+    ids[50] = "bb";
+    cr_assert_eq(l3_batch(f, ids, N, v, l3_soon()).fault, TIER_FINE);
+    cr_assert_eq(l3_number(f, "SELECT COUNT(*) FROM sync_items"), N);
+    cr_assert_eq(l3_number(f, BEGUN), begun);
+    /* losers among them are found without a transaction as well */
+    cr_assert_eq(l3_put(f, l3_item("bb", v + 9, "newer")), TIER_STORED);
+    struct tier_write w[N];
+    for (int i = 0; i < N; i++)
+        w[i] = (struct tier_write){.item = l3_item(ids[i], v + 5, "next"), .kind = RECORD_ITEM};
+    cr_assert_eq(f->tier.ops->write(f->tier.self, 0, w, N, l3_soon()).fault, TIER_FINE);
+    for (int i = 0; i < N; i++) {
+        cr_assert_eq(w[i].state, i == 50 ? TIER_NEWER : TIER_STORED, "%d", i);
+        cr_assert_eq(w[i].newer, i == 50 ? v + 9 : 0);
+        se_item_release(w[i].item);
+    }
+    cr_assert_eq(l3_number(f, BEGUN), begun);
+}
+ON_DRIVER(mysql, L3_MYSQL, one_statement_is_a_transaction)
+ON_DRIVER(mysql_rows, L3_MYSQL_ROWS, one_statement_is_a_transaction)
+
 /* The connection breaks in the middle of a transaction: nobody needs to know. */
 static void a_session_killed_before_commit_is_repeated(struct l3_fixture *f)
 {
