@@ -116,6 +116,17 @@ static inline bool se__forkword_ours(const struct se__forkword *f)
 /* Children by fork() have `fd` closed, until se__fork_closes_no_more(fd), which goes before its close. */
 SE_NODISCARD se_result se__fork_closes(int fd);
 void se__fork_closes_no_more(int fd);
+/* For a library that connects to a unix socket without close-on-exec, and says which descriptor it is
+ * when it is done: children by fork() between the two calls have it closed. It is known by its peer,
+ * and by a number that is not far from the first free one. The struct is the caller's, and stays where
+ * it is. */
+struct se__fork_dial {
+    const char *path; /* of the peer */
+    int from;
+    struct se__fork_dial *next;
+};
+void se__fork_dial_begin(struct se__fork_dial *d, const char *path);
+void se__fork_dial_end(struct se__fork_dial *d);
 /* For descriptors that others have made: programs started by exec() do not get it. */
 void se__exec_closes(int fd);
 

@@ -16,6 +16,8 @@
 #include <stddef.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #ifndef MADV_WIPEONFORK
@@ -38,6 +40,8 @@ struct kept {
     struct kept *next;
 };
 static struct kept *not_inherited;
+#define DIAL_SPAN 16 /* so many descriptors may be opened by others meanwhile */
+static struct se__fork_dial *dials;
 static pthread_mutex_t pages_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_once_t handlers_once = PTHREAD_ONCE_INIT;
 static int handlers_result;
@@ -52,8 +56,28 @@ static void after_fork_parent(void)
     pthread_mutex_unlock(&pages_lock);
 }
 
+/* Only calls that a signal handler might make: the child has one thread of many. */
+static bool is_connected_to(int fd, const char *path)
+{
+    struct sockaddr_un peer;
+    socklen_t len = sizeof peer;
+    memset(&peer, 0, sizeof peer);
+    return getpeername(fd, (struct sockaddr *)&peer, &len) == 0 && peer.sun_family == AF_UNIX &&
+           strncmp(peer.sun_path, path, sizeof peer.sun_path) == 0;
+}
+
+static void close_dials(void)
+{
+    for (struct se__fork_dial *d = dials; d; d = d->next)
+        for (int fd = d->from; d->from >= 0 && fd < d->from + DIAL_SPAN; fd++)
+            if (is_connected_to(fd, d->path))
+                close(fd);
+    dials = NULL;
+}
+
 static void after_fork_child(void)
 {
+    close_dials();
     for (struct page *p = pages; p; p = p->next)
         p->word = 0;
     for (struct kept *k = not_inherited; k; k = k->next) {
@@ -166,6 +190,30 @@ void se__fork_closes_no_more(int fd)
         *at = k->next;
     pthread_mutex_unlock(&pages_lock);
     se__free(k);
+}
+
+void se__fork_dial_begin(struct se__fork_dial *d, const char *path)
+{
+    pthread_once(&handlers_once, install_handlers);
+    int first_free = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    *d = (struct se__fork_dial){.path = path, .from = first_free};
+    pthread_mutex_lock(&pages_lock);
+    d->next = dials;
+    dials = d;
+    pthread_mutex_unlock(&pages_lock);
+    if (first_free >= 0)
+        close(first_free);
+}
+
+void se__fork_dial_end(struct se__fork_dial *d)
+{
+    pthread_mutex_lock(&pages_lock);
+    struct se__fork_dial **at = &dials;
+    while (*at && *at != d)
+        at = &(*at)->next;
+    if (*at)
+        *at = d->next;
+    pthread_mutex_unlock(&pages_lock);
 }
 
 void se__exec_closes(int fd)

@@ -137,9 +137,20 @@ static bool dial_tcp(const struct mysql_driver *d, MYSQL *m, uint64_t deadline_m
  * thread's. */
 static bool dial(const struct mysql_driver *d, MYSQL *m, uint64_t deadline_ms)
 {
-    if (!d->socket)
-        return dial_tcp(d, m, deadline_ms);
-    return mysql_real_connect(m, NULL, d->user, d->password, d->database, 0, d->socket, 0) != NULL;
+    struct se__fork_dial dialling;
+    bool done;
+    if (d->socket) {
+        se__fork_dial_begin(&dialling, d->socket);
+        done =
+            mysql_real_connect(m, NULL, d->user, d->password, d->database, 0, d->socket, 0) != NULL;
+    } else {
+        done = dial_tcp(d, m, deadline_ms);
+    }
+    if (done)
+        se__exec_closes((int)mysql_get_socket(m)); /* the library leaves it open to them */
+    if (d->socket)
+        se__fork_dial_end(&dialling);
+    return done;
 }
 
 static bool has_arrays(const struct mysql_connection *c)
@@ -164,7 +175,6 @@ static struct db_result connect_and_set(struct mysql_connection *c, uint64_t dea
     }
     if (!dial(d, c->m, deadline_ms))
         return se__mysql_failure(c, mysql_errno(c->m), mysql_error(c->m));
-    se__exec_closes((int)mysql_get_socket(c->m)); /* the library leaves it open to them */
     c->mariadb = strstr(mysql_get_server_info(c->m), "MariaDB") != NULL;
     c->arrays = has_arrays(c);
     c->lost_known = true;

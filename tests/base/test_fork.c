@@ -2,7 +2,12 @@
 #include "base/os.h"
 #include "support/test.h"
 
+#include <fcntl.h>
 #include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -80,4 +85,65 @@ Test(forkword, fork_while_others_open_and_close)
     }
     se__thread_join(&t);
     se__forkword_close(&f);
+}
+
+/* ---- descriptors of a library that is still connecting ---- */
+
+static int listen_at(const char *path)
+{
+    struct sockaddr_un at = {.sun_family = AF_UNIX};
+    snprintf(at.sun_path, sizeof at.sun_path, "%s", path);
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    cr_assert_eq(bind(fd, (struct sockaddr *)&at, sizeof at), 0);
+    cr_assert_eq(listen(fd, 8), 0);
+    return fd;
+}
+
+static int connect_to(const char *path)
+{
+    struct sockaddr_un at = {.sun_family = AF_UNIX};
+    snprintf(at.sun_path, sizeof at.sun_path, "%s", path);
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    cr_assert_eq(connect(fd, (struct sockaddr *)&at, sizeof at), 0);
+    return fd;
+}
+
+/* Whether a forked child has it. */
+static bool child_has(int fd)
+{
+    int status;
+    pid_t child = fork();
+    if (child == 0)
+        _exit(fcntl(fd, F_GETFD) >= 0);
+    cr_assert_eq(waitpid(child, &status, 0), child);
+    return WEXITSTATUS(status) == 1;
+}
+
+Test(forkdial, children_do_not_get_what_is_being_connected)
+{
+    char dir[] = "/tmp/se-fork-XXXXXX", ours[64], others[64];
+    cr_assert_not_null(mkdtemp(dir));
+    snprintf(ours, sizeof ours, "%s/ours", dir);
+    snprintf(others, sizeof others, "%s/others", dir);
+    int servers[] = {listen_at(ours), listen_at(others)};
+    struct se__fork_dial dials[2];
+    se__fork_dial_begin(&dials[0], ours);
+    se__fork_dial_begin(&dials[1], ours);
+    int theirs = connect_to(others), fds[] = {connect_to(ours), connect_to(ours)};
+    for (int i = 0; i < 2; i++)
+        cr_assert_not(child_has(fds[i]), "%d", i);
+    cr_assert(child_has(theirs) && child_has(servers[0]), "whoever else's it is");
+    cr_assert(fcntl(fds[0], F_GETFD) >= 0, "the parent's stays");
+    se__fork_dial_end(&dials[0]);
+    cr_assert_not(child_has(fds[0]));
+    se__fork_dial_end(&dials[1]);
+    cr_assert(child_has(fds[0]) && child_has(fds[1]));
+    for (int i = 0; i < 2; i++) {
+        close(fds[i]);
+        close(servers[i]);
+    }
+    close(theirs);
+    unlink(ours);
+    unlink(others);
+    rmdir(dir);
 }
