@@ -314,13 +314,17 @@ static pid_t holder(struct bed *b, bool with_child, int ready)
     o.ack = SE_ACK_WAL;
     if (se_open(&b->config, &e) != SE_OK || se_submit(e, "a", "kept", 4, &o) != SE_OK)
         _exit(1);
+    /* The child says so itself, when it is past the handlers of fork: its parent is killed then. */
     pid_t helper = with_child ? fork() : -1;
     if (helper == 0) {
         alarm(60);
+        helper = getpid();
+        (void)!write(ready, &helper, sizeof helper);
         for (;;)
             pause();
     }
-    (void)!write(ready, &helper, sizeof helper);
+    if (!with_child)
+        (void)!write(ready, &helper, sizeof helper);
     for (;;)
         pause();
 }
