@@ -24,7 +24,7 @@ void se__hash_secret(uint64_t seed, struct hash_secret *secret)
 
 uint64_t se__hash_id(const struct hash_secret *secret, const void *bytes, size_t len)
 {
-    return se__hash64_under(secret, bytes, len);
+    return se__hash_id_inline(secret, bytes, len);
 }
 
 void se__hash128(uint64_t seed, const void *bytes, size_t len, uint8_t out[SE_HASH_SIZE])

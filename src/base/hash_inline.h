@@ -13,8 +13,8 @@
 #include <xxhash.h>
 
 /* bytes: not NULL. */
-static inline uint64_t se__hash64_under(const struct hash_secret *secret, const void *bytes,
-                                        size_t len)
+static inline uint64_t se__hash_id_inline(const struct hash_secret *secret, const void *bytes,
+                                          size_t len)
 {
     return XXH3_64bits_withSecret(bytes, len, secret->bytes, sizeof secret->bytes);
 }

@@ -27,7 +27,7 @@ struct found {
 /* As se__l1_hash. */
 static inline uint64_t se__l1_hash_inline(const struct l1 *map, const char *id, size_t id_len)
 {
-    return se__hash64_under(&map->secret, id, id_len);
+    return se__hash_id_inline(&map->secret, id, id_len);
 }
 
 /* Inside an epoch. */
@@ -37,19 +37,19 @@ static inline bool se__l1_find_at_home(const struct l1 *map, uint64_t hash, cons
     /* seq_cst, as the word: base/epoch.h */
     struct view v = se__table_view(atomic_load(&se__l1_front(map, hash)->table));
     uint32_t bucket = se__bucket_of(v.buckets, hash);
-    _Atomic uintptr_t *words = v.words[bucket].slots;
-    __builtin_prefetch(words); /* at the same time as its head */
+    __builtin_prefetch(&v.words[bucket]); /* at the same time as its head */
     uint8_t tag = (uint8_t)(hash >> 32);
     if (__builtin_expect(tag == 0, 0)) /* cheaper than se__table_tag for the others */
         return false;
     uint64_t match = se__table_match_two(&v.heads[bucket], tag);
     if (__builtin_expect(match == 0, 0))
         return false;
-    size_t at = (size_t)__builtin_ctzll(match);
-    f->head = &v.heads[bucket + at / BUCKET_SLOTS];
-    f->slot = (unsigned)(at % BUCKET_SLOTS);
+    unsigned at = (unsigned)__builtin_ctzll(match); /* of the sixteen */
+    bucket += at / BUCKET_SLOTS;
+    f->head = &v.heads[bucket];
+    f->slot = at % BUCKET_SLOTS;
     f->flush = NULL;
-    uintptr_t word = atomic_load(words + at);
+    uintptr_t word = atomic_load(&v.words[bucket].slots[f->slot]);
     f->item = se__word_item(word);
     return f->item && !(word & WORD_FLUSH) && se__item_is(f->item, id, id_len);
 }

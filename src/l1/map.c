@@ -9,7 +9,7 @@
  */
 #include "l1/stripe.h"
 
-#include "base/hash_inline.h"
+#include "base/hash.h"
 #include "base/hlc.h"
 #include "base/mem.h"
 
@@ -128,7 +128,7 @@ void se__l1_close(struct l1 *map)
 
 uint64_t se__l1_hash(const struct l1 *map, const char *id, size_t id_len)
 {
-    return se__hash64_under(&map->secret, id, id_len);
+    return se__hash_id(&map->secret, id, id_len);
 }
 
 /* ---- putting ---- */
