@@ -47,6 +47,7 @@ struct se_engine {
     _Atomic int phase;              /* se_phase; release by its setter, acquire by readers */
 
     struct l1 *l1;
+    _Atomic uint64_t hits_added; /* of L1's own count of hits, to the metrics */
     struct wal *wal; /* NULL: none */
     struct flights *loads, *factories;
 

@@ -56,6 +56,16 @@ static se_result take_hit(se_item **item)
     return SE_NOT_FOUND;
 }
 
+/* All threads that have rows of their own in L1 count there, next to what they write anyway. */
+static void count_hit(se_engine *e)
+{
+    struct epoch_row *row = se__l1_own_row(e->l1, se__thread_id());
+    if (row)
+        se__l1_count_hit(row, se__l1_hits_of(row));
+    else
+        se__metrics_inc(e->metrics, M_OPS_L1_GET_HIT);
+}
+
 static se_result get_checked(se_engine *e, const char *id, size_t id_len, bool timed,
                              se_item **item)
 {
@@ -63,7 +73,7 @@ static se_result get_checked(se_engine *e, const char *id, size_t id_len, bool t
     *item = se__l1_get(e->l1, se__l1_hash(e->l1, id, id_len), id, id_len);
     if (!*item)
         return look_below(e, id, item);
-    se__metrics_inc(e->metrics, M_OPS_L1_GET_HIT);
+    count_hit(e);
     end_if_timed(e, started);
     return take_hit(item);
 }
@@ -82,14 +92,20 @@ static __attribute__((noinline)) se_result get_at_length(se_engine *e, const cha
     return r == SE_OK ? get_checked(e, id, id_len, timed, item) : r;
 }
 
-/* Longer ids are hashed and compared by calls. */
-#define SHORT_ID 64u
-
-/* Of a thread that has no row of its own. */
-static __attribute__((noinline)) se_result count_hit(se_engine *e)
+static __attribute__((noinline)) se_result get_untimed(se_engine *e, const char *id, se_item **item)
 {
-    se__metrics_inc(e->metrics, M_OPS_L1_GET_HIT);
-    return SE_OK;
+    return get_at_length(e, id, false, item);
+}
+
+/* Of a thread whose number of hits is one that may be timed. It stays while there are none: then a
+ * look at the clock each time would be too much. */
+static __attribute__((noinline)) se_result get_timed(se_engine *e, const char *id, uint64_t hits,
+                                                     se_item **item)
+{
+    static _Thread_local uint64_t timed_at = UINT64_MAX;
+    bool timed = hits != timed_at;
+    timed_at = hits;
+    return get_at_length(e, id, timed, item);
 }
 
 /* The way of nearly every get (l1/hit.h), without a call and a register to be saved: what it cannot
@@ -98,24 +114,26 @@ static __attribute__((noinline)) se_result count_hit(se_engine *e)
 se_result se_get(se_engine *e, const char *id, se_item **item)
 {
     if (__builtin_expect(!item, 0))
-        return get_at_length(e, id, false, item);
+        return get_untimed(e, id, item);
     if (__builtin_expect(!id, 0))
-        return get_at_length(e, id, false, item);
+        return get_untimed(e, id, item);
     if (__builtin_expect(!se__may_look_in(e), 0))
-        return get_at_length(e, id, false, item);
-    if (__builtin_expect(timed_now(), 0))
-        return get_at_length(e, id, true, item);
-    uint64_t thread = se__thread_number; /* 0: it has none yet */
-    size_t len = se__short_length(id, SHORT_ID);
-    if (__builtin_expect(len - 1 >= SHORT_ID || !thread, 0))
-        return get_at_length(e, id, false, item);
-    se_item *hit = se__l1_hit(e->l1, thread, se__l1_hash_inline(e->l1, id, len), id, len);
+        return get_untimed(e, id, item);
+    struct l1 *map = e->l1;
+    struct epoch_row *row = se__l1_own_row(map, se__thread_number);
+    if (__builtin_expect(!row, 0))
+        return get_at_length(e, id, timed_now(), item);
+    uint64_t hits = se__l1_hits_of(row);
+    if (__builtin_expect(hits % TIMED_ONE_IN == 0, 0)) /* as for a thread without a number yet */
+        return get_timed(e, id, hits, item);
+    size_t len = se__short_length(id);
+    if (__builtin_expect(len > SE__SHORT_LENGTH, 0)) /* longer ones are hashed by calls */
+        return get_untimed(e, id, item);
+    se_item *hit = se__l1_hit(map, row, se__l1_hash_inline(map, id, len), id, len);
     if (__builtin_expect(!hit, 0))
-        return get_at_length(e, id, false, item);
+        return get_untimed(e, id, item);
     *item = hit;
-    if (__builtin_expect(thread > METRICS_OWN, 0))
-        return count_hit(e);
-    se__metrics_add_own(e->metrics, thread, M_OPS_L1_GET_HIT, 1);
+    se__l1_count_hit(row, hits);
     return SE_OK;
 }
 

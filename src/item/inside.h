@@ -115,11 +115,10 @@ static inline bool se__item_is(const se_item *item, const char *id, size_t id_le
         return false;
     if (id_len < ITEM_STEP)
         return se__same_few(own, id, id_len);
-    size_t last = id_len - ITEM_STEP;
-    se__step ends = se__compare_step(own + last, id + last);
+    se__step ends = se__compare_step(own + id_len - ITEM_STEP, id + id_len - ITEM_STEP);
     if (!se__same_steps(ends, se__compare_step(own, id)))
         return false;
-    for (size_t at = ITEM_STEP; __builtin_expect(at < last, 0); at += ITEM_STEP)
+    for (size_t at = ITEM_STEP; __builtin_expect(id_len > at + ITEM_STEP, 0); at += ITEM_STEP)
         if (!se__same_steps(ends, se__compare_step(own + at, id + at)))
             return false;
     return true;

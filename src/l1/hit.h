@@ -35,39 +35,52 @@ static inline bool se__l1_find_at_home(const struct l1 *map, uint64_t hash, cons
                                        size_t id_len, struct found *f)
 {
     /* seq_cst, as the word: base/epoch.h */
-    struct view v = se__table_view(atomic_load(&se__l1_front(map, hash)->table));
-    uint32_t bucket = se__bucket_of(v.buckets, hash);
-    __builtin_prefetch(&v.words[bucket]); /* at the same time as its head */
-    uint8_t tag = (uint8_t)(hash >> 32);
-    if (__builtin_expect(tag == 0, 0)) /* cheaper than se__table_tag for the others */
-        return false;
-    uint64_t match = se__table_match_two(&v.heads[bucket], tag);
+    const struct table *t = atomic_load(&se__l1_front(map, hash)->table);
+    size_t bucket = se__bucket_of(t->buckets, hash);
+    const _Atomic uintptr_t *words = &t->words[bucket * BUCKET_SLOTS];
+    __builtin_prefetch(words); /* at the same time as its head */
+    struct bucket_head *heads = &t->heads[bucket];
+    /* Not se__table_tag: where that differs free slots are found, and then nothing. */
+    unsigned match = se__table_match_two(heads, (uint8_t)hash);
     if (__builtin_expect(match == 0, 0))
         return false;
-    unsigned at = (unsigned)__builtin_ctzll(match); /* of the sixteen */
-    bucket += at / BUCKET_SLOTS;
-    f->head = &v.heads[bucket];
+    unsigned at = (unsigned)__builtin_ctz(match); /* of the sixteen */
+    uintptr_t word = atomic_load(&words[at]);
+    f->head = heads + at / BUCKET_SLOTS;
     f->slot = at % BUCKET_SLOTS;
     f->flush = NULL;
-    uintptr_t word = atomic_load(&v.words[bucket].slots[f->slot]);
     f->item = se__word_item(word);
     return f->item && !(word & WORD_FLUSH) && se__item_is(f->item, id, id_len);
 }
 
-/* A reference, or NULL: it is elsewhere, or not so simple, or not there. thread: the caller's
- * se__thread_id. */
-static inline se_item *se__l1_hit(struct l1 *map, uint64_t thread, uint64_t hash, const char *id,
-                                  size_t id_len)
+/* A thread's own row in the map, or NULL, has its epoch (base/epoch.h), and its hits beside that.
+ * relaxed: a number. */
+static inline struct epoch_row *se__l1_own_row(const struct l1 *map, uint64_t thread)
+{
+    return se__epoch_own_row(&map->epochs, thread);
+}
+static inline uint64_t se__l1_hits_of(const struct epoch_row *row)
+{
+    return atomic_load_explicit(&row->count, memory_order_relaxed);
+}
+static inline void se__l1_count_hit(struct epoch_row *row, uint64_t hits_so_far)
+{
+    atomic_store_explicit(&row->count, hits_so_far + 1, memory_order_relaxed);
+}
+
+/* A reference, or NULL: it is elsewhere, or not so simple, or not there. row: the caller's own. */
+static inline se_item *se__l1_hit(struct l1 *map, struct epoch_row *row, uint64_t hash,
+                                  const char *id, size_t id_len)
 {
     struct found f;
     se_item *item = NULL;
-    _Atomic uint32_t *inside = se__epoch_enter_as(&map->epochs, thread);
+    se__epoch_enter_own(&map->epochs, row);
     if (__builtin_expect(
             se__l1_find_at_home(map, hash, id, id_len, &f) && !se__copy_may_end(map, f.item), 1)) {
         se__table_hit(f.head, f.slot);
         item = se__item_hold(f.item);
     }
-    se__epoch_leave(inside);
+    se__epoch_leave_own(row);
     return item;
 }
 

@@ -30,8 +30,8 @@ static unsigned stripe_bits_for(size_t bytes_max)
     return bits;
 }
 
-/* So many threads can read without writing to one cache line. */
-static unsigned rows_for(size_t bytes_max)
+/* So many threads can read without an atomic addition; a quarter as many rows are for all others. */
+static unsigned own_rows_for(size_t bytes_max)
 {
     return bytes_max < 1024u * 1024 ? 8 : bytes_max < 64u * 1024 * 1024 ? 64 : 256;
 }
@@ -54,16 +54,19 @@ static char *open_block(struct l1 *map, size_t bytes)
 static se_result open_parts(struct l1 *map)
 {
     size_t stripes = (size_t)1 << map->stripe_bits;
-    unsigned rows = rows_for(map->bytes_max), accounts = accounts_for(map->bytes_max);
+    unsigned own = own_rows_for(map->bytes_max), shared = own / 4;
+    unsigned accounts = accounts_for(map->bytes_max);
     char *block =
         open_block(map, stripes * (sizeof(struct stripe) + sizeof(struct front)) +
-                            accounts * sizeof(struct account) + rows * sizeof(struct epoch_row));
+                            accounts * sizeof(struct account) +
+                            SE__EPOCH_ROWS(own, shared) * sizeof(struct epoch_row));
     if (!block)
         return se__error_nomem();
     map->accounts = (struct account *)block;
     map->account_mask = accounts - 1;
-    se__epochs_init(&map->epochs, (struct epoch_row *)(map->accounts + accounts), rows);
-    map->stripes = (struct stripe *)(map->epochs.rows + rows);
+    se__epochs_init(&map->epochs, (struct epoch_row *)(map->accounts + accounts), own,
+                    shared);
+    map->stripes = (struct stripe *)(map->epochs.rows + SE__EPOCH_ROWS(own, shared));
     map->fronts = (struct front *)(map->stripes + stripes);
     for (size_t i = 0; i < stripes; i++) {
         se_result r = se__stripe_open(&map->stripes[i], &map->fronts[i], &map->fixed_bytes);
@@ -105,7 +108,8 @@ se_result se__l1_open(const struct l1_options *options, struct l1 **map)
     m->sink = options->sink;
     m->metrics = options->metrics;
     m->stripe_bits = stripe_bits_for(options->bytes_max);
-    m->stripe_shift = 63 - m->stripe_bits;
+    m->stripe_mask = (1u << m->stripe_bits) - 1;
+    m->front_mask = m->stripe_mask * (uint32_t)sizeof(struct front);
     m->opened_ms = se__mono_ms();
     se_result r = open_map(m);
     if (r != SE_OK) {

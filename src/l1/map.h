@@ -161,6 +161,8 @@ void se__l1_lost(struct l1 *map, const se_item *item);
 /* The item of an id, tombstones and expired items included (the caller looks), or NULL. A clean
  * copy past its cache_ttl_ms, or past the clean life, is none. Counts nothing. */
 se_item *se__l1_get(struct l1 *map, uint64_t hash, const char *id, size_t id_len);
+/* What threads counted in their own rows (l1/hit.h). */
+uint64_t se__l1_hits(const struct l1 *map);
 /* se__l1_get of each of n keys at once: hashes are known, so the processor fetches all before any is
  * compared. *items: a reference or NULL each. */
 struct l1_key {

@@ -29,21 +29,21 @@ static inline bool shows(uintptr_t word, const char *id, size_t id_len, struct f
     return f->item && se__item_is(f->item, id, id_len);
 }
 
-static inline bool find_in_table(const struct view *v, uint64_t hash, const char *id, size_t id_len,
+static inline bool find_in_table(const struct table *t, uint64_t hash, const char *id, size_t id_len,
                                  struct found *f)
 {
-    uint32_t bucket = se__bucket_of(v->buckets, hash);
+    uint32_t bucket = se__bucket_of(t->buckets, hash);
     uint8_t tag = se__table_tag(hash);
-    __builtin_prefetch(&v->words[bucket]); /* at the same time as its head */
-    for (uint32_t n = 0; n < v->buckets; n++, bucket = bucket + 1 == v->buckets ? 0 : bucket + 1) {
-        struct bucket_head *h = &v->heads[bucket];
+    __builtin_prefetch(&t->words[bucket * BUCKET_SLOTS]); /* at the same time as its head */
+    for (uint32_t n = 0; n < t->buckets; n++, bucket = bucket + 1 == t->buckets ? 0 : bucket + 1) {
+        struct bucket_head *h = &t->heads[bucket];
         /* acquire: with the tag its word and the `passed` before it are seen */
         uint64_t match = se__table_match(atomic_load_explicit(&h->tags, memory_order_acquire), tag);
         for (; match; match &= match - 1) {
             f->slot = se__table_first(match);
             f->head = h;
             /* seq_cst: base/epoch.h */
-            if (shows(atomic_load(&v->words[bucket].slots[f->slot]), id, id_len, f))
+            if (shows(atomic_load(&t->words[bucket * BUCKET_SLOTS + f->slot]), id, id_len, f))
                 return true;
         }
         if (atomic_load_explicit(&h->passed, memory_order_acquire) == 0)
@@ -67,9 +67,8 @@ static __attribute__((noinline)) bool find_anywhere(const struct l1 *map, uint64
 {
     const struct front *s = se__l1_front(map, hash);
     for (;;) {
-        uintptr_t table = atomic_load(&s->table);
-        struct view v = se__table_view(table);
-        if (find_in_table(&v, hash, id, id_len, f))
+        const struct table *table = atomic_load(&s->table);
+        if (find_in_table(table, hash, id, id_len, f))
             return true;
         if (__builtin_expect(atomic_load(&s->loose) != NULL, 0) &&
             find_loose(s, hash, id, id_len, f))
@@ -124,7 +123,7 @@ static __attribute__((noinline)) se_item *get_anywhere(struct l1 *map, uint64_t 
 {
     struct found f;
     se_item *item = NULL;
-    _Atomic uint32_t *inside = se__epoch_enter(&map->epochs);
+    struct epoch_place inside = se__epoch_enter(&map->epochs);
     bool there = find_anywhere(map, hash, id, id_len, &f);
     bool ended = there && may_have_ended(map, &f);
     if (there && !ended) {
@@ -137,8 +136,14 @@ static __attribute__((noinline)) se_item *get_anywhere(struct l1 *map, uint64_t 
 
 se_item *se__l1_get(struct l1 *map, uint64_t hash, const char *id, size_t id_len)
 {
-    se_item *item = se__l1_hit(map, se__thread_id(), hash, id, id_len);
+    struct epoch_row *row = se__epoch_own_row(&map->epochs, se__thread_id());
+    se_item *item = row ? se__l1_hit(map, row, hash, id, id_len) : NULL;
     return item ? item : get_anywhere(map, hash, id, id_len);
+}
+
+uint64_t se__l1_hits(const struct l1 *map)
+{
+    return se__epoch_counted(&map->epochs);
 }
 
 static void copy_out(const se_item *item, void *buffer, size_t cap, struct l1_copy *copy)
@@ -156,7 +161,7 @@ bool se__l1_get_copy(struct l1 *map, uint64_t hash, const char *id, size_t id_le
 {
     struct found f;
     se_item *large = NULL;
-    _Atomic uint32_t *inside = se__epoch_enter(&map->epochs);
+    struct epoch_place inside = se__epoch_enter(&map->epochs);
     bool there = find(map, hash, id, id_len, &f) && !may_have_ended(map, &f);
     if (there) {
         note_hit(&f);
@@ -177,7 +182,7 @@ static bool look_inside(struct l1 *map, uint64_t hash, const char *id, size_t id
                         struct l1_view *view, bool *there)
 {
     struct found f;
-    _Atomic uint32_t *inside = se__epoch_enter(&map->epochs);
+    struct epoch_place inside = se__epoch_enter(&map->epochs);
     *there = find(map, hash, id, id_len, &f);
     bool simple = !*there || (!f.flush && !may_have_ended(map, &f));
     if (simple && *there)
@@ -210,18 +215,22 @@ bool se__l1_look(struct l1 *map, uint64_t hash, const char *id, size_t id_len, s
 
 /* ---- many at once ---- */
 
-static struct view view_of(const struct l1 *map, uint64_t hash)
+static const struct table *table_of(const struct l1 *map, uint64_t hash)
 {
-    return se__table_view(atomic_load(&se__l1_front(map, hash)->table));
+    return atomic_load(&se__l1_front(map, hash)->table);
+}
+
+static void prefetch_bucket(const struct table *t, uint64_t hash)
+{
+    uint32_t bucket = se__bucket_of(t->buckets, hash);
+    __builtin_prefetch(&t->heads[bucket]);
+    __builtin_prefetch(&t->words[bucket * BUCKET_SLOTS]);
 }
 
 void se__l1_prefetch(struct l1 *map, uint64_t hash)
 {
-    _Atomic uint32_t *inside = se__epoch_enter(&map->epochs);
-    struct view v = view_of(map, hash);
-    uint32_t bucket = se__bucket_of(v.buckets, hash);
-    __builtin_prefetch(&v.heads[bucket]);
-    __builtin_prefetch(&v.words[bucket]);
+    struct epoch_place inside = se__epoch_enter(&map->epochs);
+    prefetch_bucket(table_of(map, hash), hash);
     se__epoch_leave(inside);
 }
 
@@ -229,24 +238,20 @@ void se__l1_prefetch(struct l1 *map, uint64_t hash)
  * a second round. */
 static void prefetch_buckets(struct l1 *map, const struct l1_key *keys, size_t n)
 {
-    for (size_t i = 0; i < n; i++) {
-        struct view v = view_of(map, keys[i].hash);
-        uint32_t bucket = se__bucket_of(v.buckets, keys[i].hash);
-        __builtin_prefetch(&v.heads[bucket]);
-        __builtin_prefetch(&v.words[bucket]);
-    }
+    for (size_t i = 0; i < n; i++)
+        prefetch_bucket(table_of(map, keys[i].hash), keys[i].hash);
 }
 
 static void prefetch_items(struct l1 *map, const struct l1_key *keys, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
-        struct view v = view_of(map, keys[i].hash);
-        uint32_t bucket = se__bucket_of(v.buckets, keys[i].hash);
-        uint64_t tags = atomic_load_explicit(&v.heads[bucket].tags, memory_order_acquire);
+        const struct table *t = table_of(map, keys[i].hash);
+        uint32_t bucket = se__bucket_of(t->buckets, keys[i].hash);
+        uint64_t tags = atomic_load_explicit(&t->heads[bucket].tags, memory_order_acquire);
         uint64_t match = se__table_match(tags, se__table_tag(keys[i].hash));
         if (!match)
             continue;
-        uintptr_t word = atomic_load(&v.words[bucket].slots[se__table_first(match)]);
+        uintptr_t word = atomic_load(&t->words[bucket * BUCKET_SLOTS + se__table_first(match)]);
         const char *at = (const char *)(word & WORD_POINTER);
         __builtin_prefetch(at + 32, 1); /* the reference count will be written */
         __builtin_prefetch(at + 80);
@@ -256,7 +261,7 @@ static void prefetch_items(struct l1 *map, const struct l1_key *keys, size_t n)
 static void get_batch(struct l1 *map, const struct l1_key *keys, size_t n, se_item **items)
 {
     bool ended[BATCH];
-    _Atomic uint32_t *inside = se__epoch_enter(&map->epochs);
+    struct epoch_place inside = se__epoch_enter(&map->epochs);
     prefetch_buckets(map, keys, n);
     prefetch_items(map, keys, n);
     for (size_t i = 0; i < n; i++) {

@@ -166,6 +166,7 @@ static size_t free_limbos(struct l1 *map, size_t bytes, bool *waiting)
     unsigned hand = atomic_load_explicit(&map->hand, memory_order_relaxed);
     size_t got = 0;
     *waiting = false;
+    (void)se__epoch_passed(&map->epochs, true); /* for all of them */
     for (unsigned i = 0; got < bytes && i < stripes; i++)
         got += free_limbo(map, &map->stripes[(hand - i) & (stripes - 1)], waiting);
     return got;

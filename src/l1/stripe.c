@@ -24,7 +24,7 @@ se_result se__stripe_open(struct stripe *s, struct front *front, size_t *bytes)
     struct table *t = se__table_new(BUCKETS_MIN);
     if (!t)
         return se__error_nomem();
-    atomic_init(&front->table, se__table_pack(t));
+    atomic_init(&front->table, t);
     s->front = front;
     se__mutex_init(&s->lock);
     *bytes += t->cost;
@@ -366,7 +366,7 @@ static void take_in_loose(struct stripe *s, struct table *t)
 {
     for (struct flush_state *f = se__stripe_loose(s); f; f = atomic_load(&f->loose))
         se__table_insert(t, f->node.hash, (uintptr_t)f | WORD_FLUSH);
-    atomic_store(&s->front->table, se__table_pack(t));
+    atomic_store(&s->front->table, t);
     atomic_store(&s->front->loose, NULL);
     s->loose_entries = 0;
 }

@@ -78,7 +78,7 @@ struct retired {
 /* What readers load of a stripe; seldom stored, so that all of them stay in the processor's
  * nearest cache. seq_cst: base/epoch.h. */
 struct front {
-    _Atomic uintptr_t table; /* se__table_pack */
+    _Atomic(struct table *) table;
     /* Entries that found no slot because a bigger table could not be had. */
     _Atomic(struct flush_state *) loose;
 };
@@ -122,7 +122,8 @@ struct l1 {
     struct front *fronts;
     struct stripe *stripes;
     unsigned stripe_bits;
-    unsigned stripe_shift; /* 63 - stripe_bits */
+    uint32_t stripe_mask; /* stripes - 1 */
+    uint32_t front_mask;  /* of a front's distance from the first one, in bytes */
     struct hash_secret secret;
     size_t bytes_max;
     size_t fixed_bytes; /* what an empty map takes */
@@ -197,10 +198,13 @@ SE_NODISCARD se_result se__l1_ticket(struct l1 *map, size_t item_size, bool flus
 void se__l1_settle(struct l1 *map, struct l1_ticket *ticket, size_t kept);
 
 /* ---- one stripe, locked by the caller ---- */
-/* The hash's highest bits; in two steps, as no bits at all would be a shift by 64. */
+/* Bits of the hash from 40 on. A front's address is found from the same bits without a multiplication. */
+#define STRIPE_SHIFT 40u
+#define FRONT_SHIFT (STRIPE_SHIFT - 4)
+static_assert(sizeof(struct front) == 1u << (STRIPE_SHIFT - FRONT_SHIFT), "a front's address");
 static inline size_t se__l1_stripe_of(const struct l1 *map, uint64_t hash)
 {
-    return hash >> 1 >> map->stripe_shift;
+    return hash >> STRIPE_SHIFT & map->stripe_mask;
 }
 static inline struct stripe *se__l1_stripe(const struct l1 *map, uint64_t hash)
 {
@@ -208,12 +212,13 @@ static inline struct stripe *se__l1_stripe(const struct l1 *map, uint64_t hash)
 }
 static inline struct front *se__l1_front(const struct l1 *map, uint64_t hash)
 {
-    return &map->fronts[se__l1_stripe_of(map, hash)];
+    uint32_t distance = (uint32_t)(hash >> FRONT_SHIFT) & map->front_mask;
+    return (struct front *)((char *)map->fronts + distance);
 }
 /* relaxed: whoever has the lock sees what was stored under it. */
 static inline struct table *se__stripe_table(const struct stripe *s)
 {
-    return se__table_unpack(atomic_load_explicit(&s->front->table, memory_order_relaxed));
+    return atomic_load_explicit(&s->front->table, memory_order_relaxed);
 }
 static inline struct flush_state *se__stripe_loose(const struct stripe *s)
 {
@@ -255,7 +260,7 @@ void se__stripe_remove(struct l1 *map, struct stripe *s, struct entry *e);
 void se__entry_queue(struct l1 *map, struct entry *e, bool front, uint64_t first_ms);
 static inline _Atomic uint32_t *se__stripe_epoch(struct stripe *s, uint64_t hash)
 {
-    return &s->epochs[hash >> 40 & (STRIPE_EPOCHS - 1)];
+    return &s->epochs[hash >> 59 & (STRIPE_EPOCHS - 1)]; /* not the stripe's own bits */
 }
 void se__stripe_advance_epoch(struct stripe *s, uint64_t hash);
 

@@ -13,7 +13,7 @@
 static size_t block_bytes(uint32_t buckets)
 {
     size_t rows =
-        sizeof(struct bucket_words) + sizeof(struct bucket_head) + sizeof(struct bucket_rest);
+        BUCKET_BYTES + sizeof(struct bucket_head) + sizeof(struct bucket_rest);
     return buckets * rows + sizeof(struct table) +
            sizeof(struct bucket_head); /* the head behind the last */
 }
@@ -30,12 +30,11 @@ struct table *se__table_new(uint32_t buckets)
     char *memory = se__alloc_zeroed(1, block_bytes(buckets) + TABLE_LINE);
     if (!memory)
         return NULL;
-    struct bucket_words *words =
-        (struct bucket_words *)(memory + (-(uintptr_t)memory % TABLE_LINE));
-    struct table *t = (struct table *)(words + buckets);
+    char *words = memory + (-(uintptr_t)memory % TABLE_LINE);
+    struct table *t = (struct table *)(words + buckets * BUCKET_BYTES);
     *t = (struct table){.buckets = buckets,
                         .heads = (struct bucket_head *)(t + 1),
-                        .words = words,
+                        .words = (_Atomic uintptr_t *)words,
                         .small = {NO_NEXT, NO_NEXT, 0},
                         .main = {NO_NEXT, NO_NEXT, 0},
                         .cost = se__table_cost(buckets),
@@ -73,7 +72,7 @@ uint32_t se__table_insert(struct table *t, uint64_t hash, uintptr_t word)
     unsigned i = se__table_first(match);
     struct bucket_head *h = &t->heads[bucket];
     se__table_set_hits(h, i, 0);
-    atomic_store(&t->words[bucket].slots[i], word);
+    atomic_store(&t->words[bucket * BUCKET_SLOTS + i], word);
     /* release: who sees the tag sees the word, and that of a bucket before that it was passed */
     atomic_store_explicit(&h->tags, tags | (uint64_t)se__table_tag(hash) << i * 8,
                           memory_order_release);
@@ -88,7 +87,7 @@ void se__table_erase(struct table *t, uint64_t hash, uint32_t slot)
     struct bucket_head *h = &t->heads[bucket];
     uint64_t tags = atomic_load_explicit(&h->tags, memory_order_relaxed);
     atomic_store_explicit(&h->tags, tags & ~((uint64_t)0xff << i * 8), memory_order_release);
-    atomic_store(&t->words[bucket].slots[i], 0);
+    atomic_store(&t->words[bucket * BUCKET_SLOTS + i], 0);
     for (uint32_t b = se__table_home(t, hash); b != bucket; b = after(t, b))
         pass(&t->heads[b], -1);
     t->used--;

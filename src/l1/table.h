@@ -9,8 +9,7 @@
  *   rests   28 bytes: the queues of eviction, and fingerprints of what has left
  *
  * A lookup reads heads, a row so small that it stays in the processor's cache, and the one word
- * whose tag fits. Both rows are found from one word (struct view): the header is for writers. An
- * entry lies in the bucket of its hash or, when that is full, in one of the next (`passed` counts
+ * whose tag fits. An entry lies in the bucket of its hash or, when that is full, in one of the next (`passed` counts
  * how many went past a bucket: only then does a lookup go on). Behind the last head lies one whose
  * tags are always 0, so that any bucket can be looked at together with the next. Within a table an
  * entry never moves; a table that gets too full or too empty is replaced as a whole, and readers
@@ -42,13 +41,11 @@
 #define BUCKET_SLOTS 8u
 #define BUCKET_GHOSTS 6u
 #define TABLE_BUCKETS_MAX 8191u /* slots are numbered in 16 bits */
+#define BUCKET_BYTES (BUCKET_SLOTS * sizeof(uintptr_t)) /* of words: a cache line */
 #define NO_SLOT UINT32_MAX
 #define NO_NEXT UINT16_MAX
 #define HITS_MAX 3u
 
-struct bucket_words {
-    _Alignas(64) _Atomic uintptr_t slots[BUCKET_SLOTS]; /* seq_cst: base/epoch.h */
-};
 struct bucket_head {
     _Atomic uint64_t tags;
     /* relaxed, written by readers: two that hit the bucket at once may lose one of their marks */
@@ -71,44 +68,21 @@ struct queue { /* of slots, linked by `next` */
     uint32_t n;
 };
 #define TABLE_LINE 64u
-/* The header of a block. Before it lie the words, each bucket's on a cache line, behind it heads and
- * rests: so both of a reader's rows begin at a distance from it that takes one step to compute. */
+/* The header of a block. Before it lie the words, each bucket's on a cache line, behind it heads (a
+ * reader adds a constant) and rests. */
 struct table {
-    _Alignas(TABLE_LINE) uint32_t buckets;
-    uint32_t used; /* slots; the rest are free */
+    /* what readers look at; constant */
+    _Alignas(TABLE_LINE) _Atomic uintptr_t *words; /* a slot each; seq_cst: base/epoch.h */
     struct bucket_head *heads;
-    struct bucket_words *words;
+    uint32_t buckets;
+
+    uint32_t used; /* slots; the rest are free */
     struct bucket_rest *rests;
     struct queue small, main; /* S3-FIFO, see evict.c */
     size_t cost;              /* se__l1_cost of the block */
     void *memory;
 };
-
-/* What a reader needs of a table, packed into one word so that it is loaded at once: the address of
- * the header, a multiple of 64 below 2^57 on every processor so far, and the number of buckets. */
-struct view {
-    struct bucket_head *heads;
-    struct bucket_words *words;
-    uint32_t buckets;
-};
-static_assert(TABLE_BUCKETS_MAX < 1 << 13, "13 bits of the packed word");
-static_assert(sizeof(uintptr_t) == 8, "the packed word");
-static inline uintptr_t se__table_pack(const struct table *t)
-{
-    return (uintptr_t)t / TABLE_LINE << 13 | t->buckets;
-}
-static inline struct table *se__table_unpack(uintptr_t packed)
-{
-    return (struct table *)((packed >> 13) * TABLE_LINE);
-}
-static inline struct view se__table_view(uintptr_t packed)
-{
-    uint32_t buckets = packed & TABLE_BUCKETS_MAX;
-    struct table *t = se__table_unpack(packed);
-    return (struct view){.heads = (struct bucket_head *)(t + 1),
-                         .words = (struct bucket_words *)t - buckets,
-                         .buckets = buckets};
-}
+static_assert(BUCKET_BYTES == TABLE_LINE, "a bucket's words lie on one cache line");
 
 /* What an allocation of `bytes` takes from the system, at most: a chunk of glibc's malloc, or whole
  * pages from its mmap threshold on. Known before allocating, so that it can be reserved. */
@@ -123,8 +97,8 @@ size_t se__table_cost(uint32_t buckets);
 /* NULL without memory. Freeing it is freeing its `memory`. */
 SE_NODISCARD struct table *se__table_new(uint32_t buckets);
 
-/* Bits of a hash: the stripe takes the highest, the bucket those from 31 down, the tag 32 to 39,
- * the ghost's fingerprint 0 to 15. */
+/* Bits of a hash: the bucket takes those from 31 down, the tag 0 to 7, the stripe 40 and more, the
+ * ghost's fingerprint 0 to 15. */
 static inline uint32_t se__bucket_of(uint32_t buckets, uint64_t hash)
 {
     return (uint32_t)((hash & UINT32_MAX) * buckets >> 32);
@@ -135,7 +109,7 @@ static inline uint32_t se__table_home(const struct table *t, uint64_t hash)
 }
 static inline uint8_t se__table_tag(uint64_t hash)
 {
-    uint8_t tag = (uint8_t)(hash >> 32);
+    uint8_t tag = (uint8_t)hash;
     return tag ? tag : 1;
 }
 
@@ -152,7 +126,7 @@ static inline unsigned se__table_first(uint64_t match)
 }
 
 /* The same of a bucket and the next at once: a bit a slot. The slots of the next one are 8 to 15. */
-static inline uint64_t se__table_match_two_swar(const struct bucket_head *h, uint8_t tag)
+static inline unsigned se__table_match_two_swar(const struct bucket_head *h, uint8_t tag)
 {
     /* eight bits from the lowest of eight bytes, gathered in one: each partial product ends in a
      * place of its own */
@@ -161,10 +135,10 @@ static inline uint64_t se__table_match_two_swar(const struct bucket_head *h, uin
     uint64_t first = atomic_load_explicit(&h[0].tags, memory_order_acquire);
     uint64_t next = atomic_load_explicit(&h[1].tags, memory_order_acquire);
     uint64_t low = se__table_match(first, tag) >> 7, high = se__table_match(next, tag) >> 7;
-    return (low * gather >> 49 & 0xff) | (high * gather >> 49 & 0xff) << 8;
+    return (unsigned)((low * gather >> 49 & 0xff) | (high * gather >> 49 & 0xff) << 8);
 }
 #ifdef __SSE2__
-static inline uint64_t se__table_match_two(const struct bucket_head *h, uint8_t tag)
+static inline unsigned se__table_match_two(const struct bucket_head *h, uint8_t tag)
 {
     uint64_t first = atomic_load_explicit(&h[0].tags, memory_order_acquire); /* as above */
     uint64_t next = atomic_load_explicit(&h[1].tags, memory_order_acquire);
@@ -196,7 +170,7 @@ static inline void se__table_hit(struct bucket_head *h, unsigned i)
 
 static inline _Atomic uintptr_t *se__table_word(const struct table *t, uint32_t slot)
 {
-    return &t->words[slot / BUCKET_SLOTS].slots[slot % BUCKET_SLOTS];
+    return &t->words[slot];
 }
 static inline uint32_t se__table_slots(const struct table *t)
 {
