@@ -188,6 +188,11 @@ char *se__hand_over(char *memory, size_t bytes)
     return copy;
 }
 
+bool se__alloc_is_malloc(void)
+{
+    return !hook();
+}
+
 size_t se__alloc_size(const void *memory)
 {
     if (!memory)

@@ -28,6 +28,7 @@ SE_NODISCARD char *se__hand_over(char *memory, size_t bytes);
 /* For gauges and tests: what the allocator really set aside for `memory`
  * (malloc_usable_size and its header). 0 where the caller's allocator does not tell. */
 size_t se__alloc_size(const void *memory);
+bool se__alloc_is_malloc(void); /* and not the caller's allocator */
 
 /* For tests: the next n allocations of the process succeed, then every one fails until called
  * again; n < 0: none fails. Returns false where it is compiled out (NDEBUG: release builds pay

@@ -98,6 +98,14 @@ void se__fence_everywhere(void); /* only if it can */
  * writer, never to wait for an event. */
 void se__pause_ms(uint32_t ms);
 
+/* ---- huge pages ---- */
+#define SE__HUGE_PAGE ((size_t)2 << 20)
+/* Whether the system has such pages (of this size) and its administrator has not forbidden them. */
+bool se__huge_pages_allowed(void);
+/* Has the kernel put the memory from `at`, a multiple of SE__HUGE_PAGE, on one page: some hundred
+ * microseconds. Contents and addresses stay as they are; false: all stays as it was. */
+bool se__huge_page_make(uintptr_t at);
+
 /* ---- randomness ---- */
 /* Fills the buffer from the system's generator; falls back to clock and addresses, never fails. */
 void se__random_bytes(void *buf, size_t len);

@@ -251,6 +251,7 @@ static se_result open_l1(se_engine *e)
         .sink = {.arg = e, .push = push_dirty},
         .metrics = e->metrics,
         .resident = !e->home.ops,
+        .huge_pages = e->settings.c.l1_huge_pages,
     };
     return se__l1_open(&options, &e->l1);
 }

@@ -101,6 +101,10 @@ static const struct option table[] = {
      "Approximate length of that stream."},
     {"tombstone_retention_s", OPTION_U32, AT(tombstone_retention_s), "86400", 1, U32_MAX,
      "How long L3 keeps the tombstone of a delete."},
+    {"l1_huge_pages", OPTION_BOOL, AT(l1_huge_pages), "true", 0, 0,
+     "Ask the kernel for huge pages where L1's items lie close together (Linux 6.1); false for "
+     "processes "
+     "that fork children which live on."},
     {"sql_compression", OPTION_COMPRESSION, AT(sql_compression), "off", 0, 0,
      "How L3 stores contents: off (plain), on (zstd where it saves an eighth), dictionary (zstd "
      "with "

@@ -173,4 +173,5 @@ void se__l1_tend(struct l1 *map, int64_t now_wall_ms, uint64_t now_mono_ms)
         se__l1_unreserve(map, se__stripe_end_keeping(map, s, &waiting));
         se__stripe_reap(s);
     }
+    se__l1_pages_tend(map);
 }

@@ -105,6 +105,7 @@ se_result se__l1_open(const struct l1_options *options, struct l1 **map)
     m->bytes_max = options->bytes_max;
     se__hash_secret(options->seed, &m->secret);
     m->resident = options->resident;
+    m->pages.wanted = options->huge_pages && se__alloc_is_malloc() && se__huge_pages_allowed();
     m->sink = options->sink;
     m->metrics = options->metrics;
     m->stripe_bits = stripe_bits_for(options->bytes_max);
@@ -124,6 +125,7 @@ void se__l1_close(struct l1 *map)
 {
     if (!map)
         return;
+    se__l1_pages_close(map);
     for (size_t i = 0; map->stripes && i < (size_t)1 << map->stripe_bits; i++)
         se__stripe_close(&map->stripes[i]);
     se__free(map->memory);

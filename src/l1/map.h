@@ -59,6 +59,7 @@ struct l1_options {
      * leaves; cache_ttl_ms, the clean life and invalidations mean nothing; a full map is
      * SE_ERR_BACKPRESSURE, and clean items count as unevictable. */
     bool resident;
+    bool huge_pages; /* asked for where items lie close together, if the system allows it */
 };
 
 /* SE_ERR_CONFIG if not even an empty map fits into bytes_max. */

@@ -148,6 +148,13 @@ struct l1 {
     _Atomic unsigned hand;            /* the stripe where the next eviction starts */
     /* of se__l1_tend's caller */
     size_t sweep_stripe, sweep_bucket;
+    struct pages {
+        bool wanted;
+        size_t seen, last;    /* bytes used when items were counted last; at the last call */
+        struct block *blocks; /* NULL: nothing to do */
+        size_t cap, n, items, at;
+        uint32_t stripe, slot; /* to be counted next */
+    } pages;
 };
 
 /* ---- words and entries ---- */
@@ -301,6 +308,10 @@ void se__copy_born(const struct l1 *map, se_item *item);
 /* Tells the sweep when it must look at e, which is in a slot. */
 void se__entry_due(const struct l1 *map, struct stripe *s, const struct entry *e);
 void se__l1_sweep(struct l1 *map, int64_t now_wall_ms, uint64_t now_mono_ms);
+
+/* ---- huge pages (pages.c) ---- */
+void se__l1_pages_tend(struct l1 *map); /* a slice of it */
+void se__l1_pages_close(struct l1 *map);
 
 /* ---- eviction (evict.c) ---- */
 /* Evicts at least `want` bytes if it can. They stay reserved: they are the
