@@ -191,12 +191,13 @@ static void copy_out(const se_item *item, void *buffer, size_t cap, size_t *len)
 
 se_result se_get_copy(se_engine *e, const char *id, void *buffer, size_t cap, size_t *len)
 {
-    size_t id_len;
     struct l1_copy copy;
     if (!len || (!buffer && cap))
         return se__error(SE_ERR_INVALID, "len, and buffer if cap is not 0, must not be NULL");
     se_result r = se__look_in(e);
-    if (r == SE_OK)
+    size_t id_len = r == SE_OK && id ? se__short_length(id) : SIZE_MAX;
+    if (r == SE_OK &&
+        id_len > SE__SHORT_LENGTH) /* a shorter one is checked if L1 does not have it */
         r = se__id_check("id", id, 1, SE_ID_MAX, &id_len);
     if (r != SE_OK)
         return r;
@@ -222,16 +223,39 @@ se_result se_get_copy(se_engine *e, const char *id, void *buffer, size_t cap, si
 
 #define KEYS_ON_STACK 64u
 
+static se_result check_key(const char *const *ids, size_t i, size_t *len)
+{
+    se_result r = se__id_check("id", ids[i], 1, SE_ID_MAX, len);
+    return r == SE_OK ? r : se__error(r, "ids[%zu]: %s", i, se_errmsg());
+}
+
+/* Short ids are checked only if L1 does not have them: what is there was checked when it came. */
 static se_result make_keys(se_engine *e, const char *const *ids, size_t n, struct l1_key *keys)
 {
     for (size_t i = 0; i < n; i++) {
-        se_result r = se__id_check("id", ids[i], 1, SE_ID_MAX, &keys[i].id_len);
-        if (r != SE_OK)
-            return se__error(r, "ids[%zu]: %s", i, se_errmsg());
+        size_t len = ids[i] ? se__short_length(ids[i]) : SIZE_MAX;
         keys[i].id = ids[i];
-        keys[i].hash = se__l1_hash(e->l1, ids[i], keys[i].id_len);
+        if (__builtin_expect(len <= SE__SHORT_LENGTH, 1)) {
+            keys[i].hash = se__l1_hash_inline(e->l1, ids[i], len);
+        } else {
+            se_result r = check_key(ids, i, &len);
+            if (r != SE_OK)
+                return r;
+            keys[i].hash = se__l1_hash(e->l1, ids[i], len);
+        }
+        keys[i].id_len = len;
     }
     return SE_OK;
+}
+
+static se_result check_missing(const char *const *ids, size_t n, se_item *const *items)
+{
+    size_t len;
+    se_result r = SE_OK;
+    for (size_t i = 0; i < n && r == SE_OK; i++)
+        if (!items[i])
+            r = check_key(ids, i, &len);
+    return r;
 }
 
 /* Lookups of those that L1 did not have, in their order. */
@@ -278,23 +302,25 @@ static se_result hand_out(const struct lookup *lookups, size_t n, se_item **item
 }
 
 /* L1 first, all at once: most calls end there and allocate nothing. */
-static se_result get_keys(se_engine *e, const struct l1_key *keys, size_t n, se_item **items,
-                          se_result *results)
+static se_result get_keys(se_engine *e, const char *const *ids, const struct l1_key *keys, size_t n,
+                          se_item **items, se_result *results)
 {
     size_t misses = 0;
+    struct lookup *lookups = NULL;
     se__l1_get_many(e->l1, keys, n, items);
     for (size_t i = 0; i < n; i++)
         misses += !items[i];
-    se__metrics_add(e->metrics, M_OPS_L1_GET_HIT, n - misses);
-    if (misses == 0)
-        return hand_out(NULL, n, items, results);
-    struct lookup *lookups = make_lookups(keys, n, items, misses);
-    se_result r =
-        lookups ? se__lookup(e, lookups, misses, se__read_deadline(e)) : se__error_nomem();
-    if (r == SE_OK)
+    se_result r = misses ? check_missing(ids, n, items) : SE_OK;
+    if (r == SE_OK && misses) {
+        lookups = make_lookups(keys, n, items, misses);
+        r = lookups ? se__lookup(e, lookups, misses, se__read_deadline(e)) : se__error_nomem();
+    }
+    if (r == SE_OK) {
+        se__metrics_add(e->metrics, M_OPS_L1_GET_HIT, n - misses);
         r = hand_out(lookups, n, items, results);
-    else
+    } else {
         release_all(items, n);
+    }
     se__free(lookups);
     return r;
 }
@@ -310,7 +336,7 @@ static se_result get_many(se_engine *e, const char *const *ids, size_t n, se_ite
         return se__error_nomem();
     se_result r = make_keys(e, ids, n, keys);
     if (r == SE_OK)
-        r = get_keys(e, keys, n, items, results);
+        r = get_keys(e, ids, keys, n, items, results);
     if (keys != few)
         se__free(keys);
     return r;

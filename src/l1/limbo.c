@@ -14,7 +14,7 @@
 
 #include "base/mem.h"
 
-#define LIMBO_EAGER 12u  /* so many are looked at together */
+#define LIMBO_EAGER 24u  /* so many are looked at together */
 #define REAP_PER_LOOK 2u /* detached items looked at when the limbo is */
 #define REAP_PER_LOCK 64u
 

@@ -56,16 +56,14 @@ static se_result open_parts(struct l1 *map)
     size_t stripes = (size_t)1 << map->stripe_bits;
     unsigned own = own_rows_for(map->bytes_max), shared = own / 4;
     unsigned accounts = accounts_for(map->bytes_max);
-    char *block =
-        open_block(map, stripes * (sizeof(struct stripe) + sizeof(struct front)) +
-                            accounts * sizeof(struct account) +
-                            SE__EPOCH_ROWS(own, shared) * sizeof(struct epoch_row));
+    char *block = open_block(map, stripes * (sizeof(struct stripe) + sizeof(struct front)) +
+                                      accounts * sizeof(struct account) +
+                                      SE__EPOCH_ROWS(own, shared) * sizeof(struct epoch_row));
     if (!block)
         return se__error_nomem();
     map->accounts = (struct account *)block;
     map->account_mask = accounts - 1;
-    se__epochs_init(&map->epochs, (struct epoch_row *)(map->accounts + accounts), own,
-                    shared);
+    se__epochs_init(&map->epochs, (struct epoch_row *)(map->accounts + accounts), own, shared);
     map->stripes = (struct stripe *)(map->epochs.rows + SE__EPOCH_ROWS(own, shared));
     map->fronts = (struct front *)(map->stripes + stripes);
     for (size_t i = 0; i < stripes; i++) {
@@ -88,7 +86,7 @@ static se_result open_map(struct l1 *map)
                          "l1_max_bytes: %zu bytes are too few, an empty map takes %zu",
                          map->bytes_max, map->fixed_bytes);
     map->lease = map->bytes_max / (map->account_mask + 1) / 256;
-    map->limbo_share = (map->bytes_max >> map->stripe_bits) / 64;
+    map->limbo_share = (map->bytes_max >> map->stripe_bits) / 16;
     atomic_init(&map->free, map->bytes_max - map->fixed_bytes);
     return SE_OK;
 }

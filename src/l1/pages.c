@@ -17,7 +17,7 @@
 #define GROWN_MIN (16u << 20)  /* bytes; smaller maps live in the processor's caches anyway */
 #define SLOTS_PER_TEND 131072u /* looked at by one se__l1_tend */
 #define SLOTS_PER_LOCK 2048u
-#define MAKE_MS 100u           /* spent on making pages by one se__l1_tend */
+#define MAKE_MS 5u           /* spent on making pages by one se__l1_tend */
 #define ITEM_TYPICAL_MAX 4096u /* a mean size above it says nothing about how full a block is */
 #define DENSE_SHARE 2u         /* at least the half of a block */
 
@@ -120,13 +120,13 @@ static void make_some(struct l1 *map, struct pages *p)
             (void)se__huge_page_make(p->blocks[p->at].number * SE__HUGE_PAGE);
 }
 
-/* By an eighth since the last count, or by less and no more. */
+/* And does not any more: while a page is made, who touches it waits. */
 static bool has_grown(struct pages *p, size_t used)
 {
     if (used < p->seen)
         p->seen = used;
     size_t grown = used - p->seen;
-    return grown >= GROWN_MIN && (grown >= p->seen / 8 || used <= p->last + used / 256);
+    return grown >= GROWN_MIN && grown >= p->seen / 64 && used <= p->last + used / 256;
 }
 
 void se__l1_pages_tend(struct l1 *map)

@@ -29,8 +29,8 @@ static inline bool shows(uintptr_t word, const char *id, size_t id_len, struct f
     return f->item && se__item_is(f->item, id, id_len);
 }
 
-static inline bool find_in_table(const struct table *t, uint64_t hash, const char *id, size_t id_len,
-                                 struct found *f)
+static inline bool find_in_table(const struct table *t, uint64_t hash, const char *id,
+                                 size_t id_len, struct found *f)
 {
     uint32_t bucket = se__bucket_of(t->buckets, hash);
     uint8_t tag = se__table_tag(hash);

@@ -76,7 +76,7 @@ static void owe(struct l1 *map, struct account *a, size_t taken)
 /* Never far below nothing: what was deleted long ago does not pay for what comes now. */
 static void need_not(const struct l1 *map, struct account *a, size_t bytes)
 {
-    if (bytes && atomic_load_explicit(&a->owed, memory_order_relaxed) > -(int64_t)map->limbo_share)
+    if (bytes && atomic_load_explicit(&a->owed, memory_order_relaxed) > -(int64_t)map->limbo_share / 4)
         atomic_fetch_sub_explicit(&a->owed, (int64_t)bytes, memory_order_relaxed);
 }
 

@@ -67,7 +67,7 @@ struct entry {
     uint64_t hash;
 };
 
-#define LIMBO_MAX 24u
+#define LIMBO_MAX 32u
 struct retired {
     uintptr_t what; /* a se_item, or with one of RETIRED_* set other memory */
     uint64_t tag;   /* see base/epoch.h */

@@ -12,8 +12,7 @@
 
 static size_t block_bytes(uint32_t buckets)
 {
-    size_t rows =
-        BUCKET_BYTES + sizeof(struct bucket_head) + sizeof(struct bucket_rest);
+    size_t rows = BUCKET_BYTES + sizeof(struct bucket_head) + sizeof(struct bucket_rest);
     return buckets * rows + sizeof(struct table) +
            sizeof(struct bucket_head); /* the head behind the last */
 }

@@ -40,7 +40,7 @@
 
 #define BUCKET_SLOTS 8u
 #define BUCKET_GHOSTS 6u
-#define TABLE_BUCKETS_MAX 8191u /* slots are numbered in 16 bits */
+#define TABLE_BUCKETS_MAX 8191u                         /* slots are numbered in 16 bits */
 #define BUCKET_BYTES (BUCKET_SLOTS * sizeof(uintptr_t)) /* of words: a cache line */
 #define NO_SLOT UINT32_MAX
 #define NO_NEXT UINT16_MAX
