@@ -222,16 +222,6 @@ uint64_t se__thread_total(void)
     return UINT64_MAX; /* any task may have run */
 }
 
-/* One task runs at a time: each sees what the others did before. */
-bool se__can_fence_everywhere(void)
-{
-    return true;
-}
-
-void se__fence_everywhere(void)
-{
-}
-
 void se__pause_ms(uint32_t ms)
 {
     sim_sleep_ms(ms);

@@ -6,12 +6,11 @@
 void se__epochs_init(struct epochs *e, struct epoch_row *rows, unsigned own, unsigned shared)
 {
     e->rows = rows;
-    e->own = se__can_fence_everywhere() ? own : 0;
+    e->own = own;
     e->shared = rows + 1 + own;
     e->shared_mask = shared - 1;
     atomic_init(&e->now,
                 SE__EPOCH_BEHIND); /* so that no result is below 0; never 0: nobody inside */
-    atomic_init(&e->fenced, SE__EPOCH_BEHIND);
     for (unsigned i = 0; i < SE__EPOCH_ROWS(own, shared); i++) {
         atomic_init(&rows[i].inside[0], 0);
         atomic_init(&rows[i].inside[1], 0);
@@ -56,33 +55,17 @@ static uint64_t oldest_inside(const struct epochs *e, uint64_t most)
 {
     uint64_t threads = se__thread_total(), oldest = most;
     for (uint32_t i = 1; i <= e->own && i <= threads; i++) {
-        /* acquire: see se__epoch_leave_own */
-        uint64_t inside = atomic_load_explicit(&e->rows[i].inside[0], memory_order_acquire);
+        uint64_t inside = atomic_load(&e->rows[i].inside[0]); /* seq_cst: see the head */
         if (inside != 0 && inside < oldest)
             oldest = inside;
     }
     return oldest;
 }
 
-static void fence(struct epochs *e, uint64_t now)
+uint64_t se__epoch_passed(struct epochs *e)
 {
-    uint64_t before = atomic_load(&e->fenced);
-    if (e->own)
-        se__fence_everywhere();
-    while (before < now && !atomic_compare_exchange_weak(&e->fenced, &before, now)) {
-    }
-}
-
-uint64_t se__epoch_passed(struct epochs *e, bool with_fence)
-{
-    uint64_t now;
-    if (with_fence) {
-        now = end_epochs(e);
-        fence(e, now);
-    } else {
-        now = atomic_load(&e->fenced);
-    }
-    /* No shared reader that is inside came before what is tagged below `now` was gone. */
+    uint64_t now = end_epochs(e);
+    /* No shared reader that is inside came before what is tagged below this was gone. */
     uint64_t passed = anybody_shares(e) ? now - SE__EPOCH_BEHIND : now;
     return oldest_inside(e, passed);
 }

@@ -8,33 +8,24 @@
  * Each thread has a row, by its number (se__thread_id):
  *
  *   own      the first threads of the process have a row each, in which they note the epoch in which
- *            they came in, and 0 when they leave: two plain stores. The writer sees to it that these
- *            are in order with the loads that follow them, by a barrier in all threads of the process
- *            at once (se__fence_everywhere). Nothing of a tag is freed while a row shows an epoch
- *            that is not above it (epochs as in Fraser, "Practical lock freedom", 2004; the barrier
- *            on the writer's side as in liburcu's "memb" flavour, Desnoyers and others, "User-level
- *            implementations of read-copy update", 2012).
+ *            they came in, and 0 when they leave. Nothing of a tag is freed while a row shows an epoch
+ *            that is not above it (epochs as in Fraser, "Practical lock freedom", 2004).
  *   shared   later threads share rows, each with two counters; the epoch's last bit says which one
- *            who comes in takes, by an atomic addition. An epoch ends when the counter that its
- *            readers do not take is zero in every row: as nobody goes on coming to that one, this
- *            happens soon (SRCU, McKenney, "Sleepable RCU", 2006). Where the system has no barrier
- *            for all threads, all are shared.
+ *            who comes in takes. An epoch ends when the counter that its readers do not take is zero
+ *            in every row: as nobody goes on coming to that one, this happens soon (SRCU, McKenney,
+ *            "Sleepable RCU", 2006).
  *
- * What makes the shared rows right: the reader's counting and its loads of pointers, the writer's
- * stores of pointers, `now` and the looks at counters are all seq_cst. In their one order, a counter
- * that is zero after a pointer has become unreachable has no reader who came before that: all that
- * were counted in it have left. What was tagged in epoch t has seen both counters of every row at
- * zero when t+1 and t+2 have ended, whose ends were looked for after the tag was read. That a reader
- * counts itself in an epoch that has passed meanwhile does no harm: it came later, and finds nothing
- * of what was unreachable before. (Operations and not fences: ThreadSanitizer does not see fences.)
- *
- * What makes the own rows right: `fenced` is a value that `now` had reached before such a barrier
- * began, so what has a smaller tag was out of sight before it. In each thread the barrier falls
- * somewhere. If that is after it noted its epoch, the writer, who looks afterwards, finds the note,
- * or one of a later visit. If before, the loads that follow the note come after the barrier, and
- * find nothing of it. The epoch in the note is not above the tag of anything that its reader can find
- * (it was loaded, with acquire, before the pointers), so smaller tags than the smallest note are
- * nobody's.
+ * What makes it right: the reader's noting or counting and its loads of pointers, the writer's stores
+ * of pointers, `now` and the looks at the rows are all seq_cst. In their one order a reader whom the
+ * writer's look did not find came after it, and so after the pointer was gone.
+ *   own      A note is not above the tag of anything that its reader can find: it was loaded, with
+ *            acquire, before the pointers. So tags below the smallest note are nobody's.
+ *   shared   What was tagged in epoch t has seen both counters of every row at zero when t+1 and t+2
+ *            have ended, whose ends were looked for after the tag was read. That a reader counts itself
+ *            in an epoch that has passed meanwhile does no harm: it came later.
+ * Operations and not fences: ThreadSanitizer does not see fences. An exchange or an addition that nobody
+ * waits for, not a comparison: it lets the processor go on. (A plain store, and membarrier(2) by the
+ * writer, would spare readers the exchange, and interrupt all of them for every few writes.)
  *
  * So pointers must be stored and loaded with seq_cst.
  *
@@ -65,11 +56,9 @@ struct epochs {
     struct epoch_row *shared;
     /* readers read it, so it has a line of its own */
     _Alignas(SE__EPOCH_LINE) _Atomic uint64_t now;
-    _Alignas(SE__EPOCH_LINE) _Atomic uint64_t fenced; /* see the head; seq_cst */
 };
 
-/* `rows`: SE__EPOCH_ROWS(own, shared) of them, all zero; shared is a power of two. Without a barrier for all threads
- * there will be no own ones, whatever is asked for. */
+/* `rows`: SE__EPOCH_ROWS(own, shared) of them, all zero; shared is a power of two. */
 #define SE__EPOCH_ROWS(own, shared) (1 + (own) + (shared))
 void se__epochs_init(struct epochs *e, struct epoch_row *rows, unsigned own, unsigned shared);
 
@@ -81,11 +70,8 @@ static inline struct epoch_row *se__epoch_own_row(const struct epochs *e, uint64
 }
 static inline void se__epoch_enter_own(struct epochs *e, struct epoch_row *row)
 {
-    uint64_t now = atomic_load_explicit(&e->now, memory_order_acquire); /* see the head */
-    /* release: as se__epoch_leave_own, of the visit before. The barrier orders it with what follows;
-     * the compiler must not order it otherwise. */
-    atomic_store_explicit(&row->inside[0], now, memory_order_release);
-    atomic_signal_fence(memory_order_seq_cst);
+    /* acquire, and seq_cst: see the head */
+    (void)atomic_exchange(&row->inside[0], atomic_load_explicit(&e->now, memory_order_acquire));
 }
 static inline void se__epoch_leave_own(struct epoch_row *row)
 {
@@ -125,10 +111,9 @@ static inline uint64_t se__epoch_now(struct epochs *e)
 {
     return atomic_load(&e->now); /* seq_cst: see the head */
 }
-/* Everything with a tag below the result can be freed. With `fence` it ends as many epochs as can be
- * ended; with nobody inside, that is enough for all that was tagged before the call. Without, it costs
- * the other threads nothing and finds what earlier calls have made free, whoever made them. */
-uint64_t se__epoch_passed(struct epochs *e, bool fence);
+/* Everything with a tag below the result can be freed. Ends as many epochs as can be ended; with
+ * nobody inside, that is enough for all that was tagged before the call. */
+uint64_t se__epoch_passed(struct epochs *e);
 
 /* The sum of all rows' counts. */
 uint64_t se__epoch_counted(const struct epochs *e);

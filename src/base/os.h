@@ -89,11 +89,6 @@ static inline uint64_t se__thread_id(void)
 {
     return __builtin_expect(se__thread_number != 0, 1) ? se__thread_number : se__thread_count();
 }
-/* A full memory barrier in every running thread of the process, now (membarrier(2), Linux 4.14): so
- * that others need none, who do something much more often. A microsecond, and as much of each
- * running thread. False: the system does not offer it. */
-bool se__can_fence_everywhere(void);
-void se__fence_everywhere(void); /* only if it can */
 /* Pauses the calling thread; only for bounded throttling of a
  * writer, never to wait for an event. */
 void se__pause_ms(uint32_t ms);

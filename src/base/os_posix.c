@@ -11,13 +11,11 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/membarrier.h>
 #include <semaphore.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/random.h>
-#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -259,22 +257,6 @@ uint64_t se__thread_count(void)
 uint64_t se__thread_total(void)
 {
     return atomic_load(&last_thread);
-}
-
-static long membarrier_command(int command)
-{
-    return syscall(SYS_membarrier, command, 0, 0);
-}
-
-bool se__can_fence_everywhere(void)
-{
-    /* Again and again does no harm. */
-    return membarrier_command(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED) == 0;
-}
-
-void se__fence_everywhere(void)
-{
-    must((int)membarrier_command(MEMBARRIER_CMD_PRIVATE_EXPEDITED));
 }
 
 void se__pause_ms(uint32_t ms)

@@ -165,12 +165,10 @@ void se__l1_tend(struct l1 *map, int64_t now_wall_ms, uint64_t now_mono_ms)
 {
     evict_excess(map);
     se__l1_sweep(map, now_wall_ms, now_mono_ms);
-    (void)se__epoch_passed(&map->epochs, true); /* once for all stripes */
     for (unsigned i = 0; i < 1u << map->stripe_bits; i++) {
         struct stripe *s = &map->stripes[i];
-        bool waiting = false;
         se__mutex_lock(&s->lock);
-        se__l1_unreserve(map, se__stripe_end_keeping(map, s, &waiting));
+        se__stripe_end(map, s, true);
         se__stripe_reap(s);
     }
     se__l1_pages_tend(map);

@@ -14,7 +14,7 @@
 
 #include "base/mem.h"
 
-#define LIMBO_EAGER 24u  /* so many are looked at together */
+#define LIMBO_EAGER 12u  /* so many are looked at together */
 #define REAP_PER_LOOK 2u /* detached items looked at when the limbo is */
 #define REAP_PER_LOCK 64u
 
@@ -87,40 +87,24 @@ static void reap(struct stripe *s, size_t n, struct harvest *h)
 
 /* ---- the limbo ---- */
 
-static void collect_passed(struct stripe *s, uint64_t passed, struct harvest *h)
+static void collect(struct l1 *map, struct stripe *s, struct harvest *h)
 {
+    uint64_t passed = s->limbo_n ? se__epoch_passed(&map->epochs) : 0;
     unsigned kept = 0;
-    size_t bytes = 0;
     for (unsigned i = 0; i < s->limbo_n; i++) {
         struct retired r = s->limbo[i];
         if (r.tag >= passed) {
             s->limbo[kept++] = r;
             continue;
         }
-        bytes += bytes_of(r.what);
+        h->bytes += bytes_of(r.what);
         bool item = !(r.what & (RETIRED_FLUSH | RETIRED_TABLE));
         /* Nobody can gain a reference any more; a caller may have one. */
         if (!item || se__item_refs((se_item *)r.what) == 1 || !detach(s, (se_item *)r.what))
             h->what[h->n++] = r.what;
     }
     s->limbo_n = kept;
-    s->limbo_bytes -= bytes;
-    h->bytes += bytes;
-}
-
-static bool is_full(const struct l1 *map, const struct stripe *s)
-{
-    return s->limbo_n >= LIMBO_EAGER || s->limbo_bytes > map->limbo_share;
-}
-
-/* What can be freed. First what the last fence has freed, whichever stripe had asked for it; a new
- * one, which all threads feel, only if that leaves too much, or if it must be now. */
-static void collect(struct l1 *map, struct stripe *s, bool now, struct harvest *h)
-{
-    if (s->limbo_n > 0)
-        collect_passed(s, se__epoch_passed(&map->epochs, false), h);
-    if (s->limbo_n > 0 && (now || is_full(map, s)))
-        collect_passed(s, se__epoch_passed(&map->epochs, true), h);
+    s->limbo_bytes -= h->bytes;
     s->limbo_held = false;
     reap(s, REAP_PER_LOOK, h);
 }
@@ -147,7 +131,7 @@ static void make_room(struct l1 *map, struct stripe *s)
 {
     for (;;) {
         struct harvest h = {.n = 0};
-        collect(map, s, true, &h);
+        collect(map, s, &h);
         free_harvest(&h);
         se__l1_unreserve(map, h.bytes);
         if (s->limbo_n < LIMBO_MAX)
@@ -166,6 +150,11 @@ void se__stripe_retire(struct l1 *map, struct stripe *s, uintptr_t what)
         s->limbo_held = true;
 }
 
+static bool enough(const struct l1 *map, const struct stripe *s)
+{
+    return s->limbo_held || s->limbo_n >= LIMBO_EAGER || s->limbo_bytes > map->limbo_share;
+}
+
 static void unlock(struct l1 *map, struct stripe *s)
 {
     size_t change = s->unevictable_change;
@@ -175,28 +164,23 @@ static void unlock(struct l1 *map, struct stripe *s)
         se__l1_count_unevictable(map, change);
 }
 
-static size_t end_keeping(struct l1 *map, struct stripe *s, bool now, bool *waiting)
+size_t se__stripe_end_keeping(struct l1 *map, struct stripe *s, bool *waiting)
 {
     struct harvest h;
     h.n = 0;
     h.bytes = 0;
-    collect(map, s, now, &h);
+    collect(map, s, &h);
     *waiting = *waiting || s->limbo_n > 0;
     unlock(map, s);
     free_harvest(&h);
     return h.bytes;
 }
 
-size_t se__stripe_end_keeping(struct l1 *map, struct stripe *s, bool *waiting)
-{
-    return end_keeping(map, s, false, waiting);
-}
-
 void se__stripe_end(struct l1 *map, struct stripe *s, bool now)
 {
     bool waiting = false;
-    if (s->limbo_n > 0 && (now || s->limbo_held || is_full(map, s)))
-        se__l1_unreserve(map, end_keeping(map, s, now, &waiting));
+    if (s->limbo_n > 0 && (now || enough(map, s)))
+        se__l1_unreserve(map, se__stripe_end_keeping(map, s, &waiting));
     else
         unlock(map, s);
 }

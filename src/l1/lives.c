@@ -278,7 +278,7 @@ static size_t forget_prefixed(struct l1 *map, struct stripe *s, const char *pref
 static void advance_all_epochs(struct stripe *s)
 {
     for (uint64_t i = 0; i < STRIPE_EPOCHS; i++)
-        se__stripe_advance_epoch(s, i << 40);
+        se__stripe_advance_epoch(s, i << STRIPE_EPOCH_SHIFT);
 }
 
 void se__l1_invalidate_prefix(struct l1 *map, const char *prefix)

@@ -86,7 +86,7 @@ static se_result open_map(struct l1 *map)
                          "l1_max_bytes: %zu bytes are too few, an empty map takes %zu",
                          map->bytes_max, map->fixed_bytes);
     map->lease = map->bytes_max / (map->account_mask + 1) / 256;
-    map->limbo_share = (map->bytes_max >> map->stripe_bits) / 16;
+    map->limbo_share = (map->bytes_max >> map->stripe_bits) / 64;
     atomic_init(&map->free, map->bytes_max - map->fixed_bytes);
     return SE_OK;
 }

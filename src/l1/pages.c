@@ -17,7 +17,7 @@
 #define GROWN_MIN (16u << 20)  /* bytes; smaller maps live in the processor's caches anyway */
 #define SLOTS_PER_TEND 131072u /* looked at by one se__l1_tend */
 #define SLOTS_PER_LOCK 2048u
-#define MAKE_MS 5u           /* spent on making pages by one se__l1_tend */
+#define MAKE_MS 5u             /* spent on making pages by one se__l1_tend */
 #define ITEM_TYPICAL_MAX 4096u /* a mean size above it says nothing about how full a block is */
 #define DENSE_SHARE 2u         /* at least the half of a block */
 

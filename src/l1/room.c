@@ -76,7 +76,7 @@ static void owe(struct l1 *map, struct account *a, size_t taken)
 /* Never far below nothing: what was deleted long ago does not pay for what comes now. */
 static void need_not(const struct l1 *map, struct account *a, size_t bytes)
 {
-    if (bytes && atomic_load_explicit(&a->owed, memory_order_relaxed) > -(int64_t)map->limbo_share / 4)
+    if (bytes && atomic_load_explicit(&a->owed, memory_order_relaxed) > -(int64_t)map->limbo_share)
         atomic_fetch_sub_explicit(&a->owed, (int64_t)bytes, memory_order_relaxed);
 }
 
@@ -166,7 +166,6 @@ static size_t free_limbos(struct l1 *map, size_t bytes, bool *waiting)
     unsigned hand = atomic_load_explicit(&map->hand, memory_order_relaxed);
     size_t got = 0;
     *waiting = false;
-    (void)se__epoch_passed(&map->epochs, true); /* for all of them */
     for (unsigned i = 0; got < bytes && i < stripes; i++)
         got += free_limbo(map, &map->stripes[(hand - i) & (stripes - 1)], waiting);
     return got;

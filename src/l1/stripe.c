@@ -424,7 +424,7 @@ void se__stripe_fit(struct l1 *map, struct stripe *s)
     bool used = t && replace_table(map, s, t);
     if (!t)
         s->resize_above = entries + entries / 16 + 1;
-    se__stripe_end(map, s, false);
+    se__stripe_end(map, s, used);
     if (t && !used) {
         size_t cost = t->cost;
         se__free(t->memory);

@@ -67,7 +67,7 @@ struct entry {
     uint64_t hash;
 };
 
-#define LIMBO_MAX 32u
+#define LIMBO_MAX 24u
 struct retired {
     uintptr_t what; /* a se_item, or with one of RETIRED_* set other memory */
     uint64_t tag;   /* see base/epoch.h */
@@ -84,6 +84,8 @@ struct front {
 };
 
 #define STRIPE_EPOCHS 32u
+#define STRIPE_EPOCH_SHIFT                                                                         \
+    59u /* the hash's highest bits: not those by which it came to the stripe */
 
 struct stripe {
     _Alignas(64) struct se__mutex lock;
@@ -267,7 +269,7 @@ void se__stripe_remove(struct l1 *map, struct stripe *s, struct entry *e);
 void se__entry_queue(struct l1 *map, struct entry *e, bool front, uint64_t first_ms);
 static inline _Atomic uint32_t *se__stripe_epoch(struct stripe *s, uint64_t hash)
 {
-    return &s->epochs[hash >> 59 & (STRIPE_EPOCHS - 1)]; /* not the stripe's own bits */
+    return &s->epochs[hash >> STRIPE_EPOCH_SHIFT];
 }
 void se__stripe_advance_epoch(struct stripe *s, uint64_t hash);
 

@@ -8,48 +8,66 @@
 #include "base/os.h"
 
 #include <stdlib.h>
+#include <string.h>
 
-#define ROWS 4
+#define OWN 4
+#define SHARED 2
 
 static struct epochs epochs;
-static struct epoch_row rows[ROWS];
+static struct epoch_row rows[SE__EPOCH_ROWS(OWN, SHARED)];
 
-static void open_epochs(void)
+/* With rows of their own for some threads, or with none. */
+static void open_epochs(unsigned own)
 {
-    se__epochs_init(&epochs, rows, ROWS);
+    memset(rows, 0, sizeof rows);
+    se__epochs_init(&epochs, rows, own, SHARED);
+    (void)se__thread_id(); /* who is counted from the beginning is not the first to share a row */
 }
 
-TestSuite(epoch, .init = open_epochs);
+static uint64_t passed(void)
+{
+    return se__epoch_passed(&epochs);
+}
+
+TestSuite(epoch);
+
+#define EITHER_WAY for (unsigned own = 0; own <= OWN && (open_epochs(own), true); own += OWN)
 
 Test(epoch, nobody_inside_holds_up_nothing)
 {
-    uint64_t tag = se__epoch_now(&epochs);
-    cr_assert_gt(se__epoch_passed(&epochs), tag);
+    EITHER_WAY
+    {
+        uint64_t tag = se__epoch_now(&epochs);
+        cr_assert_gt(passed(), tag);
+    }
 }
 
 Test(epoch, a_reader_holds_up_what_left_after_it_came)
 {
-    uint64_t before = se__epoch_now(&epochs);
-    cr_assert_gt(se__epoch_passed(&epochs), before);
-    _Atomic uint32_t *inside = se__epoch_enter(&epochs);
-    uint64_t tag = se__epoch_now(&epochs);
-    for (int i = 0; i < 3; i++) {
-        uint64_t passed = se__epoch_passed(&epochs);
-        cr_assert_leq(passed, tag, "it may be looking at it");
-        cr_assert_gt(passed, before, "not at what had left before");
+    EITHER_WAY
+    {
+        uint64_t before = se__epoch_now(&epochs);
+        cr_assert_gt(passed(), before);
+        struct epoch_place inside = se__epoch_enter(&epochs);
+        uint64_t tag = se__epoch_now(&epochs);
+        for (int i = 0; i < 3; i++) {
+            cr_assert_leq(passed(), tag, "it may be looking at it");
+            cr_assert_gt(passed(), before, "not at what had left before");
+        }
+        se__epoch_leave(inside);
+        cr_assert_gt(passed(), tag);
     }
-    se__epoch_leave(inside);
-    cr_assert_gt(se__epoch_passed(&epochs), tag);
 }
 
 /* With somebody always inside, but nobody for ever. */
 Test(epoch, readers_that_take_turns_hold_up_nothing)
 {
+    open_epochs(0);
     uint64_t tag = se__epoch_now(&epochs);
-    _Atomic uint32_t *inside = se__epoch_enter(&epochs);
+    struct epoch_place inside = se__epoch_enter(&epochs);
     unsigned turns = 0;
-    for (; se__epoch_passed(&epochs) <= tag; turns++) {
-        _Atomic uint32_t *next = se__epoch_enter(&epochs);
+    for (; passed() <= tag; turns++) {
+        struct epoch_place next = se__epoch_enter(&epochs);
         se__epoch_leave(inside);
         inside = next;
         cr_assert_lt(turns, SE__EPOCH_BEHIND + 1, "each ends an epoch");
@@ -60,31 +78,43 @@ Test(epoch, readers_that_take_turns_hold_up_nothing)
 
 Test(epoch, a_reader_that_comes_later_sees_what_left_before_go)
 {
-    uint64_t tag = se__epoch_now(&epochs);
-    cr_assert_gt(se__epoch_passed(&epochs), tag);
-    _Atomic uint32_t *inside = se__epoch_enter(&epochs);
-    cr_assert_gt(se__epoch_passed(&epochs), tag, "what could be freed still can");
-    se__epoch_leave(inside);
+    EITHER_WAY
+    {
+        uint64_t tag = se__epoch_now(&epochs);
+        cr_assert_gt(passed(), tag);
+        struct epoch_place inside = se__epoch_enter(&epochs);
+        cr_assert_gt(passed(), tag, "what could be freed still can");
+        se__epoch_leave(inside);
+    }
 }
 
 Test(epoch, readers_of_one_row_are_counted)
 {
-    _Atomic uint32_t *inside[3];
+    open_epochs(0);
+    struct epoch_place inside[3];
     for (int i = 0; i < 3; i++)
         inside[i] = se__epoch_enter(&epochs);
-    cr_assert_eq(inside[0], inside[2]);
+    cr_assert_eq(inside[0].counter, inside[2].counter);
     uint64_t tag = se__epoch_now(&epochs);
     for (int i = 0; i < 3; i++) {
-        cr_assert_leq(se__epoch_passed(&epochs), tag);
+        cr_assert_leq(passed(), tag);
         se__epoch_leave(inside[i]);
     }
-    cr_assert_gt(se__epoch_passed(&epochs), tag);
+    cr_assert_gt(passed(), tag);
+}
+
+Test(epoch, a_thread_without_a_number_has_the_row_that_is_nobodys)
+{
+    open_epochs(OWN);
+    const struct epoch_row *row = se__epoch_own_row(&epochs, 0);
+    cr_assert(row && atomic_load(&row->count) == 0);
+    cr_assert_null(se__epoch_own_row(&epochs, epochs.own + 1));
 }
 
 /* ---- with threads ---- */
 
-#define READERS 6 /* more than rows */
-#define ROUNDS 20000
+#define READERS 6 /* more than own rows */
+#define ROUNDS 10000
 
 static _Atomic(uint64_t *) shared;
 static atomic_bool stop;
@@ -93,7 +123,7 @@ static void reader(void *arg)
 {
     (void)arg;
     while (!atomic_load(&stop)) {
-        _Atomic uint32_t *inside = se__epoch_enter(&epochs);
+        struct epoch_place inside = se__epoch_enter(&epochs);
         const uint64_t *at = atomic_load(&shared);
         if (*at != UINT64_C(0x600d600d600d600d))
             abort(); /* freed while a reader was inside */
@@ -115,7 +145,7 @@ static void spoil(uint64_t *at)
     se__free(at);
 }
 
-Test(epoch, nothing_is_freed_under_a_reader)
+static void free_under_readers(void)
 {
     struct se__thread threads[READERS] = {{0}};
     struct {
@@ -130,10 +160,10 @@ Test(epoch, nothing_is_freed_under_a_reader)
         uint64_t *old = atomic_exchange(&shared, good());
         waiting[n].at = old;
         waiting[n++].tag = se__epoch_now(&epochs);
-        for (uint64_t passed = 0; n == 8; passed = se__epoch_passed(&epochs)) {
+        for (uint64_t passed_by = 0; n == 8; passed_by = passed()) {
             unsigned kept = 0;
             for (unsigned k = 0; k < 8; k++) {
-                if (waiting[k].tag < passed)
+                if (waiting[k].tag < passed_by)
                     spoil(waiting[k].at);
                 else
                     waiting[kept++] = waiting[k];
@@ -151,6 +181,12 @@ Test(epoch, nothing_is_freed_under_a_reader)
     spoil(atomic_load(&shared));
 }
 
+Test(epoch, nothing_is_freed_under_a_reader)
+{
+    EITHER_WAY
+    free_under_readers();
+}
+
 static void come_and_go(void *arg)
 {
     (void)arg;
@@ -159,11 +195,12 @@ static void come_and_go(void *arg)
 
 Test(epoch, threads_that_ended_hold_up_nothing)
 {
+    open_epochs(OWN);
     for (int i = 0; i < 100; i++) {
         struct se__thread thread = {0};
         cr_assert_eq(se__thread_start(&thread, "short", come_and_go, NULL), SE_OK);
         se__thread_join(&thread);
     }
     uint64_t tag = se__epoch_now(&epochs);
-    cr_assert_gt(se__epoch_passed(&epochs), tag);
+    cr_assert_gt(passed(), tag);
 }
