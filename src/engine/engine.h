@@ -272,6 +272,8 @@ static inline bool se__says_gone(const se_item *item)
     return !se__item_is_plain(item) &&
            (se__item_deleted(item) || se__item_expired(item, se__wall_ms()));
 }
+/* What to tell of a hit in L1. Takes the reference of a "gone". */
+se_result se__take_hit(se_item **item);
 /* Makes a version from outside known to the clock. */
 void se__see_version(se_engine *e, uint64_t version);
 
