@@ -27,6 +27,7 @@
 #include "base/hash.h"
 #include "base/os.h"
 #include "item/inside.h"
+#include "l1/learn.h"
 #include "l1/map.h"
 #include "l1/table.h"
 
@@ -103,6 +104,7 @@ struct stripe {
     /* relaxed: written under the lock, read by se__l1_stats without
      * it; nothing is ordered by them. */
     _Atomic size_t live, dirty, dead, detached_items, detached_bytes;
+    struct lessons lessons;
     size_t unevictable_change; /* what se__stripe_end will tell an account; modulo 2^64 */
     struct retired limbo[LIMBO_MAX];
 };
