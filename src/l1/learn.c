@@ -70,7 +70,7 @@ static void trust_anew(struct lessons *l, uint32_t entries)
     l->refused = 0;
     l->late = l->others;
     while (l->late.seen > late_max(entries))
-        halve(&l->late);
+        l->late = (struct use){(l->late.used + 1) / 2, l->late.seen / 2}; /* never less of them */
 }
 
 bool se__learn_trusts(struct lessons *l, uint32_t entries)
