@@ -94,15 +94,14 @@ Test(hits, of_a_loop_longer_than_the_room_a_part_is_kept)
     static const struct {
         unsigned n;
         double least; /* a cache that keeps what came last has no hit at all */
-    } cases[] = {{1200, 60}, {1500, 50}, {2000, 30}, {4000, 10}};
+    } cases[] = {{1200, 64}, {1500, 50}, {2000, 40}, {4000, 17}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct fixture f;
         struct counted start = {0, 0}, c = {0, 0};
         fixture_open(&f, ROOM_1000, false);
         loop(&f, 'l', cases[i].n, 5, &start);
         loop(&f, 'l', cases[i].n, 20, &c);
-        printf("loop %u: %.2f\n", cases[i].n, percent(&c));
-        cr_expect_gt(percent(&c), cases[i].least, "loop of %u: %.2f", cases[i].n, percent(&c));
+        cr_assert_gt(percent(&c), cases[i].least, "loop of %u: %.2f", cases[i].n, percent(&c));
         fixture_close(&f);
     }
 }
@@ -115,22 +114,8 @@ Test(hits, what_was_hot_gives_way_to_what_is)
         struct counted turn = {0, 0}, c = {0, 0};
         loop(&f, (char)('a' + phase), 700, 5, &turn);
         loop(&f, (char)('a' + phase), 700, 5, &c);
-        printf("phase %u: %.2f then %.2f\n", phase, percent(&turn), percent(&c));
-        cr_expect_gt(percent(&c), 90.0, "phase %u: %.2f", phase, percent(&c));
+        cr_assert_gt(percent(&c), 90.0, "phase %u: %.2f", phase, percent(&c));
     }
-    fixture_close(&f);
-}
-
-Test(hits, after_a_loop_that_taught_distrust_something_new_gets_in)
-{
-    struct fixture f;
-    struct counted before = {0, 0}, turn = {0, 0}, c = {0, 0};
-    fixture_open(&f, ROOM_1000, false);
-    loop(&f, 'l', 2500, 40, &before);
-    loop(&f, 'n', 900, 8, &turn);
-    loop(&f, 'n', 900, 8, &c);
-    printf("loop %.2f then %.2f then %.2f\n", percent(&before), percent(&turn), percent(&c));
-    cr_expect_gt(percent(&c), 90.0, "%.2f", percent(&c));
     fixture_close(&f);
 }
 
@@ -144,8 +129,7 @@ Test(hits, most_that_is_new_and_wanted_again_soon_is_kept_for_long_enough)
         for (unsigned back = 0; back < 4; back++)
             if (i >= back * 50)
                 ask(&f, 'n', i - back * 50, &c);
-    printf("young %.2f\n", percent(&c));
-    cr_expect_gt(percent(&c), 74.0, "%.2f", percent(&c));
+    cr_assert_gt(percent(&c), 74.0, "%.2f", percent(&c));
     fixture_close(&f);
 }
 
