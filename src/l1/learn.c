@@ -1,6 +1,6 @@
 /*
- * learn - see learn.h. The numbers were found by trying on traces (docs/l1.md): half or twice of each
- * changes little.
+ * learn - see learn.h. The numbers were found by trying on traces (docs/l1.md): a third more or less
+ * of each changes little.
  */
 #include "l1/learn.h"
 
