@@ -22,17 +22,12 @@ static uint32_t late_max(uint32_t entries)
     return entries / 8 + 8;
 }
 
-static void halve(struct use *u)
+static void count(struct use *u, bool used, uint32_t seen_max)
 {
-    u->used /= 2;
-    u->seen /= 2;
-}
-
-static void count(struct use *u, uint32_t used, uint32_t seen_max)
-{
-    u->used += used;
-    if (++u->seen > seen_max)
-        halve(u);
+    u->used = (uint16_t)(u->used + used);
+    u->seen++;
+    if (u->seen > seen_max)
+        *u = (struct use){u->used / 2, u->seen / 2};
 }
 
 void se__lessons_init(struct lessons *l)
@@ -40,21 +35,24 @@ void se__lessons_init(struct lessons *l)
     *l = (struct lessons){.small_share = LEARN_SHARE_START};
 }
 
-static uint32_t share_for(const struct use *newcomers)
+static uint16_t share_for(uint32_t used, uint32_t seen)
 {
-    uint64_t yield = (uint64_t)newcomers->used * LEARN_SHARE_ONE / WEIGHT_ONE / newcomers->seen;
+    uint64_t yield = (uint64_t)used * LEARN_SHARE_ONE / WEIGHT_ONE / seen;
     uint64_t share = yield / YIELD_OF_ALL;
     if (share < LEARN_SHARE_MIN)
         return LEARN_SHARE_MIN;
-    return share > LEARN_SHARE_MAX ? LEARN_SHARE_MAX : (uint32_t)share;
+    return share > LEARN_SHARE_MAX ? LEARN_SHARE_MAX : (uint16_t)share;
 }
 
 void se__learn_newcomer(struct lessons *l, bool used, uint32_t entries)
 {
-    uint32_t weight = WEIGHT_ONE * LEARN_SHARE_ONE / l->small_share;
-    count(&l->newcomers, used ? weight : 0, newcomers_max(entries));
+    l->newcomers.used += used ? WEIGHT_ONE * LEARN_SHARE_ONE / l->small_share : 0;
+    if (++l->newcomers.seen > newcomers_max(entries)) {
+        l->newcomers.used /= 2;
+        l->newcomers.seen /= 2;
+    }
     if (l->newcomers.seen >= NEWCOMERS_MIN)
-        l->small_share = share_for(&l->newcomers);
+        l->small_share = share_for(l->newcomers.used, l->newcomers.seen);
 }
 
 void se__learn_main(struct lessons *l, bool late, bool used, uint32_t entries)
@@ -70,7 +68,8 @@ static void trust_anew(struct lessons *l, uint32_t entries)
     l->refused = 0;
     l->late = l->others;
     while (l->late.seen > late_max(entries))
-        l->late = (struct use){(l->late.used + 1) / 2, l->late.seen / 2}; /* never less of them */
+        l->late = (struct use){(uint16_t)((l->late.used + 1) / 2),
+                               l->late.seen / 2}; /* never less of them */
 }
 
 bool se__learn_trusts(struct lessons *l, uint32_t entries)

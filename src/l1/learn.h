@@ -25,6 +25,7 @@
 #ifndef SE_L1_LEARN_H
 #define SE_L1_LEARN_H
 
+#include <assert.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -33,15 +34,20 @@
 #define LEARN_SHARE_START 100u /* as in the paper of S3-FIFO */
 #define LEARN_SHARE_MAX 200u
 
+/* Narrow: with them a stripe is no larger than without. It has at most 65,528 entries. */
 struct use {
-    uint32_t used, seen;
+    uint16_t used, seen;
 };
 struct lessons {
-    struct use newcomers;    /* used: each with a weight, the higher the shorter the queue was */
+    struct {
+        uint32_t used; /* each with a weight, the higher the shorter the queue was */
+        uint32_t seen;
+    } newcomers;
     struct use late, others; /* in the main queue */
-    uint32_t refused;        /* that came back late, since they were trusted anew */
-    uint32_t small_share;
+    uint16_t refused;        /* that came back late, since they were trusted anew */
+    uint16_t small_share;
 };
+static_assert(sizeof(struct lessons) == 20, "row 8 of the bars: bytes an entry");
 
 void se__lessons_init(struct lessons *l);
 /* A newcomer has reached the end of the small queue; used: it was hit meanwhile. entries: how many
