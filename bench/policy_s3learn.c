@@ -1,6 +1,6 @@
 /*
- * policy_s3learn - S3-FIFO whose ghost learns how far back it may be trusted: what these simulators
- * led us to for our own cache.
+ * policy_s3learn - S3-FIFO whose ghost learns how far back it may be trusted: the experiment that
+ * src/l1/learn.h came from, with a ghost that takes more room than L1 has.
  *
  * The weak place of S3-FIFO (policy_s3fifo.c) is the fixed length of its ghost: a trace with loops
  * wants it to reach back two or three times the cache's size, another is spoilt by more than half.

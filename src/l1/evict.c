@@ -2,10 +2,11 @@
  * evict - who leaves L1, and when.
  *
  * Whom: S3-FIFO in each stripe (Yang et al., "FIFO queues are all you need for cache eviction",
- * SOSP 2023). What becomes clean for the first time enters the small queue, a tenth of all; what
- * was hit twice when its turn comes there goes on to the main queue, the rest leaves, with a ghost
- * of 16 bits that brings it into the main queue if it returns soon. In the main queue each hit is
- * another round. A scan so passes through the small queue alone. Items four times as large as their
+ * SOSP 2023). What becomes clean for the first time enters the small queue; what was hit twice when
+ * its turn comes there goes on to the main queue, the rest leaves, with a ghost of 8 bits that brings
+ * it into the main queue if it returns soon. If it returns late, it does so as long as that has
+ * proved right; how long the small queue is, is learnt as well (learn.h). In the main queue each hit
+ * is another round. A scan so passes through the small queue alone. Items four times as large as their
  * neighbours need one hit more. Every look takes something out, or uses up hits: O(1) amortised.
  * Entries that are not clean are in no queue, or leave it with their turn.
  *
@@ -23,8 +24,8 @@
 
 /* a stripe's share of the memory goes in no fewer visits of the hand than this */
 #define EVICT_STEPS 64u
-#define SMALL_SHARE 10u /* a tenth of the entries are in the small queue */
 #define HITS_TO_STAY 2u /* while in the small queue */
+#define SOON 2u /* what comes back before so many of its ghosts' row have left, comes back soon */
 #define LARGE_FACTOR 4u
 #define CURVE_START 0.75 /* of bytes_max: below it nothing is evicted */
 #define CURVE_END 0.95
@@ -50,8 +51,12 @@ static uint64_t hash_of(const struct l1 *map, const struct entry *e)
 void se__entry_list(struct stripe *s, const struct entry *e)
 {
     struct table *t = se__stripe_table(s);
-    bool known = e->hash && se__table_haunted(t, e->hash);
-    se__table_push(t, known ? &t->main : &t->small, e->slot);
+    unsigned since = e->hash ? se__table_haunted(t, e->hash) : GHOST_NONE;
+    bool late = since >= SOON && since < GHOST_NONE;
+    bool to_main = since < SOON || (late && se__learn_trusts(&s->lessons, t->used));
+    if (late && to_main)
+        se__table_set_late(t, e->slot);
+    se__table_push(t, to_main ? &t->main : &t->small, e->slot);
 }
 
 static bool is_large(const struct l1 *map, const struct table *t, const struct entry *e)
@@ -69,23 +74,40 @@ static unsigned take_hits(struct table *t, uint32_t slot, unsigned most)
 }
 
 /* Does an entry of the small queue go on to the main one? */
-static bool is_worth_it(const struct l1 *map, struct table *t, const struct entry *e)
+static bool goes_on(const struct l1 *map, struct stripe *s, struct table *t, const struct entry *e)
 {
     unsigned hits = take_hits(t, e->slot, HITS_MAX);
+    se__learn_newcomer(&s->lessons, hits > 0, t->used);
     return hits >= HITS_TO_STAY && (hits > HITS_TO_STAY || !is_large(map, t, e));
+}
+
+/* Does one of the main queue stay for another round? */
+static bool stays(struct stripe *s, struct table *t, const struct entry *e)
+{
+    unsigned hits = take_hits(t, e->slot, 1);
+    se__learn_main(&s->lessons, se__table_take_late(t, e->slot), hits > 0, t->used);
+    return hits > 0;
+}
+
+/* The queue whose turn it is; *small says which. */
+static struct queue *due_queue(const struct stripe *s, struct table *t, bool *small)
+{
+    *small =
+        t->main.n == 0 || se__learn_small_is_long(&s->lessons, t->small.n, t->small.n + t->main.n);
+    return *small ? &t->small : &t->main;
 }
 
 bool se__stripe_victim(struct l1 *map, struct stripe *s, struct entry *e)
 {
     struct table *t = se__stripe_table(s);
     for (;;) {
-        bool small = t->small.n * SMALL_SHARE > t->small.n + t->main.n || t->main.n == 0;
-        uint32_t slot = se__table_pop(t, small ? &t->small : &t->main);
+        bool small;
+        uint32_t slot = se__table_pop(t, due_queue(s, t, &small));
         if (slot == NO_SLOT)
             return false;
         if (!se__stripe_at(s, slot, e) || !se__entry_evictable(map, e))
             continue; /* it is listed again when it is clean */
-        if (small ? is_worth_it(map, t, e) : take_hits(t, slot, 1) > 0) {
+        if (small ? goes_on(map, s, t, e) : stays(s, t, e)) {
             se__table_push(t, &t->main, slot);
             continue;
         }

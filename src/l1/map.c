@@ -16,8 +16,10 @@
 #include <assert.h>
 
 /* More stripes where they would have twice that, since slots are numbered in 16 bits; no more, since
- * the fewer items a stripe has, the less its queues know (row 9). */
+ * the fewer items a stripe has, the less its queues know (row 9). So a small map, where items may be
+ * few, is one stripe up to the most that its slots can number. */
 #define STRIPE_BYTES (2048u * 1024)
+#define ONE_STRIPE_BYTES (6144u * 1024)
 #define NEAR_CLOCK_MS 60000 /* more than a version waits between its making and its put */
 
 /* ---- life ---- */
@@ -25,6 +27,8 @@
 static unsigned stripe_bits_for(size_t bytes_max)
 {
     unsigned bits = 0;
+    if (bytes_max < ONE_STRIPE_BYTES)
+        return 0;
     while (bytes_max >> (bits + 1) >= STRIPE_BYTES)
         bits++;
     return bits;

@@ -26,6 +26,7 @@ se_result se__stripe_open(struct stripe *s, struct front *front, size_t *bytes)
         return se__error_nomem();
     atomic_init(&front->table, t);
     s->front = front;
+    se__lessons_init(&s->lessons);
     se__mutex_init(&s->lock);
     *bytes += t->cost;
     return SE_OK;

@@ -27,6 +27,7 @@
 #include "base/hash.h"
 #include "base/os.h"
 #include "item/inside.h"
+#include "l1/learn.h"
 #include "l1/map.h"
 #include "l1/table.h"
 
@@ -99,6 +100,7 @@ struct stripe {
     uint32_t resize_above; /* a resize failed: not tried again below so many entries */
     unsigned limbo_n;
     bool limbo_held; /* some caller holds an item in it: it is looked at soon */
+    struct lessons lessons;
     size_t limbo_bytes;
     se_item **detached; /* items that left while callers held them; outside the bound */
     size_t detached_n, detached_cap, detached_at;

@@ -6,6 +6,7 @@
 #include "base/mem.h"
 
 #include <assert.h>
+#include <string.h>
 
 #define MANY UINT8_MAX
 #define AHEAD 8u /* entries that are fetched while others are moved */
@@ -71,6 +72,7 @@ uint32_t se__table_insert(struct table *t, uint64_t hash, uintptr_t word)
     unsigned i = se__table_first(match);
     struct bucket_head *h = &t->heads[bucket];
     se__table_set_hits(h, i, 0);
+    h->late &= (uint8_t) ~(1u << i);
     atomic_store(&t->words[bucket * BUCKET_SLOTS + i], word);
     /* release: who sees the tag sees the word, and that of a bucket before that it was passed */
     atomic_store_explicit(&h->tags, tags | (uint64_t)se__table_tag(hash) << i * 8,
@@ -121,30 +123,34 @@ uint32_t se__table_pop(struct table *t, struct queue *q)
 
 /* ---- ghosts ---- */
 
-static uint16_t fingerprint(uint64_t hash)
+static uint8_t fingerprint(uint64_t hash)
 {
-    uint16_t print = (uint16_t)hash;
+    uint8_t print = (uint8_t)hash;
     return print ? print : 1;
+}
+
+static uint8_t *ghosts_of(struct table *t, uint64_t hash)
+{
+    return t->rests[se__table_home(t, hash)].ghosts[hash >> 8 & (GHOST_ROWS - 1)];
 }
 
 void se__table_haunt(struct table *t, uint64_t hash)
 {
-    uint32_t bucket = se__table_home(t, hash);
-    struct bucket_head *h = &t->heads[bucket];
-    t->rests[bucket].ghosts[h->ghosts_at] = fingerprint(hash);
-    h->ghosts_at = (uint8_t)((h->ghosts_at + 1u) % BUCKET_GHOSTS);
+    uint8_t *ghosts = ghosts_of(t, hash);
+    memmove(ghosts + 1, ghosts, GHOST_DEPTH - 1);
+    ghosts[0] = fingerprint(hash);
 }
 
-bool se__table_haunted(struct table *t, uint64_t hash)
+unsigned se__table_haunted(struct table *t, uint64_t hash)
 {
-    uint16_t *ghosts = t->rests[se__table_home(t, hash)].ghosts;
-    for (unsigned i = 0; i < BUCKET_GHOSTS; i++) {
+    uint8_t *ghosts = ghosts_of(t, hash);
+    for (unsigned i = 0; i < GHOST_DEPTH; i++) {
         if (ghosts[i] == fingerprint(hash)) {
             ghosts[i] = 0;
-            return true;
+            return i;
         }
     }
-    return false;
+    return GHOST_NONE;
 }
 
 /* ---- moving ---- */
@@ -155,6 +161,8 @@ static uint32_t move_slot(struct table *from, struct table *to, uint32_t slot, u
     uint32_t new_slot = se__table_insert(to, hash, atomic_load(se__table_word(from, slot)));
     struct bucket_head *is = &to->heads[new_slot / BUCKET_SLOTS];
     se__table_set_hits(is, new_slot % BUCKET_SLOTS, se__table_hits(from, slot));
+    if (se__table_take_late(from, slot))
+        se__table_set_late(to, new_slot);
     /* the earliest of its new neighbours', or the sweep would come too late */
     if (was->has_due && (!is->has_due || (int16_t)(was->due - is->due) < 0)) {
         is->due = was->due;
@@ -197,6 +205,13 @@ static void move_queue(const struct move *m, const struct queue *q, struct queue
     }
 }
 
+static void move_ghosts(const uint8_t from[GHOST_DEPTH], uint8_t to[GHOST_DEPTH])
+{
+    for (unsigned i = 0; i < GHOST_DEPTH; i++)
+        if (from[i])
+            to[i] = from[i];
+}
+
 void se__table_move(struct table *from, struct table *to,
                     uint64_t (*hash_of)(const void *arg, uintptr_t word), const void *arg)
 {
@@ -214,8 +229,7 @@ void se__table_move(struct table *from, struct table *to,
      * half of its ghosts are found again. */
     for (uint32_t b = 0; b < from->buckets; b++) {
         uint32_t at = (uint32_t)((uint64_t)b * to->buckets / from->buckets);
-        for (unsigned i = 0; i < BUCKET_GHOSTS; i++)
-            if (from->rests[b].ghosts[i])
-                to->rests[at].ghosts[i] = from->rests[b].ghosts[i];
+        for (unsigned i = 0; i < GHOST_ROWS; i++)
+            move_ghosts(from->rests[b].ghosts[i], to->rests[at].ghosts[i]);
     }
 }

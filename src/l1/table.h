@@ -39,9 +39,10 @@
 #endif
 
 #define BUCKET_SLOTS 8u
-#define BUCKET_GHOSTS 6u
 #define TABLE_BUCKETS_MAX 8191u                         /* slots are numbered in 16 bits */
 #define BUCKET_BYTES (BUCKET_SLOTS * sizeof(uintptr_t)) /* of words: a cache line */
+#define GHOST_ROWS 4u
+#define GHOST_DEPTH 3u
 #define NO_SLOT UINT32_MAX
 #define NO_NEXT UINT16_MAX
 #define HITS_MAX 3u
@@ -52,13 +53,15 @@ struct bucket_head {
     _Atomic uint16_t hits;
     _Atomic uint8_t passed; /* entries of earlier buckets that lie behind this one; 255: many */
     uint8_t listed;         /* a bit a slot: it is in one of the queues */
-    uint16_t due;           /* when the sweep must look here, see evict.c */
+    uint16_t due;           /* when the sweep must look here, see lives.c */
+    uint8_t late; /* a bit a slot: it came back late, and what that is worth is not known yet */
     bool has_due;
-    uint8_t ghosts_at; /* which of the ghosts is overwritten next */
 };
 struct bucket_rest {
     uint16_t next[BUCKET_SLOTS];
-    uint16_t ghosts[BUCKET_GHOSTS]; /* fingerprints; 0: none */
+    /* fingerprints of ids that have left, the last first; 0: none. A row by the id's hash, so that
+     * a newcomer is compared with three of the twelve and seldom mistaken for one of them */
+    uint8_t ghosts[GHOST_ROWS][GHOST_DEPTH];
 };
 static_assert(sizeof(struct bucket_head) == 16, "row 8 of the bars: bytes an entry");
 static_assert(sizeof(struct bucket_rest) == 28, "row 8 of the bars: bytes an entry");
@@ -98,7 +101,7 @@ size_t se__table_cost(uint32_t buckets);
 SE_NODISCARD struct table *se__table_new(uint32_t buckets);
 
 /* Bits of a hash: the bucket takes those from 31 down, the tag 0 to 7, the stripe 40 and more, the
- * ghost's fingerprint 0 to 15. */
+ * ghost's fingerprint 0 to 7, its row 8 and 9. */
 static inline uint32_t se__bucket_of(uint32_t buckets, uint64_t hash)
 {
     return (uint32_t)((hash & UINT32_MAX) * buckets >> 32);
@@ -185,14 +188,30 @@ static inline bool se__table_listed(const struct table *t, uint32_t slot)
 {
     return t->heads[slot / BUCKET_SLOTS].listed >> slot % BUCKET_SLOTS & 1;
 }
+/* Whether its entry came back late, and forgets it. */
+static inline bool se__table_take_late(struct table *t, uint32_t slot)
+{
+    struct bucket_head *h = &t->heads[slot / BUCKET_SLOTS];
+    uint8_t bit = (uint8_t)(1u << slot % BUCKET_SLOTS);
+    bool late = h->late & bit;
+    h->late &= (uint8_t)~bit;
+    return late;
+}
+static inline void se__table_set_late(struct table *t, uint32_t slot)
+{
+    t->heads[slot / BUCKET_SLOTS].late |= (uint8_t)(1u << slot % BUCKET_SLOTS);
+}
 /* At the end of one of the table's queues; the slot is not listed. */
 void se__table_push(struct table *t, struct queue *q, uint32_t slot);
 /* The first of it, not listed any more, or NO_SLOT. */
 uint32_t se__table_pop(struct table *t, struct queue *q);
 
-/* Remembers that an id has left; whether it did not long ago (and forgets it). */
+/* Remembers that an id has left. */
 void se__table_haunt(struct table *t, uint64_t hash);
-bool se__table_haunted(struct table *t, uint64_t hash);
+/* Whether that was not long ago, and forgets it: GHOST_NONE, or how many of its row have left since.
+ * One id in 85 that was never here seems to be such a one, too. */
+#define GHOST_NONE GHOST_DEPTH
+unsigned se__table_haunted(struct table *t, uint64_t hash);
 
 /* Moves everything into `to`, which is empty and large enough: hash_of tells an entry's hash by its
  * word. `from` stays as it was for its readers. */

@@ -188,3 +188,91 @@ Test(table, rows_lie_where_readers_look)
     cr_assert_eq(t->heads, (struct bucket_head *)(t + 1));
     close_table();
 }
+
+/* ---- ghosts ---- */
+
+/* Of one bucket and one row; they differ in the fingerprint. */
+static uint64_t ghost_hash(uint32_t bucket, unsigned row, unsigned print)
+{
+    return (hash_in(bucket, 1) & ~UINT64_C(0xfff)) | row << 8 | print;
+}
+
+Test(table, a_ghost_says_how_many_of_its_row_have_left_since)
+{
+    open_table(16);
+    for (unsigned print = 1; print <= 4; print++)
+        se__table_haunt(t, ghost_hash(3, 1, print));
+    cr_assert_eq(se__table_haunted(t, ghost_hash(3, 1, 1)), GHOST_NONE, "the fourth pushed it out");
+    cr_assert_eq(se__table_haunted(t, ghost_hash(3, 1, 2)), 2);
+    cr_assert_eq(se__table_haunted(t, ghost_hash(3, 1, 4)), 0);
+    cr_assert_eq(se__table_haunted(t, ghost_hash(3, 1, 4)), GHOST_NONE, "it is forgotten");
+    cr_assert_eq(se__table_haunted(t, ghost_hash(3, 1, 3)), 1);
+    close_table();
+}
+
+Test(table, ghosts_of_other_rows_and_buckets_are_others)
+{
+    open_table(16);
+    se__table_haunt(t, ghost_hash(3, 1, 7));
+    cr_assert_eq(se__table_haunted(t, ghost_hash(3, 2, 7)), GHOST_NONE);
+    cr_assert_eq(se__table_haunted(t, ghost_hash(4, 1, 7)), GHOST_NONE);
+    for (unsigned i = 0; i < 10; i++)
+        se__table_haunt(t, ghost_hash(3, 2, 20 + i));
+    cr_assert_eq(se__table_haunted(t, ghost_hash(3, 1, 7)), 0);
+    se__table_haunt(t, ghost_hash(5, 0, 0));
+    cr_assert_eq(se__table_haunted(t, ghost_hash(5, 0, 0)), 0, "0 is no ghost, and no fingerprint");
+    close_table();
+}
+
+Test(table, few_that_never_were_here_seem_to_come_back)
+{
+    uint64_t random = 5;
+    unsigned mistaken = 0;
+    open_table(100);
+    for (unsigned i = 0; i < 20000; i++) {
+        se__table_haunt(t, next_random(&random));
+        mistaken += se__table_haunted(t, next_random(&random)) != GHOST_NONE;
+    }
+    cr_assert(mistaken > 100 && mistaken < 300, "%u: one in 85", mistaken);
+    close_table();
+}
+
+Test(table, a_new_entry_did_not_come_back_late)
+{
+    open_table(1);
+    uint32_t slot = se__table_insert(t, 7, WORD(1));
+    cr_assert_not(se__table_take_late(t, slot));
+    se__table_set_late(t, slot);
+    cr_assert(se__table_take_late(t, slot));
+    cr_assert_not(se__table_take_late(t, slot), "asked once");
+    se__table_set_late(t, slot);
+    se__table_erase(t, 7, slot);
+    cr_assert_eq(se__table_insert(t, 9, WORD(2)), slot);
+    cr_assert_not(se__table_take_late(t, slot));
+    close_table();
+}
+
+Test(table, moving_keeps_most_ghosts_and_what_came_back_late)
+{
+    open_table(40);
+    struct table *from = t;
+    unsigned known = 0;
+    for (unsigned i = 1; i <= 200; i++) {
+        uint32_t slot = se__table_insert(from, hash_of_number(NULL, WORD(i)), WORD(i));
+        if (i % 2)
+            se__table_set_late(from, slot);
+    }
+    for (unsigned i = 1000; i < 1100; i++)
+        se__table_haunt(from, hash_of_number(NULL, WORD(i)));
+    open_table(45);
+    se__table_move(from, t, hash_of_number, NULL);
+    for (uint32_t slot = 0; slot < se__table_slots(t); slot++) {
+        uintptr_t word = atomic_load(se__table_word(t, slot));
+        cr_assert_eq(se__table_take_late(t, slot), word && (word >> 4) % 2);
+    }
+    for (unsigned i = 1000; i < 1100; i++)
+        known += se__table_haunted(t, hash_of_number(NULL, WORD(i))) != GHOST_NONE;
+    cr_assert_gt(known, 25, "%u of 100", known);
+    close_table();
+    se__free(from->memory);
+}
