@@ -28,6 +28,7 @@
 #include "tier/pressure.h"
 
 #define ENGINE_UUID_LEN 32
+#define PRESSURE_TURNS 16u
 
 /* Something that runs beside the engine. stop returns when it has ended, and frees it. */
 struct service {
@@ -87,13 +88,15 @@ struct se_engine {
     /* Background threads (keeper.c). */
     struct keeper *keeper;
 
-    _Atomic uint64_t payload_max;   /* max_payload_bytes, lowered at connect */
-    _Atomic int pressure_level;     /* se_pressure; relaxed: advisory */
-    _Atomic uint32_t pressure_turn; /* writes and KiB so far; relaxed */
-    _Atomic uint64_t full_ms;       /* when L1 or the WAL last had no room for a write, monotonic;
+    _Atomic uint64_t payload_max; /* max_payload_bytes, lowered at connect */
+    _Atomic int pressure_level;   /* se_pressure; relaxed: advisory */
+    struct {
+        _Alignas(64) _Atomic uint32_t units; /* writes and KiB so far; relaxed */
+    } pressure_turns[PRESSURE_TURNS];        /* by thread */
+    _Atomic uint64_t full_ms;   /* when L1 or the WAL last had no room for a write, monotonic;
                                        0: never; relaxed: advisory */
-    atomic_bool skew_seen;          /* a version far ahead of the clock was seen; relaxed */
-    struct se__mutex shut_lock;     /* guards the four below */
+    atomic_bool skew_seen;      /* a version far ahead of the clock was seen; relaxed */
+    struct se__mutex shut_lock; /* guards the four below */
     struct se__cond shut_changed;
     enum { ENGINE_OPEN, ENGINE_SHUTTING, ENGINE_SHUT } shut;
     se_result shut_result;
@@ -204,6 +207,7 @@ struct write {
     struct worker_waiter waiter;
     bool watching;
     struct receipt *receipt; /* not yet committed; NULL: nobody is told */
+    int64_t now_wall_ms;     /* when it got its version */
     uint64_t version;        /* out */
     bool conflict;           /* out: the expectation did not hold */
 };

@@ -137,10 +137,13 @@ se_result se__write_init(se_engine *e, const struct write_spec *spec, struct wri
         .route = (uint8_t)o.route,
         .deleted = spec->deleted,
     };
-    w->item = se__item_new(&item);
+    w->hash = se__l1_hash(e->l1, spec->id, id_len);
+    se__l1_expect_bucket(e->l1, w->hash);
+    w->item = se__item_begin(&item);
     if (!w->item)
         return se__error_nomem();
-    w->hash = se__l1_hash(e->l1, spec->id, id_len);
+    se__l1_expect_entry(e->l1, w->hash);
+    se__item_end(w->item, &item);
     w->ack = se__write_resolve_ack(e, o.ack);
     r = se__delivery_ask(e, &o, w);
     if (r != SE_OK)
@@ -174,6 +177,7 @@ static void take_version(se_engine *e, struct write *w, uint64_t above)
         view.version > above)
         above = view.version;
     w->version = above ? se__hlc_above(&e->hlc, above, now) : se__hlc_next(&e->hlc, now);
+    w->now_wall_ms = now;
     se__item_set_version(w->item, w->version, now);
 }
 
@@ -229,7 +233,7 @@ static void put(se_engine *e, struct write *w, struct l1_put_result *result)
         .expect = w->expect,
         .expected_version = w->expected_version,
         .expected_epoch = w->expected_epoch,
-        .now_wall_ms = se__wall_ms(),
+        .now_wall_ms = w->now_wall_ms,
         .clock = se__hlc_last(&e->hlc),
         .renewable = w->expect == L1_EXPECT_ANY,
     };
@@ -427,8 +431,8 @@ static se_result reserve(se_engine *e, struct write *writes, size_t n, size_t *f
 {
     for (size_t i = 0; i < n; i++) {
         se_item *item = writes[i].item;
-        se_result r =
-            se__l1_prepare(e->l1, se__item_id_len(item), se__item_size(item), &writes[i].ticket);
+        se_result r = se__l1_prepare(e->l1, se__item_id_len(item), se__item_size_inline(item),
+                                     &writes[i].ticket);
         if (r != SE_OK) {
             *failed = i;
             writes[i].ticket.bytes = 0;
@@ -446,7 +450,7 @@ se_result se__write_publish(se_engine *e, struct write *writes, size_t n, uint64
     *failed = n;
     size_t bytes = 0;
     for (size_t i = 0; i < n; i++)
-        bytes += se__item_size(writes[i].item);
+        bytes += se__item_size_inline(writes[i].item);
     se_result r = se__pressure_admit(e, n, bytes);
     if (r == SE_OK)
         r = reserve(e, writes, n, failed);
@@ -517,8 +521,10 @@ se_result se__write_one(se_engine *e, const struct write_spec *spec, uint64_t *v
     se_result r = se__enter(e);
     if (r != SE_OK)
         return r;
-    uint64_t deadline = se__deadline_in(e->settings.c.ack_timeout_ms);
+    uint64_t deadline = SE__FOREVER;
     r = se__write_init(e, spec, &w);
+    if (e->wal || w.ack != SE_ACK_MEMORY) /* else nothing is waited for */
+        deadline = se__deadline_in(e->settings.c.ack_timeout_ms);
     if (r == SE_OK)
         r = se__write_publish(e, &w, 1, deadline, &failed);
     se__leave(e);

@@ -12,11 +12,10 @@
 #include <stdatomic.h>
 #include <string.h>
 
-#define TIMES_SIZE 16u /* expires_at_ms, cache_ttl_ms; unaligned */
-
 #define DEFAULT_STATE "default"
 
-#define ITEM_HEADER_SIZE offsetof(struct se_item, bytes)
+#define LINE 64u
+#define FETCHED_MAX 2048u /* more than that the processor does not fetch at once */
 
 static_assert(ITEM_HEADER_SIZE == 48, "the header stays small: there may be hundreds of millions");
 static_assert((ITEM_ROUTE_ALL & (ITEM_FLAG_DELETED | ITEM_FLAG_TIMES)) == 0,
@@ -32,38 +31,28 @@ static size_t times_at(const se_item *item)
 
 static size_t state_at(const se_item *item)
 {
-    return times_at(item) + (item->flags & ITEM_FLAG_TIMES ? TIMES_SIZE : 0);
+    return times_at(item) + (item->flags & ITEM_FLAG_TIMES ? ITEM_TIMES_SIZE : 0);
 }
 
 static size_t content_at(const se_item *item)
 {
-    return state_at(item) + (item->state_len ? item->state_len + 1u : 0);
+    return se__item_content_at(item);
 }
 
 static size_t bytes_for(size_t id_len, size_t state_len, size_t content_len, bool times)
 {
-    return ITEM_HEADER_SIZE + id_len + 1 + (times ? TIMES_SIZE : 0) +
+    return ITEM_HEADER_SIZE + id_len + 1 + (times ? ITEM_TIMES_SIZE : 0) +
            (state_len ? state_len + 1 : 0) + content_len;
-}
-
-/* glibc: a word of header, multiples of 16, at least 32; from 128 KiB on whole
- * pages with two words of header. */
-static size_t set_aside_for(size_t bytes)
-{
-    if (bytes >= 128 * 1024)
-        return (bytes + 16 + 4095) & ~(size_t)4095;
-    size_t chunk = (bytes + 8 + 15) & ~(size_t)15;
-    return chunk < 32 ? 32 : chunk;
 }
 
 size_t se__item_size_for(size_t id_len, size_t state_len, size_t content_len)
 {
-    return set_aside_for(bytes_for(id_len, state_len, content_len, true));
+    return se__item_chunk(bytes_for(id_len, state_len, content_len, true));
 }
 
 size_t se__item_size(const se_item *item)
 {
-    return set_aside_for(ITEM_HEADER_SIZE + content_at(item) + item->content_len);
+    return se__item_size_inline(item);
 }
 
 /* ---- life ---- */
@@ -99,11 +88,17 @@ static void write_variable_part(se_item *item, const struct item_spec *s)
     }
     if (item->state_len)
         memcpy(item->bytes + state_at(item), s->state, item->state_len + 1u);
-    if (s->content_len && s->content)
-        memcpy(item->bytes + content_at(item), s->content, s->content_len);
 }
 
-se_item *se__item_new(const struct item_spec *spec)
+/* To be written soon: all lines at once, instead of one after the other as the stores come to them.
+ * The first was touched by the allocator. */
+static void fetch_for_writing(const se_item *item, size_t bytes)
+{
+    for (size_t at = LINE; at < bytes && at < FETCHED_MAX; at += LINE)
+        __builtin_prefetch((const char *)item + at, 1);
+}
+
+se_item *se__item_begin(const struct item_spec *spec)
 {
     struct item_spec s = normal_form(spec);
     size_t state_len = strlen(s.state);
@@ -113,9 +108,11 @@ se_item *se__item_new(const struct item_spec *spec)
     assert(s.content || s.content_len == 0 || s.content_hash);
     if (s.content_len > UINT32_MAX)
         return NULL;
-    se_item *item = se__alloc(bytes_for(s.id_len, state_len, s.content_len, times));
+    size_t bytes = bytes_for(s.id_len, state_len, s.content_len, times);
+    se_item *item = se__alloc(bytes);
     if (!item)
         return NULL;
+    fetch_for_writing(item, bytes);
     atomic_init(&item->refs, 1);
     atomic_init(&item->type, (uint8_t)s.content_type);
     atomic_init(&item->since, 0);
@@ -131,6 +128,20 @@ se_item *se__item_new(const struct item_spec *spec)
     else
         se__hash128(0, s.content, s.content_len, item->content_hash);
     write_variable_part(item, &s);
+    return item;
+}
+
+void se__item_end(se_item *item, const struct item_spec *spec)
+{
+    if (item->content_len && spec->content)
+        memcpy(item->bytes + content_at(item), spec->content, item->content_len);
+}
+
+se_item *se__item_new(const struct item_spec *spec)
+{
+    se_item *item = se__item_begin(spec);
+    if (item)
+        se__item_end(item, spec);
     return item;
 }
 

@@ -14,7 +14,7 @@
 
 #include "base/mem.h"
 
-#define LIMBO_EAGER 12u  /* so many are looked at together */
+#define LIMBO_EAGER 6u   /* so many are looked at together */
 #define REAP_PER_LOOK 2u /* detached items looked at when the limbo is */
 #define REAP_PER_LOCK 64u
 
@@ -32,7 +32,7 @@ static size_t bytes_of(uintptr_t what)
         return se__l1_cost(sizeof(struct flush_state));
     if (what & RETIRED_TABLE)
         return ((struct table *)at)->cost;
-    return se__item_size(at);
+    return se__item_size_inline(at);
 }
 
 /* ---- detached items ---- */
@@ -42,7 +42,7 @@ static void count_detached(struct stripe *s, const se_item *item, bool add)
     /* relaxed: see struct stripe */
     size_t n = atomic_load_explicit(&s->detached_items, memory_order_relaxed);
     size_t bytes = atomic_load_explicit(&s->detached_bytes, memory_order_relaxed);
-    size_t size = se__item_size(item);
+    size_t size = se__item_size_inline(item);
     atomic_store_explicit(&s->detached_items, add ? n + 1 : n - 1, memory_order_relaxed);
     atomic_store_explicit(&s->detached_bytes, add ? bytes + size : bytes - size,
                           memory_order_relaxed);
@@ -87,8 +87,16 @@ static void reap(struct stripe *s, size_t n, struct harvest *h)
 
 /* ---- the limbo ---- */
 
+/* All at once: each was last looked at when it left, and that is long ago. */
+static void fetch(const struct stripe *s)
+{
+    for (unsigned i = 0; i < s->limbo_n; i++)
+        __builtin_prefetch((const void *)(s->limbo[i].what & WORD_POINTER), 1);
+}
+
 static void collect(struct l1 *map, struct stripe *s, struct harvest *h)
 {
+    fetch(s);
     uint64_t passed = s->limbo_n ? se__epoch_passed(&map->epochs) : 0;
     unsigned kept = 0;
     for (unsigned i = 0; i < s->limbo_n; i++) {

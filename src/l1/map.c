@@ -131,6 +131,41 @@ uint64_t se__l1_hash(const struct l1 *map, const char *id, size_t id_len)
     return se__hash_id(&map->secret, id, id_len);
 }
 
+/* ---- what a put will look at ---- */
+
+void se__l1_expect_bucket(struct l1 *map, uint64_t hash)
+{
+    const char *stripe = (const char *)se__l1_stripe(map, hash);
+    /* Addresses only: the table may be gone by the time they are fetched. */
+    struct view v =
+        se__table_view(atomic_load_explicit(&se__l1_front(map, hash)->table, memory_order_relaxed));
+    uint32_t bucket = se__bucket_of(v.buckets, hash);
+    __builtin_prefetch(stripe, 1);
+    __builtin_prefetch(stripe + SE__EPOCH_LINE, 1);
+    __builtin_prefetch(&v.heads[bucket], 1);
+    __builtin_prefetch(&v.words[bucket], 1);
+}
+
+/* An item up to its id, or a flush state. */
+static void fetch_entry(uintptr_t word)
+{
+    const char *at = (const char *)(word & WORD_POINTER);
+    __builtin_prefetch(at, 1);
+    __builtin_prefetch(at + SE__EPOCH_LINE, 1);
+}
+
+void se__l1_expect_entry(struct l1 *map, uint64_t hash)
+{
+    _Atomic uint32_t *inside = se__epoch_enter(&map->epochs);
+    struct view v = se__table_view(atomic_load(&se__l1_front(map, hash)->table));
+    uint32_t bucket = se__bucket_of(v.buckets, hash);
+    uint64_t tags = atomic_load_explicit(&v.heads[bucket].tags, memory_order_acquire);
+    uint64_t match = se__table_match(tags, se__table_tag(hash));
+    if (match)
+        fetch_entry(atomic_load(&v.words[bucket].slots[se__table_first(match)]));
+    se__epoch_leave(inside);
+}
+
 /* ---- putting ---- */
 
 /* A put, as it is published in one locked stripe. */
@@ -269,7 +304,7 @@ static size_t publish(struct publication *p, struct entry *e, bool present)
     se__stripe_enter(p->map, p->s, e);
     if (old)
         se__stripe_retire(p->map, p->s, (uintptr_t)old);
-    return se__item_size(p->item) +
+    return se__item_size_inline(p->item) +
            (had_state && !p->spare ? se__l1_cost(sizeof(struct flush_state)) : 0);
 }
 

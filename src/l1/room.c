@@ -220,10 +220,15 @@ se_result se__l1_ticket(struct l1 *map, size_t item_size, bool flush, struct l1_
     if (!se__l1_reserve_evicting(map, t.bytes))
         return se__error(SE_ERR_BACKPRESSURE, "memory is full of items that may not be dropped");
     se__l1_count_unevictable(map, t.bytes);
-    t.entry = flush ? se__alloc_zeroed(1, sizeof(struct flush_state)) : NULL;
-    if (flush && !t.entry) {
-        se__l1_settle(map, &t, 0);
-        return se__error_nomem();
+    if (flush) {
+        /* Not se__alloc_zeroed: glibc's calloc goes past the thread's own free chunks. */
+        struct flush_state *f = se__alloc(sizeof *f);
+        if (!f) {
+            se__l1_settle(map, &t, 0);
+            return se__error_nomem();
+        }
+        *f = (struct flush_state){0};
+        t.entry = f;
     }
     *ticket = t;
     return SE_OK;

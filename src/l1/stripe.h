@@ -85,12 +85,10 @@ struct front {
 
 #define STRIPE_EPOCHS 32u
 
+/* In the order in which a put reads it: two cache lines, and one of the limbo. */
 struct stripe {
     _Alignas(64) struct se__mutex lock;
     struct front *front;
-    /* Of ids, by their hash: a load is in doubt for what left among a few neighbours only. release
-     * after what it tells of, acquire before a tier is asked */
-    _Atomic uint32_t epochs[STRIPE_EPOCHS];
     uint64_t floor;       /* no version put here that has left is above it */
     uint64_t based_floor; /* no item with a based_on that has left is above it */
     uint32_t loose_entries;
@@ -98,14 +96,22 @@ struct stripe {
     unsigned limbo_n;
     bool limbo_held; /* some caller holds an item in it: it is looked at soon */
     size_t limbo_bytes;
-    se_item **detached; /* items that left while callers held them; outside the bound */
-    size_t detached_n, detached_cap, detached_at;
+    size_t unevictable_change; /* what se__stripe_end will tell an account; modulo 2^64 */
     /* relaxed: written under the lock, read by se__l1_stats without
      * it; nothing is ordered by them. */
-    _Atomic size_t live, dirty, dead, detached_items, detached_bytes;
-    size_t unevictable_change; /* what se__stripe_end will tell an account; modulo 2^64 */
+    _Atomic size_t live, dirty, dead, detached_items;
     struct retired limbo[LIMBO_MAX];
+    _Atomic size_t detached_bytes; /* as detached_items */
+    se_item **detached;            /* items that left while callers held them; outside the bound */
+    size_t detached_n, detached_cap, detached_at;
+    /* Of ids, by their hash: a load is in doubt for what left among a few neighbours only. release
+     * after what it tells of, acquire before a tier is asked */
+    _Atomic uint32_t epochs[STRIPE_EPOCHS];
 };
+#ifdef __x86_64__
+static_assert(offsetof(struct stripe, limbo) == 2 * SE__EPOCH_LINE,
+              "what a put reads lies together");
+#endif
 
 /* Bytes that were reserved ahead, so that writers do not meet in one counter. A thread always uses
  * the same account. */
@@ -160,7 +166,7 @@ static inline struct flush_state *se__word_flush(uintptr_t word)
 }
 static inline size_t se__entry_bytes(const struct entry *e)
 {
-    return se__item_size(e->item) + (e->flush ? se__l1_cost(sizeof *e->flush) : 0);
+    return se__item_size_inline(e->item) + (e->flush ? se__l1_cost(sizeof *e->flush) : 0);
 }
 static inline bool se__flush_unconfirmed(const struct flush_state *f)
 {
