@@ -159,7 +159,7 @@ se_result se__cover(void *engine, uint64_t version);
 SE_NODISCARD se_result se__existence_open(se_engine *e);
 /* Around the publishing of writes: before gives the epoch for after. */
 struct write;
-uint64_t se__existence_before(se_engine *e, const struct write *writes, size_t n);
+uint64_t se__existence_before(se_engine *e, struct write *writes, size_t n);
 void se__existence_after(se_engine *e, const struct write *writes, size_t n, uint64_t epoch);
 /* True: L3 does not hold the id, and nothing that was accepted is on its way there. No I/O. */
 bool se__excludes(const se_engine *e, const char *id, size_t id_len);
@@ -195,7 +195,12 @@ void se__keeper_close(se_engine *e);
 /* One write on its way: what se_submit, se_delete, batches, cache-aside and
  * state changes have in common. */
 struct write {
-    se_item *item; /* owned, version not yet set */
+    se_item *item;  /* owned, version not yet set; NULL once it has been given to L1 */
+    const char *id; /* borrowed */
+    size_t id_len;
+    size_t bytes; /* of id and content */
+    bool gives;   /* nobody needs the item once L1 has it: then L1 gets the reference */
+    bool enters;  /* the filter */
     uint64_t hash;
     struct l1_ticket ticket;
     se_ack ack; /* resolved: never DEFAULT */
@@ -222,6 +227,8 @@ struct write_spec {
 se_ack se__write_resolve_ack(const se_engine *e, se_ack ack);
 /* Checks arguments and builds the item. Nothing has changed on error. */
 SE_NODISCARD se_result se__write_init(se_engine *e, const struct write_spec *spec, struct write *w);
+/* Between init and publish, where the caller itself needs the item no more once it is published. */
+void se__write_give(const se_engine *e, struct write *w);
 /* Pressure, memory, WAL, L1, in that order, for all of them; on an error nothing is written, and
  * *failed says which one refused (n: none in particular). */
 SE_NODISCARD se_result se__write_publish(se_engine *e, struct write *writes, size_t n,

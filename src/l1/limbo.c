@@ -193,6 +193,98 @@ void se__stripe_end(struct l1 *map, struct stripe *s, bool now)
         unlock(map, s);
 }
 
+/* ---- the limbos of accounts ---- */
+
+static bool take_turn(struct account *a)
+{
+    /* acquire: what the last one has left there is seen; pairs with give_turn */
+    return !atomic_exchange_explicit(&a->limbo_taken, true, memory_order_acquire);
+}
+
+static void give_turn(struct account *a)
+{
+    atomic_store_explicit(&a->limbo_taken, false, memory_order_release);
+}
+
+/* A reader has taken a reference just before the item left. Any stripe can have it. */
+static bool detach_somewhere(struct l1 *map, se_item *item)
+{
+    struct stripe *s = &map->stripes[0];
+    se__mutex_lock(&s->lock);
+    bool detached = detach(s, item);
+    se__mutex_unlock(&s->lock);
+    return detached;
+}
+
+/* Moves what nobody can be looking at any more out of a, whose turn is the caller's. */
+static void collect_account(struct l1 *map, struct account *a, struct harvest *h)
+{
+    uint64_t passed = a->limbo_n ? se__epoch_passed(&map->epochs) : 0;
+    unsigned kept = 0;
+    for (unsigned i = 0; i < a->limbo_n; i++) {
+        struct retired r = a->limbo[i];
+        if (r.tag >= passed) {
+            a->limbo[kept++] = r;
+            continue;
+        }
+        se_item *item = (se_item *)r.what;
+        h->bytes += bytes_of(r.what);
+        if (se__item_refs(item) == 1 || !detach_somewhere(map, item))
+            h->what[h->n++] = r.what;
+    }
+    a->limbo_n = kept;
+    a->limbo_bytes -= h->bytes;
+}
+
+bool se__account_begin(struct l1 *map, struct account *a)
+{
+    if (!take_turn(a))
+        return false;
+    if (a->limbo_n < ACCOUNT_LIMBO)
+        return true;
+    se__l1_unreserve(map, se__account_end(map, a, NULL)); /* readers were in its way before */
+    return false;
+}
+
+size_t se__account_end(struct l1 *map, struct account *a, se_item *left)
+{
+    struct harvest h;
+    h.n = 0;
+    h.bytes = 0;
+    if (left) {
+        a->limbo[a->limbo_n++] = (struct retired){(uintptr_t)left, se__epoch_now(&map->epochs)};
+        a->limbo_bytes += se__item_size_inline(left);
+    }
+    if (a->limbo_n >= LIMBO_EAGER || a->limbo_bytes > map->limbo_share)
+        collect_account(map, a, &h);
+    give_turn(a);
+    free_harvest(&h);
+    return h.bytes;
+}
+
+size_t se__account_empty(struct l1 *map, struct account *a, bool *waiting)
+{
+    struct harvest h;
+    h.n = 0;
+    h.bytes = 0;
+    if (!take_turn(a)) {
+        *waiting = true;
+        return 0;
+    }
+    collect_account(map, a, &h);
+    *waiting = *waiting || a->limbo_n > 0;
+    give_turn(a);
+    free_harvest(&h);
+    return h.bytes;
+}
+
+void se__accounts_tend(struct l1 *map)
+{
+    bool waiting;
+    for (unsigned i = 0; i <= map->account_mask; i++)
+        se__l1_unreserve(map, se__account_empty(map, &map->accounts[i], &waiting));
+}
+
 void se__stripe_reap(struct stripe *s)
 {
     size_t left = atomic_load_explicit(&s->detached_items, memory_order_relaxed);

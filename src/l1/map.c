@@ -122,6 +122,9 @@ void se__l1_close(struct l1 *map)
         return;
     for (size_t i = 0; map->stripes && i < (size_t)1 << map->stripe_bits; i++)
         se__stripe_close(&map->stripes[i]);
+    for (size_t i = 0; map->accounts && i <= map->account_mask; i++)
+        for (unsigned k = 0; k < map->accounts[i].limbo_n; k++)
+            se__retired_free(map->accounts[i].limbo[k].what);
     se__free(map->memory);
     se__free(map->self);
 }
@@ -176,6 +179,8 @@ struct publication {
     se_item *item;
     const struct l1_put *how;
     struct flush_state *spare; /* the ticket's; NULL once it is in use */
+    struct account *account; /* whose limbo takes what the put replaces; NULL: the stripe's does */
+    se_item *left;           /* out: for that limbo */
 };
 
 static bool expectation_holds(const struct publication *p, const struct entry *e)
@@ -277,6 +282,15 @@ static void take_spare(struct publication *p, struct entry *e)
     p->spare = NULL;
 }
 
+/* What a caller holds is the stripe's to look after. */
+static void leave_behind(struct publication *p, se_item *old)
+{
+    if (p->account && se__item_refs(old) == 1)
+        p->left = old;
+    else
+        se__stripe_retire(p->map, p->s, (uintptr_t)old);
+}
+
 /* Publishes the item in e (present) or in a new entry. Returns how many bytes of the
  * ticket the map has kept. */
 static size_t publish(struct publication *p, struct entry *e, bool present)
@@ -303,29 +317,50 @@ static size_t publish(struct publication *p, struct entry *e, bool present)
         se__entry_queue(p->map, e, false, se__mono_ms());
     se__stripe_enter(p->map, p->s, e);
     if (old)
-        se__stripe_retire(p->map, p->s, (uintptr_t)old);
+        leave_behind(p, old);
     return se__item_size_inline(p->item) +
            (had_state && !p->spare ? se__l1_cost(sizeof(struct flush_state)) : 0);
+}
+
+/* Under the stripe's lock. Returns as publish does. */
+static size_t judge_and_publish(struct publication *p, struct l1_put_result *result)
+{
+    struct entry e;
+    const se_item *item = p->item;
+    bool present = se__stripe_find(p->s, p->hash, item->bytes, item->id_len, &e);
+    result->stored = judge(p, present ? &e : NULL, result);
+    if (result->stored != L1_STORED)
+        return 0;
+    if (!p->how->gives) /* before anybody else can see it */
+        se__item_hold(p->item);
+    return publish(p, &e, present);
 }
 
 void se__l1_put(struct l1 *map, uint64_t hash, se_item *item, struct l1_ticket *ticket,
                 const struct l1_put *how, struct l1_put_result *result)
 {
-    struct publication p = {map, se__l1_stripe(map, hash), hash, item, how, ticket->entry};
-    struct entry e;
-    size_t kept = 0;
+    struct account *a = se__l1_account(map);
+    struct publication p = {map,
+                            se__l1_stripe(map, hash),
+                            hash,
+                            item,
+                            how,
+                            ticket->entry,
+                            .account = se__account_begin(map, a) ? a : NULL};
     *result = (struct l1_put_result){0};
     se__mutex_lock(&p.s->lock);
-    bool present = se__stripe_find(p.s, hash, se_item_id(item), se__item_id_len(item), &e);
-    result->stored = judge(&p, present ? &e : NULL, result);
-    if (result->stored == L1_STORED)
-        kept = publish(&p, &e, present);
+    size_t kept = judge_and_publish(&p, result);
     bool misfits = kept && se__stripe_misfits(p.s);
+    size_t unevictable = p.s->unevictable_change;
+    p.s->unevictable_change = 0; /* settled with the ticket, of which it is a part */
     se__stripe_end(map, p.s, false);
+    if (p.account)
+        se__l1_unreserve(map, se__account_end(map, a, p.left));
     if (result->renew)
         return; /* the ticket is for the next try */
-    se__free(p.spare);
-    se__l1_settle(map, ticket, kept);
+    if (p.spare)
+        se__free(p.spare);
+    se__l1_settle_put(map, ticket, kept, unevictable);
     if (misfits)
         se__stripe_fit(map, p.s);
 }

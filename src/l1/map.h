@@ -108,6 +108,8 @@ struct l1_put {
      * between taking a version and this call a newer write of the id may have come, gone home
      * and been evicted, and without an entry there is nothing to compare with. */
     bool renewable;
+    /* STORED: the caller's reference to the item is the map's from then on. */
+    bool gives;
 };
 enum l1_stored {
     L1_STORED,
@@ -131,8 +133,8 @@ struct l1_put_result {
     bool renew;
     uint64_t winner; /* STALE, CONFLICT: the version that is there (0: none) */
 };
-/* Publishes item (borrowed: the map takes a reference of its own) under the version guard and
- * queues it. Uses the ticket up, except with `renew`. Cannot fail otherwise. If the id is of an
+/* Publishes item (borrowed, unless `gives`: the map takes a reference of its own) under the version
+ * guard and queues it. Uses the ticket up, except with `renew`. Cannot fail otherwise. If the id is of an
  * entry whose version is not below the item's because the clock could not know it (a load), the
  * caller takes a version above `winner` and tries again. */
 void se__l1_put(struct l1 *map, uint64_t hash, se_item *item, struct l1_ticket *ticket,

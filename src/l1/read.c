@@ -310,6 +310,7 @@ static void load_new(struct load *l)
     struct entry e;
     if (!l->room || !se__stripe_add(l->map, l->s, l->hash, l->item, false, &none, &e))
         return;
+    se__item_hold(l->item);
     se__stripe_enter(l->map, l->s, &e);
     l->kept = se__item_size(l->item);
 }
@@ -325,7 +326,7 @@ static void load_newer(struct load *l, struct entry *e)
         return;
     }
     se__stripe_leave(l->map, l->s, e);
-    se_item *old = se__stripe_replace(l->map, l->s, e, l->item, false);
+    se_item *old = se__stripe_replace(l->map, l->s, e, se__item_hold(l->item), false);
     if (e->flush) {
         l->lost_dead = e->flush->dead;
         e->flush->dead = false;

@@ -21,7 +21,7 @@
 
 static struct account *mine(const struct l1 *map)
 {
-    return &map->accounts[se__thread_id() & map->account_mask];
+    return se__l1_account(map);
 }
 
 /* relaxed throughout: numbers, which publish nothing. */
@@ -168,6 +168,8 @@ static size_t free_limbos(struct l1 *map, size_t bytes, bool *waiting)
     *waiting = false;
     for (unsigned i = 0; got < bytes && i < stripes; i++)
         got += free_limbo(map, &map->stripes[(hand - i) & (stripes - 1)], waiting);
+    for (unsigned i = 0; got < bytes && i <= map->account_mask; i++)
+        got += se__account_empty(map, &map->accounts[i], waiting);
     return got;
 }
 
@@ -240,13 +242,19 @@ se_result se__l1_prepare(struct l1 *map, size_t id_len, size_t item_size, struct
     return se__l1_ticket(map, item_size, true, ticket);
 }
 
-void se__l1_settle(struct l1 *map, struct l1_ticket *ticket, size_t kept)
+void se__l1_settle_put(struct l1 *map, struct l1_ticket *ticket, size_t kept, size_t unevictable)
 {
     assert(kept <= ticket->bytes); /* prepared for this item or a larger one */
     se__l1_unreserve(map, ticket->bytes - kept);
-    se__l1_count_unevictable(map, -ticket->bytes);
+    if (unevictable != ticket->bytes) /* else what the ticket counted as, the entry does */
+        se__l1_count_unevictable(map, unevictable - ticket->bytes);
     *ticket = (struct l1_ticket){0};
     pay(map, kept); /* now, and not before: what leaves must not disturb what has just come */
+}
+
+void se__l1_settle(struct l1 *map, struct l1_ticket *ticket, size_t kept)
+{
+    se__l1_settle_put(map, ticket, kept, 0);
 }
 
 void se__l1_cancel(struct l1 *map, struct l1_ticket *ticket)

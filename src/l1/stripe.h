@@ -72,6 +72,7 @@ struct retired {
     uintptr_t what; /* a se_item, or with one of RETIRED_* set other memory */
     uint64_t tag;   /* see base/epoch.h */
 };
+#define ACCOUNT_LIMBO 8u
 #define RETIRED_FLUSH ((uintptr_t)1)
 #define RETIRED_TABLE ((uintptr_t)2)
 
@@ -122,6 +123,12 @@ struct account {
     /* of entries that are not evictable and of open tickets, as far as this account's threads have
      * made or ended them: only the sum of all accounts means something (modulo 2^64) */
     _Atomic size_t unevictable;
+    /* What these threads' puts have replaced, freed some puts later while the processor still has it:
+     * a stripe comes to so many puts much later. Of whoever has the turn. */
+    atomic_bool limbo_taken;
+    unsigned limbo_n;
+    size_t limbo_bytes;
+    struct retired limbo[ACCOUNT_LIMBO];
 };
 
 struct l1 {
@@ -201,6 +208,12 @@ SE_NODISCARD se_result se__l1_ticket(struct l1 *map, size_t item_size, bool flus
                                      struct l1_ticket *ticket);
 /* Ends a ticket's reservation: `kept` bytes of it are in the map's entries now. */
 void se__l1_settle(struct l1 *map, struct l1_ticket *ticket, size_t kept);
+/* The same of a put that has made `unevictable` more bytes unevictable. */
+void se__l1_settle_put(struct l1 *map, struct l1_ticket *ticket, size_t kept, size_t unevictable);
+static inline struct account *se__l1_account(const struct l1 *map)
+{
+    return &map->accounts[se__thread_id() & map->account_mask];
+}
 
 /* ---- one stripe, locked by the caller ---- */
 /* The hash's highest bits; in two steps, as no bits at all would be a shift by 64. */
@@ -235,11 +248,11 @@ void se__stripe_find_flush(const struct stripe *s, struct flush_state *f, struct
 bool se__stripe_at(const struct stripe *s, uint32_t slot, struct entry *e);
 void se__stripe_leave(struct l1 *map, struct stripe *s, const struct entry *e);
 void se__stripe_enter(struct l1 *map, struct stripe *s, struct entry *e);
-/* A new entry of `item`, out of the account, with *spare as its state if it is given or if there is
+/* A new entry of `item`, out of the account, for which the caller makes or gives a reference; with *spare as its state if it is given or if there is
  * no slot for it (then *spare is taken). Returns false if it can have neither. */
 SE_NODISCARD bool se__stripe_add(struct l1 *map, struct stripe *s, uint64_t hash, se_item *item,
                                  bool with_state, struct flush_state **spare, struct entry *e);
-/* Gives e, which is out of the account, a reference of its own to `item`; near_put: it is to have
+/* Gives e, which is out of the account, `item` with a reference that the caller makes or gives; near_put: it is to have
  * MARK_PUT, and will raise the floor for its predecessors too. Returns the old one: the caller
  * retires it after se__stripe_enter, when it is out of sight. */
 SE_NODISCARD se_item *se__stripe_replace(struct l1 *map, struct stripe *s, struct entry *e,
@@ -271,6 +284,14 @@ void se__stripe_end(struct l1 *map, struct stripe *s, bool now);
 /* The same (now), but the freed bytes are the caller's. Returns how many; sets *waiting if something
  * is left that readers are in the way of. */
 size_t se__stripe_end_keeping(struct l1 *map, struct stripe *s, bool *waiting);
+/* The limbo of an account: taken before a stripe is locked, if it can be had at once and has room. One
+ * item that no caller holds can then be left in it after the stripe is unlocked; NULL: none. The end
+ * frees what can be freed once there is enough of it, and returns the bytes. */
+SE_NODISCARD bool se__account_begin(struct l1 *map, struct account *a);
+size_t se__account_end(struct l1 *map, struct account *a, se_item *left);
+/* Frees what can be freed. Sets *waiting if something is left. No stripe is locked by the caller. */
+size_t se__account_empty(struct l1 *map, struct account *a, bool *waiting);
+void se__accounts_tend(struct l1 *map); /* all of them */
 /* Frees detached items that no caller holds any more. Not locked by the caller. */
 void se__stripe_reap(struct stripe *s);
 
