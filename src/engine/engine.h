@@ -199,6 +199,7 @@ struct write {
     const char *id; /* borrowed */
     size_t id_len;
     size_t bytes; /* of id and content */
+    size_t size;  /* se__item_size */
     bool gives;   /* nobody needs the item once L1 has it: then L1 gets the reference */
     bool enters;  /* the filter */
     uint64_t hash;

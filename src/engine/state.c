@@ -38,6 +38,7 @@ static se_result try_set_state(se_engine *e, const char *id, const char *state,
     se_item_release(l.item);
     if (!w.item)
         return se__error_nomem();
+    w.size = se__item_size(w.item);
     size_t failed;
     r = se__enter(e);
     if (r == SE_OK) {

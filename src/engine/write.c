@@ -15,6 +15,7 @@
  * a record of a write that did not happen must not be replayed. If the WAL then fails, the write
  * stands and the ack is SE_PENDING.
  */
+#include "base/hash.h"
 #include "base/mem.h"
 #include "base/utf8.h"
 #include "engine/engine.h"
@@ -145,10 +146,15 @@ se_result se__write_init(se_engine *e, const struct write_spec *spec, struct wri
     w->item = se__item_begin(&item);
     if (!w->item)
         return se__error_nomem();
-    se__l1_expect_entry(e->l1, w->hash);
+    uint8_t content_hash[SE_HASH_SIZE];
+    se__hash128(0, item.content, item.content_len, content_hash);
+    item.content_hash = content_hash;
+    se__l1_expect_entry(e->l1, w->hash); /* its bucket has come by now */
     se__item_end(w->item, &item);
+    w->size = se__item_size_inline(w->item);
     w->ack = se__write_resolve_ack(e, o.ack);
-    r = se__delivery_ask(e, &o, w);
+    if (o.delivery)
+        r = se__delivery_ask(e, &o, w);
     if (r != SE_OK)
         se__write_done(e, w);
     return r;
@@ -413,7 +419,8 @@ static void publish_one(se_engine *e, struct write *w, uint64_t deadline_ms)
 {
     struct l1_put_result result;
     publish_any(e, w, deadline_ms, &result);
-    se__delivery_commit(e, w, &result);
+    if (w->receipt)
+        se__delivery_commit(e, w, &result);
 }
 
 static void publish_expecting(se_engine *e, struct write *w, uint64_t deadline_ms)
@@ -441,9 +448,7 @@ static void publish_expecting(se_engine *e, struct write *w, uint64_t deadline_m
 static se_result reserve(se_engine *e, struct write *writes, size_t n, size_t *failed)
 {
     for (size_t i = 0; i < n; i++) {
-        se_item *item = writes[i].item;
-        se_result r = se__l1_prepare(e->l1, se__item_id_len(item), se__item_size_inline(item),
-                                     &writes[i].ticket);
+        se_result r = se__l1_prepare(e->l1, writes[i].id_len, writes[i].size, &writes[i].ticket);
         if (r != SE_OK) {
             *failed = i;
             writes[i].ticket.bytes = 0;
@@ -461,7 +466,7 @@ se_result se__write_publish(se_engine *e, struct write *writes, size_t n, uint64
     *failed = n;
     size_t bytes = 0;
     for (size_t i = 0; i < n; i++)
-        bytes += se__item_size_inline(writes[i].item);
+        bytes += writes[i].size;
     se_result r = se__pressure_admit(e, n, bytes);
     if (r == SE_OK)
         r = reserve(e, writes, n, failed);

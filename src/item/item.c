@@ -59,23 +59,21 @@ size_t se__item_size(const se_item *item)
 
 /* The spec as it will be stored: "default" is no state, and a tombstone has nothing but
  * its version, time and route. */
-static struct item_spec normal_form(const struct item_spec *spec)
+static void make_normal(struct item_spec *s)
 {
-    struct item_spec s = *spec;
-    if (s.route == 0)
-        s.route = ITEM_ROUTE_ALL;
-    if (!s.state || strcmp(s.state, DEFAULT_STATE) == 0)
-        s.state = "";
-    if (s.deleted) {
-        s.content = NULL;
-        s.content_len = 0;
-        s.content_hash = NULL; /* of the empty content, whatever was stored */
-        s.state = "";
-        s.expires_at_ms = 0;
-        s.cache_ttl_ms = 0;
-        s.content_type = SE_CONTENT_BINARY;
+    if (s->route == 0)
+        s->route = ITEM_ROUTE_ALL;
+    if (s->state && strcmp(s->state, DEFAULT_STATE) == 0)
+        s->state = NULL;
+    if (s->deleted) {
+        s->content = NULL;
+        s->content_len = 0;
+        s->content_hash = NULL; /* of the empty content, whatever was stored */
+        s->state = NULL;
+        s->expires_at_ms = 0;
+        s->cache_ttl_ms = 0;
+        s->content_type = SE_CONTENT_BINARY;
     }
-    return s;
 }
 
 static void write_variable_part(se_item *item, const struct item_spec *s)
@@ -88,6 +86,8 @@ static void write_variable_part(se_item *item, const struct item_spec *s)
     }
     if (item->state_len)
         memcpy(item->bytes + state_at(item), s->state, item->state_len + 1u);
+    if (s->content_len && s->content)
+        memcpy(item->bytes + content_at(item), s->content, s->content_len);
 }
 
 /* To be written soon: all lines at once, instead of one after the other as the stores come to them.
@@ -98,50 +98,62 @@ static void fetch_for_writing(const se_item *item, size_t bytes)
         __builtin_prefetch((const char *)item + at, 1);
 }
 
-se_item *se__item_begin(const struct item_spec *spec)
+static size_t state_len_of(const struct item_spec *s)
 {
-    struct item_spec s = normal_form(spec);
-    size_t state_len = strlen(s.state);
-    bool times = s.expires_at_ms != 0 || s.cache_ttl_ms != 0;
-    assert(s.id_len >= 1 && s.id_len <= SE_ID_MAX && state_len <= SE_STATE_MAX);
-    assert((s.route & ~ITEM_ROUTE_ALL) == 0);
-    assert(s.content || s.content_len == 0 || s.content_hash);
-    if (s.content_len > UINT32_MAX)
+    return s->state ? strlen(s->state) : 0;
+}
+
+static bool has_times(const struct item_spec *s)
+{
+    return s->expires_at_ms != 0 || s->cache_ttl_ms != 0;
+}
+
+se_item *se__item_begin(struct item_spec *s)
+{
+    make_normal(s);
+    size_t state_len = state_len_of(s);
+    assert(s->id_len >= 1 && s->id_len <= SE_ID_MAX && state_len <= SE_STATE_MAX);
+    assert((s->route & ~ITEM_ROUTE_ALL) == 0);
+    assert(s->content || s->content_len == 0 || s->content_hash);
+    if (s->content_len > UINT32_MAX)
         return NULL;
-    size_t bytes = bytes_for(s.id_len, state_len, s.content_len, times);
+    size_t bytes = bytes_for(s->id_len, state_len, s->content_len, has_times(s));
     se_item *item = se__alloc(bytes);
-    if (!item)
-        return NULL;
-    fetch_for_writing(item, bytes);
-    atomic_init(&item->refs, 1);
-    atomic_init(&item->type, (uint8_t)s.content_type);
-    atomic_init(&item->since, 0);
-    item->flags =
-        (uint8_t)(s.route | (s.deleted ? ITEM_FLAG_DELETED : 0) | (times ? ITEM_FLAG_TIMES : 0));
-    item->id_len = (uint8_t)s.id_len;
-    item->state_len = (uint8_t)state_len;
-    item->version = s.version;
-    item->updated_at_ms = s.updated_at_ms;
-    item->content_len = (uint32_t)s.content_len;
-    if (s.content_hash)
-        memcpy(item->content_hash, s.content_hash, SE_HASH_SIZE);
-    else
-        se__hash128(0, s.content, s.content_len, item->content_hash);
-    write_variable_part(item, &s);
+    if (item)
+        fetch_for_writing(item, bytes);
     return item;
 }
 
-void se__item_end(se_item *item, const struct item_spec *spec)
+static void write_header(se_item *item, const struct item_spec *s)
 {
-    if (item->content_len && spec->content)
-        memcpy(item->bytes + content_at(item), spec->content, item->content_len);
+    atomic_init(&item->refs, 1);
+    atomic_init(&item->type, (uint8_t)s->content_type);
+    atomic_init(&item->since, 0);
+    item->flags = (uint8_t)(s->route | (s->deleted ? ITEM_FLAG_DELETED : 0) |
+                            (has_times(s) ? ITEM_FLAG_TIMES : 0));
+    item->id_len = (uint8_t)s->id_len;
+    item->state_len = (uint8_t)state_len_of(s);
+    item->version = s->version;
+    item->updated_at_ms = s->updated_at_ms;
+    item->content_len = (uint32_t)s->content_len;
+}
+
+void se__item_end(se_item *item, const struct item_spec *s)
+{
+    uint8_t hash[SE_HASH_SIZE];
+    if (!s->content_hash)
+        se__hash128(0, s->content, s->content_len, hash);
+    write_header(item, s);
+    memcpy(item->content_hash, s->content_hash ? s->content_hash : hash, SE_HASH_SIZE);
+    write_variable_part(item, s);
 }
 
 se_item *se__item_new(const struct item_spec *spec)
 {
-    se_item *item = se__item_begin(spec);
+    struct item_spec s = *spec;
+    se_item *item = se__item_begin(&s);
     if (item)
-        se__item_end(item, spec);
+        se__item_end(item, &s);
     return item;
 }
 

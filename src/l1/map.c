@@ -278,7 +278,7 @@ static uint64_t basis(const struct stripe *s, const struct entry *e, const struc
 static void take_spare(struct publication *p, struct entry *e)
 {
     e->flush = p->spare;
-    e->flush->node.hash = p->hash;
+    *e->flush = (struct flush_state){.node.hash = p->hash};
     p->spare = NULL;
 }
 

@@ -229,7 +229,8 @@ se_result se__l1_ticket(struct l1 *map, size_t item_size, bool flush, struct l1_
             se__l1_settle(map, &t, 0);
             return se__error_nomem();
         }
-        *f = (struct flush_state){0};
+        __builtin_prefetch(f, 1); /* written by who takes it, when its lines have come */
+        __builtin_prefetch((const char *)f + SE__EPOCH_LINE, 1);
         t.entry = f;
     }
     *ticket = t;

@@ -119,7 +119,7 @@ static bool has_id(uintptr_t word, const void *arg)
 {
     const struct id *id = arg;
     const struct flush_state *f = se__word_flush(word);
-    return se__item_has_id(f ? f->item : se__word_item(word), id->bytes, id->len);
+    return se__item_is(f ? f->item : se__word_item(word), id->bytes, id->len);
 }
 
 bool se__stripe_find(const struct stripe *s, uint64_t hash, const char *id, size_t id_len,
@@ -259,7 +259,7 @@ static void take_state(struct entry *e, struct flush_state **spare)
 {
     e->flush = *spare;
     *spare = NULL;
-    e->flush->node.hash = e->hash;
+    *e->flush = (struct flush_state){.node.hash = e->hash};
 }
 
 bool se__stripe_add(struct l1 *map, struct stripe *s, uint64_t hash, se_item *item, bool with_state,

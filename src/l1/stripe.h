@@ -319,9 +319,21 @@ static inline bool se__copy_may_end(const struct l1 *map, const se_item *item)
 bool se__copy_past_life(const struct l1 *map, const se_item *item, uint64_t now_ms);
 bool se__entry_past_life(const struct l1 *map, const struct entry *e, uint64_t now_ms);
 /* Notes when this copy came here, if that can ever matter. */
-void se__copy_born(const struct l1 *map, se_item *item);
+void se__mortal_born(const struct l1 *map, se_item *item);
+static inline void se__copy_born(const struct l1 *map, se_item *item)
+{
+    if (se__copy_may_end(map, item))
+        se__mortal_born(map, item);
+    else
+        atomic_store_explicit(&item->since, 0, memory_order_relaxed);
+}
 /* Tells the sweep when it must look at e, which is in a slot. */
-void se__entry_due(const struct l1 *map, struct stripe *s, const struct entry *e);
+void se__mortal_due(const struct l1 *map, struct stripe *s, const struct entry *e);
+static inline void se__entry_due(const struct l1 *map, struct stripe *s, const struct entry *e)
+{
+    if (!se__item_is_plain(e->item))
+        se__mortal_due(map, s, e);
+}
 void se__l1_sweep(struct l1 *map, int64_t now_wall_ms, uint64_t now_mono_ms);
 
 /* ---- eviction (evict.c) ---- */
