@@ -157,8 +157,10 @@ se_result se__cover(void *engine, uint64_t version);
 
 /* ---- existence.c ---- */
 SE_NODISCARD se_result se__existence_open(se_engine *e);
-/* Around the publishing of writes: before gives the epoch for after. */
+/* A write is made ready: looks where its id goes, and has the processor fetch that. */
 struct write;
+void se__existence_expect(se_engine *e, struct write *w);
+/* Around the publishing of writes: before gives the epoch for after. */
 uint64_t se__existence_before(se_engine *e, struct write *writes, size_t n);
 void se__existence_after(se_engine *e, const struct write *writes, size_t n, uint64_t epoch);
 /* True: L3 does not hold the id, and nothing that was accepted is on its way there. No I/O. */
@@ -201,8 +203,10 @@ struct write {
     size_t bytes; /* of id and content */
     size_t size;  /* se__item_size */
     bool gives;   /* nobody needs the item once L1 has it: then L1 gets the reference */
-    bool enters;  /* the filter */
+    bool enters;  /* the filter, at: */
+    struct filter_spot at;
     uint64_t hash;
+    void *entry; /* se__l1_entry_memory, for the ticket */
     struct l1_ticket ticket;
     se_ack ack; /* resolved: never DEFAULT */
     enum l1_expect expect;

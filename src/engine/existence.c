@@ -101,8 +101,16 @@ static void add_all(se_engine *e, const struct write *writes, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         if (writes[i].enters)
-            (void)se__filter_add(e->filter, writes[i].id, writes[i].id_len);
+            (void)se__filter_add_at(e->filter, writes[i].at);
     }
+}
+
+void se__existence_expect(se_engine *e, struct write *w)
+{
+    if (!e->filter)
+        return;
+    w->at = se__filter_spot(e->filter, w->id, w->id_len);
+    se__filter_expect(e->filter, w->at);
 }
 
 static bool enters(se_engine *e, const se_item *item)

@@ -39,6 +39,7 @@ static se_result try_set_state(se_engine *e, const char *id, const char *state,
     if (!w.item)
         return se__error_nomem();
     w.size = se__item_size(w.item);
+    se__existence_expect(e, &w);
     size_t failed;
     r = se__enter(e);
     if (r == SE_OK) {

@@ -143,6 +143,8 @@ se_result se__write_init(se_engine *e, const struct write_spec *spec, struct wri
     w->bytes = id_len + item.content_len;
     w->hash = se__l1_hash(e->l1, spec->id, id_len);
     se__l1_expect_bucket(e->l1, w->hash);
+    se__existence_expect(e, w);
+    w->entry = se__l1_entry_memory();
     w->item = se__item_begin(&item);
     if (!w->item)
         return se__error_nomem();
@@ -174,10 +176,15 @@ void se__write_done(se_engine *e, struct write *w)
     w->watching = false;
     if (w->ticket.bytes)
         se__l1_cancel(e->l1, &w->ticket);
-    se__receipt_drop(e->receipts, w->receipt); /* else it was committed */
+    if (w->receipt)
+        se__receipt_drop(e->receipts, w->receipt); /* else it was committed */
     w->receipt = NULL;
-    se_item_release(w->item);
+    if (w->item)
+        se_item_release(w->item);
     w->item = NULL;
+    if (w->entry)
+        se__free(w->entry);
+    w->entry = NULL;
 }
 
 /* ---- publish ---- */
@@ -448,14 +455,16 @@ static void publish_expecting(se_engine *e, struct write *w, uint64_t deadline_m
 static se_result reserve(se_engine *e, struct write *writes, size_t n, size_t *failed)
 {
     for (size_t i = 0; i < n; i++) {
-        se_result r = se__l1_prepare(e->l1, writes[i].id_len, writes[i].size, &writes[i].ticket);
+        struct write *w = &writes[i];
+        se_result r = se__l1_prepare_with(e->l1, w->size, w->entry, &w->ticket);
         if (r != SE_OK) {
             *failed = i;
-            writes[i].ticket.bytes = 0;
+            w->ticket.bytes = 0;
             if (r == SE_ERR_BACKPRESSURE)
                 se__pressure_full(e, n);
             return r;
         }
+        w->entry = NULL;
     }
     return SE_OK;
 }

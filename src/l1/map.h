@@ -85,6 +85,12 @@ struct l1_ticket {
  * if it could never fit, SE_ERR_NOMEM. */
 SE_NODISCARD se_result se__l1_prepare(struct l1 *map, size_t id_len, size_t item_size,
                                       struct l1_ticket *ticket);
+/* Allocates what tickets bring along before there is one, so that it is near when it is needed; NULL
+ * without memory. The caller's until given to prepare_with, which takes it on success (NULL: it
+ * allocates). */
+void *se__l1_entry_memory(void);
+SE_NODISCARD se_result se__l1_prepare_with(struct l1 *map, size_t item_size, void *entry,
+                                           struct l1_ticket *ticket);
 void se__l1_cancel(struct l1 *map, struct l1_ticket *ticket);
 
 enum l1_expect {

@@ -210,28 +210,49 @@ void se__l1_count_unevictable(struct l1 *map, size_t change)
     atomic_fetch_add_explicit(&mine(map)->unevictable, change, memory_order_relaxed);
 }
 
-se_result se__l1_ticket(struct l1 *map, size_t item_size, bool flush, struct l1_ticket *ticket)
+/* The bytes alone. */
+static se_result open_ticket(struct l1 *map, size_t item_size, bool flush, struct l1_ticket *ticket)
 {
-    struct l1_ticket t = {.bytes = item_size};
-    if (flush)
-        t.bytes += se__l1_cost(sizeof(struct flush_state));
-    if (item_size > map->bytes_max || t.bytes > map->bytes_max - map->fixed_bytes)
+    size_t bytes = item_size + (flush ? se__l1_cost(sizeof(struct flush_state)) : 0);
+    if (item_size > map->bytes_max || bytes > map->bytes_max - map->fixed_bytes)
         return se__error(SE_ERR_TOO_BIG,
                          "an item that takes %zu bytes can never fit into l1_max_bytes %zu",
                          item_size, map->bytes_max);
-    if (!se__l1_reserve_evicting(map, t.bytes))
+    if (!se__l1_reserve_evicting(map, bytes))
         return se__error(SE_ERR_BACKPRESSURE, "memory is full of items that may not be dropped");
-    se__l1_count_unevictable(map, t.bytes);
-    if (flush) {
-        /* Not se__alloc_zeroed: glibc's calloc goes past the thread's own free chunks. */
-        struct flush_state *f = se__alloc(sizeof *f);
-        if (!f) {
-            se__l1_settle(map, &t, 0);
-            return se__error_nomem();
-        }
-        __builtin_prefetch(f, 1); /* written by who takes it, when its lines have come */
-        __builtin_prefetch((const char *)f + SE__EPOCH_LINE, 1);
-        t.entry = f;
+    se__l1_count_unevictable(map, bytes);
+    *ticket = (struct l1_ticket){.bytes = bytes};
+    return SE_OK;
+}
+
+void *se__l1_entry_memory(void)
+{
+    /* Not se__alloc_zeroed: glibc's calloc goes past the thread's own free chunks. */
+    char *state = se__alloc(sizeof(struct flush_state));
+    if (state) {
+        __builtin_prefetch(state, 1); /* written by who takes it, when its lines have come */
+        __builtin_prefetch(state + SE__EPOCH_LINE, 1);
+    }
+    return state;
+}
+
+se_result se__l1_ticket(struct l1 *map, size_t item_size, bool flush, struct l1_ticket *ticket)
+{
+    return flush ? se__l1_prepare_with(map, item_size, NULL, ticket)
+                 : open_ticket(map, item_size, false, ticket);
+}
+
+se_result se__l1_prepare_with(struct l1 *map, size_t item_size, void *entry,
+                              struct l1_ticket *ticket)
+{
+    struct l1_ticket t;
+    se_result r = open_ticket(map, item_size, true, &t);
+    if (r != SE_OK)
+        return r;
+    t.entry = entry ? entry : se__l1_entry_memory();
+    if (!t.entry) {
+        se__l1_settle(map, &t, 0);
+        return se__error_nomem();
     }
     *ticket = t;
     return SE_OK;
@@ -240,7 +261,7 @@ se_result se__l1_ticket(struct l1 *map, size_t item_size, bool flush, struct l1_
 se_result se__l1_prepare(struct l1 *map, size_t id_len, size_t item_size, struct l1_ticket *ticket)
 {
     (void)id_len; /* the id is part of the item's one allocation */
-    return se__l1_ticket(map, item_size, true, ticket);
+    return se__l1_prepare_with(map, item_size, NULL, ticket);
 }
 
 void se__l1_settle_put(struct l1 *map, struct l1_ticket *ticket, size_t kept, size_t unevictable)
