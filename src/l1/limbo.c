@@ -6,6 +6,9 @@
  * inside then (base/epoch.h): a microsecond later, so this is done for some of them at once. Until
  * then its bytes are used.
  *
+ * What a put replaces waits in the putting thread's account instead, if nobody holds it: the stripe's
+ * limbo would come to it when it has long left the processor's cache.
+ *
  * An item that callers hold then goes to the detached ones, outside the bound, and is freed when
  * they have let go. Where there is no memory for that list the map gives up its reference: the
  * item is the callers' alone, and counted nowhere.
@@ -14,7 +17,9 @@
 
 #include "base/mem.h"
 
-#define LIMBO_EAGER 6u   /* so many are looked at together */
+/* So many are looked at together: no more of a size than glibc keeps for a thread (7), so that the frees
+ * stay in the thread and the puts that follow find their memory there. */
+#define LIMBO_EAGER 6u
 #define REAP_PER_LOOK 2u /* detached items looked at when the limbo is */
 #define REAP_PER_LOCK 64u
 

@@ -14,7 +14,7 @@
  *   I2  an entry that is evictable is in one of its table's queues; what is in a queue and is not
  *       evictable leaves it when its turn comes, and returns when it is
  *   I3  bytes_max - what is free = fixed part + tables + entries + open tickets + what is retired
- *       (in limbo); unevictable = entries that are not evictable + open tickets
+ *       (in the limbos of stripes and accounts); unevictable = entries that are not evictable + open tickets
  *   I4  what readers may be looking at is retired, never freed at once
  *
  * Locks: the stripe's mutex (rank 10) guards everything in it but what is atomic, which others may
