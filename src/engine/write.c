@@ -112,6 +112,46 @@ static se_result check_content(const se_engine *e, const struct write_spec *spec
     return SE_OK;
 }
 
+static struct item_spec spec_of(const struct write_spec *spec, const se_submit_options *o,
+                                size_t id_len)
+{
+    struct item_spec item = {.id = spec->id, .id_len = id_len, .route = (uint8_t)o->route};
+    if (spec->deleted) {
+        item.deleted = true;
+        item.content_type = SE_CONTENT_BINARY;
+        return item;
+    }
+    item.content = spec->content;
+    item.content_len = spec->len;
+    item.expires_at_ms = o->expires_at_ms;
+    item.cache_ttl_ms = o->cache_ttl_ms;
+    item.state = o->state;
+    item.content_type = o->content_type;
+    return item;
+}
+
+/* What the put will look at is fetched meanwhile: docs/l1.md. */
+static se_result build(se_engine *e, struct item_spec *item, struct write *w)
+{
+    uint8_t content_hash[SE_HASH_SIZE];
+    w->id = item->id;
+    w->id_len = item->id_len;
+    w->bytes = item->id_len + item->content_len;
+    w->hash = se__l1_hash(e->l1, item->id, item->id_len);
+    se__l1_expect_bucket(e->l1, w->hash);
+    se__existence_expect(e, w);
+    w->entry = se__l1_entry_memory();
+    w->item = se__item_begin(item);
+    if (!w->item)
+        return se__error_nomem();
+    se__hash128(0, item->content, item->content_len, content_hash);
+    item->content_hash = content_hash;
+    se__l1_expect_entry(e->l1, w->hash); /* its bucket has come by now */
+    se__item_end(w->item, item);
+    w->size = se__item_size_inline(w->item);
+    return SE_OK;
+}
+
 se_result se__write_init(se_engine *e, const struct write_spec *spec, struct write *w)
 {
     *w = (struct write){0};
@@ -126,36 +166,10 @@ se_result se__write_init(se_engine *e, const struct write_spec *spec, struct wri
         r = check_content(e, spec, &o);
     if (r != SE_OK)
         return r;
-    struct item_spec item = {
-        .id = spec->id,
-        .id_len = id_len,
-        .content = spec->deleted ? NULL : spec->content,
-        .content_len = spec->deleted ? 0 : spec->len,
-        .expires_at_ms = spec->deleted ? 0 : o.expires_at_ms,
-        .cache_ttl_ms = spec->deleted ? 0 : o.cache_ttl_ms,
-        .state = spec->deleted || !o.state || strcmp(o.state, "default") == 0 ? NULL : o.state,
-        .content_type = spec->deleted ? SE_CONTENT_BINARY : o.content_type,
-        .route = (uint8_t)o.route,
-        .deleted = spec->deleted,
-    };
-    w->id = spec->id;
-    w->id_len = id_len;
-    w->bytes = id_len + item.content_len;
-    w->hash = se__l1_hash(e->l1, spec->id, id_len);
-    se__l1_expect_bucket(e->l1, w->hash);
-    se__existence_expect(e, w);
-    w->entry = se__l1_entry_memory();
-    w->item = se__item_begin(&item);
-    if (!w->item)
-        return se__error_nomem();
-    uint8_t content_hash[SE_HASH_SIZE];
-    se__hash128(0, item.content, item.content_len, content_hash);
-    item.content_hash = content_hash;
-    se__l1_expect_entry(e->l1, w->hash); /* its bucket has come by now */
-    se__item_end(w->item, &item);
-    w->size = se__item_size_inline(w->item);
+    struct item_spec item = spec_of(spec, &o, id_len);
+    r = build(e, &item, w);
     w->ack = se__write_resolve_ack(e, o.ack);
-    if (o.delivery)
+    if (r == SE_OK && o.delivery)
         r = se__delivery_ask(e, &o, w);
     if (r != SE_OK)
         se__write_done(e, w);

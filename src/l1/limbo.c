@@ -285,7 +285,7 @@ size_t se__account_empty(struct l1 *map, struct account *a, bool *waiting)
 
 void se__accounts_tend(struct l1 *map)
 {
-    bool waiting;
+    bool waiting = false; /* nobody waits here */
     for (unsigned i = 0; i <= map->account_mask; i++)
         se__l1_unreserve(map, se__account_empty(map, &map->accounts[i], &waiting));
 }
