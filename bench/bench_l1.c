@@ -171,6 +171,7 @@ static se_engine *open_engine(const char *sql_url)
         c.batch_flush_ms = 3600000;
         c.batch_flush_count = 100000;
         c.batch_flush_bytes = (size_t)1 << 30;
+        c.sql_timeout_ms = 60000; /* such a batch takes seconds where others are at work too */
     }
     se_engine *e;
     bench_check(se_open(&c, &e), "se_open");

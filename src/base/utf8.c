@@ -4,6 +4,9 @@
 #include "base/utf8.h"
 
 #include <string.h>
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 /* Length of the character at `s`, or 0: RFC 3629, section 4. Overlong forms, surrogates and values
  * above U+10FFFF are excluded by the range of the second byte. */
@@ -74,6 +77,18 @@ size_t se__utf8_cut(const char *text, size_t len)
     return char_len(s + lead - 1, len - lead + 1) ? len : lead - 1;
 }
 
+#ifdef __SSE2__
+#define ODD_STEP 16u
+/* Bytes from 0x80 on are negative. */
+static inline bool odd_in_step(const char *text)
+{
+    __m128i x = _mm_loadu_si128((const __m128i *)(const void *)text);
+    __m128i odd = _mm_or_si128(_mm_cmplt_epi8(x, _mm_set1_epi8(0x20)),
+                               _mm_cmpeq_epi8(x, _mm_set1_epi8(0x7f)));
+    return _mm_movemask_epi8(odd) != 0;
+}
+#endif
+
 /* The high bit of some byte is set if one of the eight is not in 0x20..0x7e: such a byte has it
  * itself, or loses it when 0x20 is taken from it, or gains it when 1 is added. No byte borrows from
  * its neighbour, as its high bit is set before; where one carries, it is none of ours anyway. */
@@ -90,6 +105,14 @@ static bool is_printable_ascii(const char *text, size_t len)
 {
     if (len < 8)
         return false;
+#ifdef __SSE2__
+    if (len >= ODD_STEP) {
+        for (size_t i = 0; i + ODD_STEP < len; i += ODD_STEP)
+            if (odd_in_step(text + i))
+                return false;
+        return !odd_in_step(text + len - ODD_STEP);
+    }
+#endif
     for (size_t i = 0; i + 8 < len; i += 8)
         if (odd_among_eight(text + i))
             return false;

@@ -72,12 +72,14 @@ static se_pressure last_level(const se_engine *e)
                                              memory_order_relaxed); /* advisory */
 }
 
-/* The writers' turns are counted together: each 64th looks. */
+/* Each 64th looks. A load and a store: of two writers that count at once one may be forgotten, which
+ * only spaces out. A locked operation would wait here until the item's bytes are in the cache. */
 static bool must_look(se_engine *e, size_t writes, size_t bytes)
 {
+    _Atomic uint32_t *turn = &e->pressure_turns[se__thread_id() % PRESSURE_TURNS].units;
     uint32_t units = (uint32_t)(writes + bytes / 1024);
-    uint32_t before = atomic_fetch_add_explicit(&e->pressure_turn, units,
-                                                memory_order_relaxed); /* only spaces out */
+    uint32_t before = atomic_load_explicit(turn, memory_order_relaxed);
+    atomic_store_explicit(turn, before + units, memory_order_relaxed);
     return before / RECOMPUTE_UNITS != (before + units) / RECOMPUTE_UNITS ||
            last_level(e) >= SE_PRESSURE_WARN;
 }

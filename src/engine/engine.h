@@ -28,6 +28,7 @@
 #include "tier/pressure.h"
 
 #define ENGINE_UUID_LEN 32
+#define PRESSURE_TURNS 16u
 
 /* Something that runs beside the engine. stop returns when it has ended, and frees it. */
 struct service {
@@ -88,13 +89,15 @@ struct se_engine {
     /* Background threads (keeper.c). */
     struct keeper *keeper;
 
-    _Atomic uint64_t payload_max;   /* max_payload_bytes, lowered at connect */
-    _Atomic int pressure_level;     /* se_pressure; relaxed: advisory */
-    _Atomic uint32_t pressure_turn; /* writes and KiB so far; relaxed */
-    _Atomic uint64_t full_ms;       /* when L1 or the WAL last had no room for a write, monotonic;
+    _Atomic uint64_t payload_max; /* max_payload_bytes, lowered at connect */
+    _Atomic int pressure_level;   /* se_pressure; relaxed: advisory */
+    struct {
+        _Alignas(64) _Atomic uint32_t units; /* writes and KiB so far; relaxed */
+    } pressure_turns[PRESSURE_TURNS];        /* by thread */
+    _Atomic uint64_t full_ms;   /* when L1 or the WAL last had no room for a write, monotonic;
                                        0: never; relaxed: advisory */
-    atomic_bool skew_seen;          /* a version far ahead of the clock was seen; relaxed */
-    struct se__mutex shut_lock;     /* guards the four below */
+    atomic_bool skew_seen;      /* a version far ahead of the clock was seen; relaxed */
+    struct se__mutex shut_lock; /* guards the four below */
     struct se__cond shut_changed;
     enum { ENGINE_OPEN, ENGINE_SHUTTING, ENGINE_SHUT } shut;
     se_result shut_result;
@@ -155,9 +158,11 @@ se_result se__cover(void *engine, uint64_t version);
 
 /* ---- existence.c ---- */
 SE_NODISCARD se_result se__existence_open(se_engine *e);
-/* Around the publishing of writes: before gives the epoch for after. */
+/* A write is made ready: looks where its id goes, and has the processor fetch that. */
 struct write;
-uint64_t se__existence_before(se_engine *e, const struct write *writes, size_t n);
+void se__existence_expect(se_engine *e, struct write *w);
+/* Around the publishing of writes: before gives the epoch for after. */
+uint64_t se__existence_before(se_engine *e, struct write *writes, size_t n);
 void se__existence_after(se_engine *e, const struct write *writes, size_t n, uint64_t epoch);
 /* True: L3 does not hold the id, and nothing that was accepted is on its way there. No I/O. */
 bool se__excludes(const se_engine *e, const char *id, size_t id_len);
@@ -193,8 +198,16 @@ void se__keeper_close(se_engine *e);
 /* One write on its way: what se_submit, se_delete, batches, cache-aside and
  * state changes have in common. */
 struct write {
-    se_item *item; /* owned, version not yet set */
+    se_item *item;  /* owned, version not yet set; NULL once it has been given to L1 */
+    const char *id; /* borrowed */
+    size_t id_len;
+    size_t bytes; /* of id and content */
+    size_t size;  /* se__item_size */
+    bool gives;   /* nobody needs the item once L1 has it: then L1 gets the reference */
+    bool enters;  /* the filter, at: */
+    struct filter_spot at;
     uint64_t hash;
+    void *entry; /* se__l1_entry_memory, for the ticket */
     struct l1_ticket ticket;
     se_ack ack; /* resolved: never DEFAULT */
     enum l1_expect expect;
@@ -205,6 +218,7 @@ struct write {
     struct worker_waiter waiter;
     bool watching;
     struct receipt *receipt; /* not yet committed; NULL: nobody is told */
+    int64_t now_wall_ms;     /* when it got its version */
     uint64_t version;        /* out */
     bool conflict;           /* out: the expectation did not hold */
 };
@@ -219,6 +233,8 @@ struct write_spec {
 se_ack se__write_resolve_ack(const se_engine *e, se_ack ack);
 /* Checks arguments and builds the item. Nothing has changed on error. */
 SE_NODISCARD se_result se__write_init(se_engine *e, const struct write_spec *spec, struct write *w);
+/* Between init and publish, where the caller itself needs the item no more once it is published. */
+void se__write_give(const se_engine *e, struct write *w);
 /* Pressure, memory, WAL, L1, in that order, for all of them; on an error nothing is written, and
  * *failed says which one refused (n: none in particular). */
 SE_NODISCARD se_result se__write_publish(se_engine *e, struct write *writes, size_t n,

@@ -97,31 +97,40 @@ se_result se__existence_open(se_engine *e)
 
 /* ---- writes ---- */
 
-static bool enters(const se_item *item)
-{
-    return !se__item_deleted(item) && (se__item_route(item) & SE_ROUTE_L3);
-}
-
 static void add_all(se_engine *e, const struct write *writes, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
-        if (enters(writes[i].item))
-            (void)se__filter_add(e->filter, se_item_id(writes[i].item),
-                                 se__item_id_len(writes[i].item));
+        if (writes[i].enters)
+            (void)se__filter_add_at(e->filter, writes[i].at);
     }
 }
 
-uint64_t se__existence_before(se_engine *e, const struct write *writes, size_t n)
+void se__existence_expect(se_engine *e, struct write *w)
+{
+    if (!e->filter)
+        return;
+    w->at = se__filter_spot(e->filter, w->id, w->id_len);
+    se__filter_expect(e->filter, w->at);
+}
+
+static bool enters(se_engine *e, const se_item *item)
+{
+    if (item->flags & ITEM_FLAG_DELETED)
+        atomic_fetch_add_explicit(&e->removals, 1, memory_order_relaxed); /* a hint */
+    else if (item->flags & SE_ROUTE_L3)
+        return true;
+    else
+        /* release: before the item is published; pairs with the acquire in se__cache_entries */
+        atomic_store_explicit(&e->cache_entries, true, memory_order_release);
+    return false;
+}
+
+uint64_t se__existence_before(se_engine *e, struct write *writes, size_t n)
 {
     if (!e->filter)
         return 0;
-    for (size_t i = 0; i < n; i++) {
-        if (se__item_deleted(writes[i].item))
-            atomic_fetch_add_explicit(&e->removals, 1, memory_order_relaxed); /* a hint */
-        else if (!enters(writes[i].item))
-            /* release: before the item is published; pairs with the acquire in se__cache_entries */
-            atomic_store_explicit(&e->cache_entries, true, memory_order_release);
-    }
+    for (size_t i = 0; i < n; i++)
+        writes[i].enters = enters(e, writes[i].item);
     uint64_t epoch = se__filter_epoch(e->filter);
     add_all(e, writes, n);
     return epoch;

@@ -29,6 +29,7 @@ static se_result init_all(se_engine *e, se_put *puts, struct write *writes, size
             *failed = *made;
             return r;
         }
+        se__write_give(e, &writes[*made]);
     }
     return SE_OK;
 }

@@ -30,11 +30,16 @@ static se_result try_set_state(se_engine *e, const char *id, const char *state,
         .expect = L1_EXPECT_VERSION,
         .expected_version = se_item_version(l.item),
         .expected_epoch = l.epoch,
+        .id = l.id,
+        .id_len = l.id_len,
+        .bytes = l.id_len + se_item_content_len(l.item),
         .item = se__item_with_state(l.item, strcmp(state, "default") == 0 ? NULL : state, 0, 0),
     };
     se_item_release(l.item);
     if (!w.item)
         return se__error_nomem();
+    w.size = se__item_size(w.item);
+    se__existence_expect(e, &w);
     size_t failed;
     r = se__enter(e);
     if (r == SE_OK) {

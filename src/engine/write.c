@@ -15,6 +15,7 @@
  * a record of a write that did not happen must not be replayed. If the WAL then fails, the write
  * stands and the ack is SE_PENDING.
  */
+#include "base/hash.h"
 #include "base/mem.h"
 #include "base/utf8.h"
 #include "engine/engine.h"
@@ -111,6 +112,46 @@ static se_result check_content(const se_engine *e, const struct write_spec *spec
     return SE_OK;
 }
 
+static struct item_spec spec_of(const struct write_spec *spec, const se_submit_options *o,
+                                size_t id_len)
+{
+    struct item_spec item = {.id = spec->id, .id_len = id_len, .route = (uint8_t)o->route};
+    if (spec->deleted) {
+        item.deleted = true;
+        item.content_type = SE_CONTENT_BINARY;
+        return item;
+    }
+    item.content = spec->content;
+    item.content_len = spec->len;
+    item.expires_at_ms = o->expires_at_ms;
+    item.cache_ttl_ms = o->cache_ttl_ms;
+    item.state = o->state;
+    item.content_type = o->content_type;
+    return item;
+}
+
+/* What the put will look at is fetched meanwhile: docs/l1.md. */
+static se_result build(se_engine *e, struct item_spec *item, struct write *w)
+{
+    uint8_t content_hash[SE_HASH_SIZE];
+    w->id = item->id;
+    w->id_len = item->id_len;
+    w->bytes = item->id_len + item->content_len;
+    w->hash = se__l1_hash(e->l1, item->id, item->id_len);
+    se__l1_expect_bucket(e->l1, w->hash);
+    se__existence_expect(e, w);
+    w->entry = se__l1_entry_memory();
+    w->item = se__item_begin(item);
+    if (!w->item)
+        return se__error_nomem();
+    se__hash128(0, item->content, item->content_len, content_hash);
+    item->content_hash = content_hash;
+    se__l1_expect_entry(e->l1, w->hash); /* its bucket has come by now */
+    se__item_end(w->item, item);
+    w->size = se__item_size_inline(w->item);
+    return SE_OK;
+}
+
 se_result se__write_init(se_engine *e, const struct write_spec *spec, struct write *w)
 {
     *w = (struct write){0};
@@ -119,33 +160,27 @@ se_result se__write_init(se_engine *e, const struct write_spec *spec, struct wri
     se_result r = se__id_check("id", spec->id, 1, SE_ID_MAX, &id_len);
     if (r == SE_OK)
         r = read_options(spec->options, &o);
-    if (r == SE_OK)
+    if (r == SE_OK && spec->options)
         r = check_options(e, &o);
     if (r == SE_OK && !spec->deleted)
         r = check_content(e, spec, &o);
     if (r != SE_OK)
         return r;
-    struct item_spec item = {
-        .id = spec->id,
-        .id_len = id_len,
-        .content = spec->deleted ? NULL : spec->content,
-        .content_len = spec->deleted ? 0 : spec->len,
-        .expires_at_ms = spec->deleted ? 0 : o.expires_at_ms,
-        .cache_ttl_ms = spec->deleted ? 0 : o.cache_ttl_ms,
-        .state = spec->deleted || !o.state || strcmp(o.state, "default") == 0 ? NULL : o.state,
-        .content_type = spec->deleted ? SE_CONTENT_BINARY : o.content_type,
-        .route = (uint8_t)o.route,
-        .deleted = spec->deleted,
-    };
-    w->item = se__item_new(&item);
-    if (!w->item)
-        return se__error_nomem();
-    w->hash = se__l1_hash(e->l1, spec->id, id_len);
+    struct item_spec item = spec_of(spec, &o, id_len);
+    r = build(e, &item, w);
     w->ack = se__write_resolve_ack(e, o.ack);
-    r = se__delivery_ask(e, &o, w);
+    if (r == SE_OK && o.delivery)
+        r = se__delivery_ask(e, &o, w);
     if (r != SE_OK)
         se__write_done(e, w);
     return r;
+}
+
+/* Later looks at the item are for the WAL's sake, a waiter's, or that of somebody who is told. */
+void se__write_give(const se_engine *e, struct write *w)
+{
+    w->gives = w->ack == SE_ACK_MEMORY && !w->receipt && w->expect == L1_EXPECT_ANY &&
+               (e->home.ops || !e->wal);
 }
 
 void se__write_done(se_engine *e, struct write *w)
@@ -155,10 +190,15 @@ void se__write_done(se_engine *e, struct write *w)
     w->watching = false;
     if (w->ticket.bytes)
         se__l1_cancel(e->l1, &w->ticket);
-    se__receipt_drop(e->receipts, w->receipt); /* else it was committed */
+    if (w->receipt)
+        se__receipt_drop(e->receipts, w->receipt); /* else it was committed */
     w->receipt = NULL;
-    se_item_release(w->item);
+    if (w->item)
+        se_item_release(w->item);
     w->item = NULL;
+    if (w->entry)
+        se__free(w->entry);
+    w->entry = NULL;
 }
 
 /* ---- publish ---- */
@@ -174,6 +214,7 @@ static void take_version(se_engine *e, struct write *w, uint64_t above)
         view.version > above)
         above = view.version;
     w->version = above ? se__hlc_above(&e->hlc, above, now) : se__hlc_next(&e->hlc, now);
+    w->now_wall_ms = now;
     se__item_set_version(w->item, w->version, now);
 }
 
@@ -197,9 +238,7 @@ static void unwatch(se_engine *e, struct write *w)
 /* Counts what the put did, for the balance of law 13 (docs/flush.md). */
 static void account(se_engine *e, const struct write *w, const struct l1_put_result *put)
 {
-    se__metrics_add(
-        e->metrics, M_L1_PUT_BYTES,
-        put->stored == L1_STORED ? se__item_id_len(w->item) + se_item_content_len(w->item) : 0);
+    se__metrics_add(e->metrics, M_L1_PUT_BYTES, put->stored == L1_STORED ? w->bytes : 0);
     se__metrics_inc(e->metrics, M_ACCEPTED);
     se__metrics_inc(e->metrics, put->stored == L1_STALE ? M_OPS_L1_PUT_LOST : M_OPS_L1_PUT_OK);
     if (put->stored == L1_STALE || put->superseded)
@@ -229,13 +268,16 @@ static void put(se_engine *e, struct write *w, struct l1_put_result *result)
         .expect = w->expect,
         .expected_version = w->expected_version,
         .expected_epoch = w->expected_epoch,
-        .now_wall_ms = se__wall_ms(),
+        .now_wall_ms = w->now_wall_ms,
         .clock = se__hlc_last(&e->hlc),
         .renewable = w->expect == L1_EXPECT_ANY,
+        .gives = w->gives,
     };
     se__l1_put(e->l1, w->hash, w->item, &w->ticket, &how, result);
     if (!result->renew)
         w->ticket.bytes = 0;
+    if (w->gives && result->stored == L1_STORED)
+        w->item = NULL;
     if (started_ns)
         se__metrics_observe(e->metrics, M_L1_PUT_SECONDS,
                             (double)(se__mono_ns() - started_ns) / 1e9);
@@ -398,7 +440,8 @@ static void publish_one(se_engine *e, struct write *w, uint64_t deadline_ms)
 {
     struct l1_put_result result;
     publish_any(e, w, deadline_ms, &result);
-    se__delivery_commit(e, w, &result);
+    if (w->receipt)
+        se__delivery_commit(e, w, &result);
 }
 
 static void publish_expecting(se_engine *e, struct write *w, uint64_t deadline_ms)
@@ -426,16 +469,16 @@ static void publish_expecting(se_engine *e, struct write *w, uint64_t deadline_m
 static se_result reserve(se_engine *e, struct write *writes, size_t n, size_t *failed)
 {
     for (size_t i = 0; i < n; i++) {
-        se_item *item = writes[i].item;
-        se_result r =
-            se__l1_prepare(e->l1, se__item_id_len(item), se__item_size(item), &writes[i].ticket);
+        struct write *w = &writes[i];
+        se_result r = se__l1_prepare_with(e->l1, w->size, w->entry, &w->ticket);
         if (r != SE_OK) {
             *failed = i;
-            writes[i].ticket.bytes = 0;
+            w->ticket.bytes = 0;
             if (r == SE_ERR_BACKPRESSURE)
                 se__pressure_full(e, n);
             return r;
         }
+        w->entry = NULL;
     }
     return SE_OK;
 }
@@ -446,7 +489,7 @@ se_result se__write_publish(se_engine *e, struct write *writes, size_t n, uint64
     *failed = n;
     size_t bytes = 0;
     for (size_t i = 0; i < n; i++)
-        bytes += se__item_size(writes[i].item);
+        bytes += writes[i].size;
     se_result r = se__pressure_admit(e, n, bytes);
     if (r == SE_OK)
         r = reserve(e, writes, n, failed);
@@ -517,8 +560,11 @@ se_result se__write_one(se_engine *e, const struct write_spec *spec, uint64_t *v
     se_result r = se__enter(e);
     if (r != SE_OK)
         return r;
-    uint64_t deadline = se__deadline_in(e->settings.c.ack_timeout_ms);
+    uint64_t deadline = SE__FOREVER;
     r = se__write_init(e, spec, &w);
+    if (e->wal || w.ack != SE_ACK_MEMORY) /* else nothing is waited for */
+        deadline = se__deadline_in(e->settings.c.ack_timeout_ms);
+    se__write_give(e, &w);
     if (r == SE_OK)
         r = se__write_publish(e, &w, 1, deadline, &failed);
     se__leave(e);

@@ -110,7 +110,7 @@ se_result se__filter_restore_part(struct filter *f, unsigned part, const uint8_t
     }
     struct place *place = &f->places[part];
     /* release: pairs with se__filter_pair. Nothing is there yet, so nothing is replaced. */
-    atomic_store_explicit(&place->table, pair.table, memory_order_release);
+    se__place_table(place, pair.table);
     atomic_store_explicit(&place->extra, pair.extra, memory_order_release);
     if (full)
         atomic_fetch_or_explicit(&f->full, se__part_bit(part), memory_order_release);

@@ -85,19 +85,29 @@ static uint32_t reduce(uint32_t x, uint32_t n)
 }
 
 /* Both buckets of a fingerprint add up to its offset, modulo the number of buckets. */
+static uint32_t other_of(uint32_t buckets, uint32_t bucket, uint16_t print)
+{
+    uint32_t offset = reduce(print * UINT32_C(0x9e3779b1), buckets);
+    return offset >= bucket ? offset - bucket : offset + (buckets - bucket);
+}
+
 static uint32_t other_bucket(const struct cuckoo *t, uint32_t bucket, uint16_t print)
 {
-    uint32_t offset = reduce(print * UINT32_C(0x9e3779b1), t->buckets);
-    return offset >= bucket ? offset - bucket : offset + (t->buckets - bucket);
+    return other_of(t->buckets, bucket, print);
+}
+
+static struct where where_among(uint32_t buckets, uint64_t key)
+{
+    struct where w = {.print = (uint16_t)key};
+    w.print = (uint16_t)(w.print + (w.print == 0));
+    w.bucket[0] = reduce((uint32_t)(key >> 32), buckets);
+    w.bucket[1] = other_of(buckets, w.bucket[0], w.print);
+    return w;
 }
 
 static struct where where_is(const struct cuckoo *t, uint64_t key)
 {
-    struct where w = {.print = (uint16_t)key};
-    w.print = (uint16_t)(w.print + (w.print == 0));
-    w.bucket[0] = reduce((uint32_t)(key >> 32), t->buckets);
-    w.bucket[1] = other_bucket(t, w.bucket[0], w.print);
-    return w;
+    return where_among(t->buckets, key);
 }
 
 /* acquire: pairs with store_word; a later look at `moves` comes later */
@@ -178,9 +188,20 @@ bool se__cuckoo_has(const struct cuckoo *t, uint64_t key)
     return se__cuckoo_look(t, key) != CUCKOO_ABSENT;
 }
 
+uint32_t se__cuckoo_buckets(const struct cuckoo *t)
+{
+    return t->buckets;
+}
+
 void se__cuckoo_prefetch(const struct cuckoo *t, uint64_t key)
 {
-    struct where w = where_is(t, key);
+    se__cuckoo_expect(t, t->buckets, key);
+}
+
+void se__cuckoo_expect(const struct cuckoo *t, uint32_t buckets, uint64_t key)
+{
+    struct where w = where_among(buckets, key);
+    __builtin_prefetch(t);
     __builtin_prefetch((const void *)&t->word[w.bucket[0]]);
     __builtin_prefetch((const void *)&t->word[w.bucket[1]]);
 }

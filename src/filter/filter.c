@@ -79,10 +79,10 @@ static uint64_t mixed(uint64_t x)
     return x ^ (x >> 31);
 }
 
-struct spot se__filter_spot(const struct filter *f, const char *id, size_t id_len)
+struct filter_spot se__filter_spot(const struct filter *f, const char *id, size_t id_len)
 {
     uint64_t hash = se__hash64(0, id, id_len);
-    return (struct spot){.part = (unsigned)(hash >> 58), .key = mixed(hash ^ f->seed)};
+    return (struct filter_spot){.part = (unsigned)(hash >> 58), .key = mixed(hash ^ f->seed)};
 }
 
 unsigned se__filter_part(const char *id, size_t id_len)
@@ -101,7 +101,7 @@ static enum cuckoo_look look_in(struct pair pair, uint64_t key)
     return in_extra == CUCKOO_ABSENT ? in_table : in_extra;
 }
 
-static enum cuckoo_look look(const struct filter *f, struct spot at)
+static enum cuckoo_look look(const struct filter *f, struct filter_spot at)
 {
     unsigned ticket = se__readers_enter(f->readers);
     enum cuckoo_look found = look_in(se__filter_pair(f, at.part), at.key);
@@ -117,18 +117,28 @@ static bool is_full(const struct filter *f, unsigned part)
 
 bool se__filter_has(const struct filter *f, const char *id, size_t id_len)
 {
-    struct spot at = se__filter_spot(f, id, id_len);
+    struct filter_spot at = se__filter_spot(f, id, id_len);
     return is_full(f, at.part) || look(f, at) != CUCKOO_ABSENT;
 }
 
 void se__filter_prefetch(const struct filter *f, const char *id, size_t id_len)
 {
-    struct spot at = se__filter_spot(f, id, id_len);
+    struct filter_spot at = se__filter_spot(f, id, id_len);
     unsigned ticket = se__readers_enter(f->readers);
     struct pair pair = se__filter_pair(f, at.part);
     if (pair.table)
         se__cuckoo_prefetch(pair.table, at.key);
     se__readers_leave(f->readers, ticket);
+}
+
+void se__filter_expect(const struct filter *f, struct filter_spot at)
+{
+    /* Addresses only: the table may be gone by the time they are fetched. */
+    const struct place *p = &f->places[at.part];
+    const struct cuckoo *t = atomic_load_explicit(&p->table, memory_order_relaxed);
+    uint32_t buckets = atomic_load_explicit(&p->buckets, memory_order_relaxed);
+    if (t && buckets)
+        se__cuckoo_expect(t, buckets, at.key);
 }
 
 bool se__filter_excludes(const struct filter *f, const char *id, size_t id_len)
@@ -149,12 +159,14 @@ static struct cuckoo *open_table(struct filter *f, unsigned part, const struct c
     struct cuckoo *fresh = se__cuckoo_new(slots);
     struct place *p = &f->places[part];
     /* release: pairs with the acquire in se__filter_pair: readers see it empty, not undefined */
-    if (fresh)
-        atomic_store_explicit(full ? &p->extra : &p->table, fresh, memory_order_release);
+    if (fresh && full)
+        atomic_store_explicit(&p->extra, fresh, memory_order_release);
+    else if (fresh)
+        se__place_table(p, fresh);
     return fresh;
 }
 
-static enum cuckoo_put put_locked(struct filter *f, struct spot at)
+static enum cuckoo_put put_locked(struct filter *f, struct filter_spot at)
 {
     struct pair pair = se__filter_pair(f, at.part);
     if (pair.extra) {
@@ -171,7 +183,7 @@ static enum cuckoo_put put_locked(struct filter *f, struct spot at)
     return put;
 }
 
-static void add_locked(struct filter *f, struct part *p, struct spot at)
+static void add_locked(struct filter *f, struct part *p, struct filter_spot at)
 {
     if (p->rebuild)
         se__rebuild_arrived(p->rebuild, at.key);
@@ -186,7 +198,7 @@ static void add_locked(struct filter *f, struct part *p, struct spot at)
 
 /* Nothing is to be done: it is there, or nothing is excluded anyway; and no list waits for it. The
  * caller has taken the epoch: a rebuild that begins after the look at `rebuilding` changes it. */
-static bool is_known(const struct filter *f, struct spot at)
+static bool is_known(const struct filter *f, struct filter_spot at)
 {
     /* acquire: pairs with begin, and with commit: who sees the bit gone sees the new table */
     if (atomic_load_explicit(&f->rebuilding, memory_order_acquire) & se__part_bit(at.part))
@@ -196,7 +208,11 @@ static bool is_known(const struct filter *f, struct spot at)
 
 uint64_t se__filter_add(struct filter *f, const char *id, size_t id_len)
 {
-    struct spot at = se__filter_spot(f, id, id_len);
+    return se__filter_add_at(f, se__filter_spot(f, id, id_len));
+}
+
+uint64_t se__filter_add_at(struct filter *f, struct filter_spot at)
+{
     uint64_t epoch = se__filter_epoch(f);
     if (!is_known(f, at)) {
         struct part *p = &f->parts[at.part];

@@ -62,6 +62,14 @@ bool se__filter_excludes(const struct filter *f, const char *id, size_t id_len);
 bool se__filter_has(const struct filter *f, const char *id, size_t id_len);
 /* For lists: what will be asked for an id soon is on its way when it is. */
 void se__filter_prefetch(const struct filter *f, const char *id, size_t id_len);
+/* The same for who is going to add the id: where it goes, known once. */
+struct filter_spot {
+    unsigned part;
+    uint64_t key; /* in it */
+};
+struct filter_spot se__filter_spot(const struct filter *f, const char *id, size_t id_len);
+void se__filter_expect(const struct filter *f, struct filter_spot at);
+uint64_t se__filter_add_at(struct filter *f, struct filter_spot at);
 /* Before an id is published anywhere. Returns the epoch; the caller compares it after publishing. */
 uint64_t se__filter_add(struct filter *f, const char *id, size_t id_len);
 uint64_t se__filter_epoch(const struct filter *f); /* seq_cst with the locks of what is published */

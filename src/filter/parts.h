@@ -15,6 +15,7 @@
 
 #include "base/os.h"
 #include "base/readers.h"
+#include "filter/cuckoo.h"
 #include "filter/filter.h"
 
 #include <stdatomic.h>
@@ -65,7 +66,15 @@ struct part {
 
 struct place {
     _Atomic(struct cuckoo *) table, extra; /* NULL: none; written with the part's lock held */
+    _Atomic uint32_t buckets;              /* the table's: for addresses to be fetched, relaxed */
 };
+
+/* With the part's lock held. release: pairs with the acquire in se__filter_pair. */
+static inline void se__place_table(struct place *p, struct cuckoo *t)
+{
+    atomic_store_explicit(&p->buckets, t ? se__cuckoo_buckets(t) : 0, memory_order_relaxed);
+    atomic_store_explicit(&p->table, t, memory_order_release);
+}
 
 struct filter {
     uint64_t seed;
@@ -78,13 +87,6 @@ struct filter {
     _Atomic uint64_t retired_bytes; /* tables that wait for their readers */
     struct place places[FILTER_PARTS];
 };
-
-/* The part and the key in it. */
-struct spot {
-    unsigned part;
-    uint64_t key;
-};
-struct spot se__filter_spot(const struct filter *f, const char *id, size_t id_len);
 
 static inline uint64_t se__part_bit(unsigned part)
 {

@@ -61,7 +61,7 @@ se_result se__filter_begin(struct filter *f, unsigned part)
 
 se_result se__filter_note(struct filter *f, unsigned part, const char *id, size_t id_len)
 {
-    struct spot at = se__filter_spot(f, id, id_len);
+    struct filter_spot at = se__filter_spot(f, id, id_len);
     if (at.part != part) {
         se__filter_add(f, id, id_len);
         return SE_OK;
@@ -170,7 +170,7 @@ static struct pair put_in_place_locked(struct build *b)
     struct place *place = &b->f->places[b->part];
     struct pair old = se__filter_pair(b->f, b->part);
     /* release, in this order: see the head of the file */
-    atomic_store_explicit(&place->table, b->table, memory_order_release);
+    se__place_table(place, b->table);
     atomic_store_explicit(&place->extra, NULL, memory_order_release);
     atomic_fetch_and_explicit(&b->f->full, ~se__part_bit(b->part), memory_order_release);
     b->table = NULL;

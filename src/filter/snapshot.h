@@ -19,9 +19,9 @@
 struct snapshot_head {
     char incarnation[64]; /* of the database */
     char table[64];
-    uint64_t seed;         /* of the filter */
-    uint64_t position;     /* the last version issued when the digests were read */
-    int64_t taken_at_ms;   /* wall clock */
+    uint64_t seed;       /* of the filter */
+    uint64_t position;   /* the last version issued when the digests were read */
+    int64_t taken_at_ms; /* wall clock */
 };
 struct snapshot {
     struct snapshot_head head;

@@ -31,6 +31,7 @@
 
 #define ITEM_FLAG_DELETED 0x04u
 #define ITEM_FLAG_TIMES 0x08u
+#define ITEM_TIMES_SIZE 16u /* expires_at_ms, cache_ttl_ms; unaligned */
 
 struct se_item {
     uint64_t version;
@@ -45,6 +46,27 @@ struct se_item {
     _Atomic uint32_t since; /* relaxed: a number, ordered by whoever publishes the item */
     char bytes[];
 };
+
+#define ITEM_HEADER_SIZE offsetof(struct se_item, bytes)
+
+static inline size_t se__item_content_at(const se_item *item)
+{
+    return item->id_len + 1u + (item->flags & ITEM_FLAG_TIMES ? ITEM_TIMES_SIZE : 0) +
+           (item->state_len ? item->state_len + 1u : 0);
+}
+/* What glibc's malloc sets aside: a word of header, multiples of 16, at least 32; from 128 KiB on
+ * whole pages with two words of header. */
+static inline size_t se__item_chunk(size_t bytes)
+{
+    if (bytes >= 128 * 1024)
+        return (bytes + 16 + 4095) & ~(size_t)4095;
+    size_t chunk = (bytes + 8 + 15) & ~(size_t)15;
+    return chunk < 32 ? 32 : chunk;
+}
+static inline size_t se__item_size_inline(const se_item *item)
+{
+    return se__item_chunk(ITEM_HEADER_SIZE + se__item_content_at(item) + item->content_len);
+}
 
 /* Neither a tombstone nor with any limit to its life. */
 static inline bool se__item_is_plain(const se_item *item)

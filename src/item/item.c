@@ -12,11 +12,10 @@
 #include <stdatomic.h>
 #include <string.h>
 
-#define TIMES_SIZE 16u /* expires_at_ms, cache_ttl_ms; unaligned */
-
 #define DEFAULT_STATE "default"
 
-#define ITEM_HEADER_SIZE offsetof(struct se_item, bytes)
+#define LINE 64u
+#define FETCHED_MAX 2048u /* more than that the processor does not fetch at once */
 
 static_assert(ITEM_HEADER_SIZE == 48, "the header stays small: there may be hundreds of millions");
 static_assert((ITEM_ROUTE_ALL & (ITEM_FLAG_DELETED | ITEM_FLAG_TIMES)) == 0,
@@ -32,61 +31,49 @@ static size_t times_at(const se_item *item)
 
 static size_t state_at(const se_item *item)
 {
-    return times_at(item) + (item->flags & ITEM_FLAG_TIMES ? TIMES_SIZE : 0);
+    return times_at(item) + (item->flags & ITEM_FLAG_TIMES ? ITEM_TIMES_SIZE : 0);
 }
 
 static size_t content_at(const se_item *item)
 {
-    return state_at(item) + (item->state_len ? item->state_len + 1u : 0);
+    return se__item_content_at(item);
 }
 
 static size_t bytes_for(size_t id_len, size_t state_len, size_t content_len, bool times)
 {
-    return ITEM_HEADER_SIZE + id_len + 1 + (times ? TIMES_SIZE : 0) +
+    return ITEM_HEADER_SIZE + id_len + 1 + (times ? ITEM_TIMES_SIZE : 0) +
            (state_len ? state_len + 1 : 0) + content_len;
-}
-
-/* glibc: a word of header, multiples of 16, at least 32; from 128 KiB on whole
- * pages with two words of header. */
-static size_t set_aside_for(size_t bytes)
-{
-    if (bytes >= 128 * 1024)
-        return (bytes + 16 + 4095) & ~(size_t)4095;
-    size_t chunk = (bytes + 8 + 15) & ~(size_t)15;
-    return chunk < 32 ? 32 : chunk;
 }
 
 size_t se__item_size_for(size_t id_len, size_t state_len, size_t content_len)
 {
-    return set_aside_for(bytes_for(id_len, state_len, content_len, true));
+    return se__item_chunk(bytes_for(id_len, state_len, content_len, true));
 }
 
 size_t se__item_size(const se_item *item)
 {
-    return set_aside_for(ITEM_HEADER_SIZE + content_at(item) + item->content_len);
+    return se__item_size_inline(item);
 }
 
 /* ---- life ---- */
 
 /* The spec as it will be stored: "default" is no state, and a tombstone has nothing but
  * its version, time and route. */
-static struct item_spec normal_form(const struct item_spec *spec)
+static void make_normal(struct item_spec *s)
 {
-    struct item_spec s = *spec;
-    if (s.route == 0)
-        s.route = ITEM_ROUTE_ALL;
-    if (!s.state || strcmp(s.state, DEFAULT_STATE) == 0)
-        s.state = "";
-    if (s.deleted) {
-        s.content = NULL;
-        s.content_len = 0;
-        s.content_hash = NULL; /* of the empty content, whatever was stored */
-        s.state = "";
-        s.expires_at_ms = 0;
-        s.cache_ttl_ms = 0;
-        s.content_type = SE_CONTENT_BINARY;
+    if (s->route == 0)
+        s->route = ITEM_ROUTE_ALL;
+    if (s->state && strcmp(s->state, DEFAULT_STATE) == 0)
+        s->state = NULL;
+    if (s->deleted) {
+        s->content = NULL;
+        s->content_len = 0;
+        s->content_hash = NULL; /* of the empty content, whatever was stored */
+        s->state = NULL;
+        s->expires_at_ms = 0;
+        s->cache_ttl_ms = 0;
+        s->content_type = SE_CONTENT_BINARY;
     }
-    return s;
 }
 
 static void write_variable_part(se_item *item, const struct item_spec *s)
@@ -103,34 +90,70 @@ static void write_variable_part(se_item *item, const struct item_spec *s)
         memcpy(item->bytes + content_at(item), s->content, s->content_len);
 }
 
+/* To be written soon: all lines at once, instead of one after the other as the stores come to them.
+ * The first was touched by the allocator. */
+static void fetch_for_writing(const se_item *item, size_t bytes)
+{
+    for (size_t at = LINE; at < bytes && at < FETCHED_MAX; at += LINE)
+        __builtin_prefetch((const char *)item + at, 1);
+}
+
+static size_t state_len_of(const struct item_spec *s)
+{
+    return s->state ? strlen(s->state) : 0;
+}
+
+static bool has_times(const struct item_spec *s)
+{
+    return s->expires_at_ms != 0 || s->cache_ttl_ms != 0;
+}
+
+se_item *se__item_begin(struct item_spec *s)
+{
+    make_normal(s);
+    size_t state_len = state_len_of(s);
+    assert(s->id_len >= 1 && s->id_len <= SE_ID_MAX && state_len <= SE_STATE_MAX);
+    assert((s->route & ~ITEM_ROUTE_ALL) == 0);
+    assert(s->content || s->content_len == 0 || s->content_hash);
+    if (s->content_len > UINT32_MAX)
+        return NULL;
+    size_t bytes = bytes_for(s->id_len, state_len, s->content_len, has_times(s));
+    se_item *item = se__alloc(bytes);
+    if (item)
+        fetch_for_writing(item, bytes);
+    return item;
+}
+
+static void write_header(se_item *item, const struct item_spec *s)
+{
+    atomic_init(&item->refs, 1);
+    atomic_init(&item->type, (uint8_t)s->content_type);
+    atomic_init(&item->since, 0);
+    item->flags = (uint8_t)(s->route | (s->deleted ? ITEM_FLAG_DELETED : 0) |
+                            (has_times(s) ? ITEM_FLAG_TIMES : 0));
+    item->id_len = (uint8_t)s->id_len;
+    item->state_len = (uint8_t)state_len_of(s);
+    item->version = s->version;
+    item->updated_at_ms = s->updated_at_ms;
+    item->content_len = (uint32_t)s->content_len;
+}
+
+void se__item_end(se_item *item, const struct item_spec *s)
+{
+    uint8_t hash[SE_HASH_SIZE];
+    if (!s->content_hash)
+        se__hash128(0, s->content, s->content_len, hash);
+    write_header(item, s);
+    memcpy(item->content_hash, s->content_hash ? s->content_hash : hash, SE_HASH_SIZE);
+    write_variable_part(item, s);
+}
+
 se_item *se__item_new(const struct item_spec *spec)
 {
-    struct item_spec s = normal_form(spec);
-    size_t state_len = strlen(s.state);
-    bool times = s.expires_at_ms != 0 || s.cache_ttl_ms != 0;
-    assert(s.id_len >= 1 && s.id_len <= SE_ID_MAX && state_len <= SE_STATE_MAX);
-    assert((s.route & ~ITEM_ROUTE_ALL) == 0);
-    assert(s.content || s.content_len == 0 || s.content_hash);
-    if (s.content_len > UINT32_MAX)
-        return NULL;
-    se_item *item = se__alloc(bytes_for(s.id_len, state_len, s.content_len, times));
-    if (!item)
-        return NULL;
-    atomic_init(&item->refs, 1);
-    atomic_init(&item->type, (uint8_t)s.content_type);
-    atomic_init(&item->since, 0);
-    item->flags =
-        (uint8_t)(s.route | (s.deleted ? ITEM_FLAG_DELETED : 0) | (times ? ITEM_FLAG_TIMES : 0));
-    item->id_len = (uint8_t)s.id_len;
-    item->state_len = (uint8_t)state_len;
-    item->version = s.version;
-    item->updated_at_ms = s.updated_at_ms;
-    item->content_len = (uint32_t)s.content_len;
-    if (s.content_hash)
-        memcpy(item->content_hash, s.content_hash, SE_HASH_SIZE);
-    else
-        se__hash128(0, s.content, s.content_len, item->content_hash);
-    write_variable_part(item, &s);
+    struct item_spec s = *spec;
+    se_item *item = se__item_begin(&s);
+    if (item)
+        se__item_end(item, &s);
     return item;
 }
 

@@ -45,6 +45,10 @@ struct item_spec {
 /* NULL without memory, or for content of 4 GiB and more. content_hash is taken as given when
  * present: se__item_intact tells whether it fits. */
 SE_NODISCARD se_item *se__item_new(const struct item_spec *spec);
+/* The same in two steps, for who has something to do while the processor fetches the memory: that is
+ * allocated by the first, which brings the spec into the form in which the second writes it. */
+SE_NODISCARD se_item *se__item_begin(struct item_spec *spec);
+void se__item_end(se_item *item, const struct item_spec *spec);
 /* Where the content goes of an item that was made without it; before anybody else sees the item. */
 void *se__item_fill(se_item *item);
 /* A copy of `item` with another version, time and state (content shared by copying). */

@@ -193,5 +193,6 @@ void se__l1_tend(struct l1 *map, int64_t now_wall_ms, uint64_t now_mono_ms)
         se__stripe_end(map, s, true);
         se__stripe_reap(s);
     }
+    se__accounts_tend(map);
     se__l1_pages_tend(map);
 }

@@ -6,6 +6,9 @@
  * inside then (base/epoch.h): a microsecond later, so this is done for some of them at once. Until
  * then its bytes are used.
  *
+ * What a put replaces waits in the putting thread's account instead, if nobody holds it: the stripe's
+ * limbo would come to it when it has long left the processor's cache.
+ *
  * An item that callers hold then goes to the detached ones, outside the bound, and is freed when
  * they have let go. Where there is no memory for that list the map gives up its reference: the
  * item is the callers' alone, and counted nowhere.
@@ -14,7 +17,9 @@
 
 #include "base/mem.h"
 
-#define LIMBO_EAGER 12u  /* so many are looked at together */
+/* So many are looked at together: no more of a size than glibc keeps for a thread (7), so that the frees
+ * stay in the thread and the puts that follow find their memory there. */
+#define LIMBO_EAGER 6u
 #define REAP_PER_LOOK 2u /* detached items looked at when the limbo is */
 #define REAP_PER_LOCK 64u
 
@@ -32,7 +37,7 @@ static size_t bytes_of(uintptr_t what)
         return se__l1_cost(sizeof(struct flush_state));
     if (what & RETIRED_TABLE)
         return ((struct table *)at)->cost;
-    return se__item_size(at);
+    return se__item_size_inline(at);
 }
 
 /* ---- detached items ---- */
@@ -42,7 +47,7 @@ static void count_detached(struct stripe *s, const se_item *item, bool add)
     /* relaxed: see struct stripe */
     size_t n = atomic_load_explicit(&s->detached_items, memory_order_relaxed);
     size_t bytes = atomic_load_explicit(&s->detached_bytes, memory_order_relaxed);
-    size_t size = se__item_size(item);
+    size_t size = se__item_size_inline(item);
     atomic_store_explicit(&s->detached_items, add ? n + 1 : n - 1, memory_order_relaxed);
     atomic_store_explicit(&s->detached_bytes, add ? bytes + size : bytes - size,
                           memory_order_relaxed);
@@ -87,8 +92,16 @@ static void reap(struct stripe *s, size_t n, struct harvest *h)
 
 /* ---- the limbo ---- */
 
+/* All at once: each was last looked at when it left, and that is long ago. */
+static void fetch(const struct stripe *s)
+{
+    for (unsigned i = 0; i < s->limbo_n; i++)
+        __builtin_prefetch((const void *)(s->limbo[i].what & WORD_POINTER), 1);
+}
+
 static void collect(struct l1 *map, struct stripe *s, struct harvest *h)
 {
+    fetch(s);
     uint64_t passed = s->limbo_n ? se__epoch_passed(&map->epochs) : 0;
     unsigned kept = 0;
     for (unsigned i = 0; i < s->limbo_n; i++) {
@@ -183,6 +196,98 @@ void se__stripe_end(struct l1 *map, struct stripe *s, bool now)
         se__l1_unreserve(map, se__stripe_end_keeping(map, s, &waiting));
     else
         unlock(map, s);
+}
+
+/* ---- the limbos of accounts ---- */
+
+static bool take_turn(struct account *a)
+{
+    /* acquire: what the last one has left there is seen; pairs with give_turn */
+    return !atomic_exchange_explicit(&a->limbo_taken, true, memory_order_acquire);
+}
+
+static void give_turn(struct account *a)
+{
+    atomic_store_explicit(&a->limbo_taken, false, memory_order_release);
+}
+
+/* A reader has taken a reference just before the item left. Any stripe can have it. */
+static bool detach_somewhere(struct l1 *map, se_item *item)
+{
+    struct stripe *s = &map->stripes[0];
+    se__mutex_lock(&s->lock);
+    bool detached = detach(s, item);
+    se__mutex_unlock(&s->lock);
+    return detached;
+}
+
+/* Moves what nobody can be looking at any more out of a, whose turn is the caller's. */
+static void collect_account(struct l1 *map, struct account *a, struct harvest *h)
+{
+    uint64_t passed = a->limbo_n ? se__epoch_passed(&map->epochs) : 0;
+    unsigned kept = 0;
+    for (unsigned i = 0; i < a->limbo_n; i++) {
+        struct retired r = a->limbo[i];
+        if (r.tag >= passed) {
+            a->limbo[kept++] = r;
+            continue;
+        }
+        se_item *item = (se_item *)r.what;
+        h->bytes += bytes_of(r.what);
+        if (se__item_refs(item) == 1 || !detach_somewhere(map, item))
+            h->what[h->n++] = r.what;
+    }
+    a->limbo_n = kept;
+    a->limbo_bytes -= h->bytes;
+}
+
+bool se__account_begin(struct l1 *map, struct account *a)
+{
+    if (!take_turn(a))
+        return false;
+    if (a->limbo_n < ACCOUNT_LIMBO)
+        return true;
+    se__l1_unreserve(map, se__account_end(map, a, NULL)); /* readers were in its way before */
+    return false;
+}
+
+size_t se__account_end(struct l1 *map, struct account *a, se_item *left)
+{
+    struct harvest h;
+    h.n = 0;
+    h.bytes = 0;
+    if (left) {
+        a->limbo[a->limbo_n++] = (struct retired){(uintptr_t)left, se__epoch_now(&map->epochs)};
+        a->limbo_bytes += se__item_size_inline(left);
+    }
+    if (a->limbo_n >= LIMBO_EAGER || a->limbo_bytes > map->limbo_share)
+        collect_account(map, a, &h);
+    give_turn(a);
+    free_harvest(&h);
+    return h.bytes;
+}
+
+size_t se__account_empty(struct l1 *map, struct account *a, bool *waiting)
+{
+    struct harvest h;
+    h.n = 0;
+    h.bytes = 0;
+    if (!take_turn(a)) {
+        *waiting = true;
+        return 0;
+    }
+    collect_account(map, a, &h);
+    *waiting = *waiting || a->limbo_n > 0;
+    give_turn(a);
+    free_harvest(&h);
+    return h.bytes;
+}
+
+void se__accounts_tend(struct l1 *map)
+{
+    bool waiting = false; /* nobody waits here */
+    for (unsigned i = 0; i <= map->account_mask; i++)
+        se__l1_unreserve(map, se__account_empty(map, &map->accounts[i], &waiting));
 }
 
 void se__stripe_reap(struct stripe *s)

@@ -29,7 +29,7 @@ static uint32_t age_ms(const struct l1 *map, const se_item *item, uint64_t now_m
     return age > 0 ? (uint32_t)age : 0;
 }
 
-void se__copy_born(const struct l1 *map, se_item *item)
+void se__mortal_born(const struct l1 *map, se_item *item)
 {
     bool matters = se__item_cache_ttl_ms(item) ||
                    atomic_load_explicit(&map->life_ms, memory_order_acquire) ||
@@ -101,7 +101,7 @@ static bool is_mortal(const struct l1 *map, const se_item *item)
            (map->resident && se__item_deleted(item));
 }
 
-void se__entry_due(const struct l1 *map, struct stripe *s, const struct entry *e)
+void se__mortal_due(const struct l1 *map, struct stripe *s, const struct entry *e)
 {
     if (!is_mortal(map, e->item))
         return;

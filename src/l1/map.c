@@ -130,6 +130,9 @@ void se__l1_close(struct l1 *map)
     se__l1_pages_close(map);
     for (size_t i = 0; map->stripes && i < (size_t)1 << map->stripe_bits; i++)
         se__stripe_close(&map->stripes[i]);
+    for (size_t i = 0; map->accounts && i <= map->account_mask; i++)
+        for (unsigned k = 0; k < map->accounts[i].limbo_n; k++)
+            se__retired_free(map->accounts[i].limbo[k].what);
     se__free(map->memory);
     se__free(map->self);
 }
@@ -137,6 +140,36 @@ void se__l1_close(struct l1 *map)
 uint64_t se__l1_hash(const struct l1 *map, const char *id, size_t id_len)
 {
     return se__hash_id(&map->secret, id, id_len);
+}
+
+/* ---- what a put will look at ---- */
+
+void se__l1_expect_bucket(struct l1 *map, uint64_t hash)
+{
+    const char *stripe = (const char *)se__l1_stripe(map, hash);
+    __builtin_prefetch(stripe, 1);
+    __builtin_prefetch(stripe + SE__EPOCH_LINE, 1);
+    se__l1_prefetch(map, hash);
+}
+
+/* An item up to its id, or a flush state. */
+static void fetch_entry(uintptr_t word)
+{
+    const char *at = (const char *)(word & WORD_POINTER);
+    __builtin_prefetch(at, 1);
+    __builtin_prefetch(at + SE__EPOCH_LINE, 1);
+}
+
+void se__l1_expect_entry(struct l1 *map, uint64_t hash)
+{
+    struct epoch_place inside = se__epoch_enter(&map->epochs);
+    const struct table *t = atomic_load(&se__l1_front(map, hash)->table);
+    uint32_t bucket = se__bucket_of(t->buckets, hash);
+    uint64_t tags = atomic_load_explicit(&t->heads[bucket].tags, memory_order_acquire);
+    uint64_t match = se__table_match(tags, se__table_tag(hash));
+    if (match)
+        fetch_entry(atomic_load(se__table_word(t, bucket * BUCKET_SLOTS + se__table_first(match))));
+    se__epoch_leave(inside);
 }
 
 /* ---- putting ---- */
@@ -149,6 +182,8 @@ struct publication {
     se_item *item;
     const struct l1_put *how;
     struct flush_state *spare; /* the ticket's; NULL once it is in use */
+    struct account *account; /* whose limbo takes what the put replaces; NULL: the stripe's does */
+    se_item *left;           /* out: for that limbo */
 };
 
 static bool expectation_holds(const struct publication *p, const struct entry *e)
@@ -246,8 +281,17 @@ static uint64_t basis(const struct stripe *s, const struct entry *e, const struc
 static void take_spare(struct publication *p, struct entry *e)
 {
     e->flush = p->spare;
-    e->flush->node.hash = p->hash;
+    *e->flush = (struct flush_state){.node.hash = p->hash};
     p->spare = NULL;
+}
+
+/* What a caller holds is the stripe's to look after. */
+static void leave_behind(struct publication *p, se_item *old)
+{
+    if (p->account && se__item_refs(old) == 1)
+        p->left = old;
+    else
+        se__stripe_retire(p->map, p->s, (uintptr_t)old);
 }
 
 /* Publishes the item in e (present) or in a new entry. Returns how many bytes of the
@@ -276,29 +320,50 @@ static size_t publish(struct publication *p, struct entry *e, bool present)
         se__entry_queue(p->map, e, false, se__mono_ms());
     se__stripe_enter(p->map, p->s, e);
     if (old)
-        se__stripe_retire(p->map, p->s, (uintptr_t)old);
-    return se__item_size(p->item) +
+        leave_behind(p, old);
+    return se__item_size_inline(p->item) +
            (had_state && !p->spare ? se__l1_cost(sizeof(struct flush_state)) : 0);
+}
+
+/* Under the stripe's lock. Returns as publish does. */
+static size_t judge_and_publish(struct publication *p, struct l1_put_result *result)
+{
+    struct entry e;
+    const se_item *item = p->item;
+    bool present = se__stripe_find(p->s, p->hash, item->bytes, item->id_len, &e);
+    result->stored = judge(p, present ? &e : NULL, result);
+    if (result->stored != L1_STORED)
+        return 0;
+    if (!p->how->gives) /* before anybody else can see it */
+        se__item_hold(p->item);
+    return publish(p, &e, present);
 }
 
 void se__l1_put(struct l1 *map, uint64_t hash, se_item *item, struct l1_ticket *ticket,
                 const struct l1_put *how, struct l1_put_result *result)
 {
-    struct publication p = {map, se__l1_stripe(map, hash), hash, item, how, ticket->entry};
-    struct entry e;
-    size_t kept = 0;
+    struct account *a = se__l1_account(map);
+    struct publication p = {map,
+                            se__l1_stripe(map, hash),
+                            hash,
+                            item,
+                            how,
+                            ticket->entry,
+                            .account = se__account_begin(map, a) ? a : NULL};
     *result = (struct l1_put_result){0};
     se__mutex_lock(&p.s->lock);
-    bool present = se__stripe_find(p.s, hash, se_item_id(item), se__item_id_len(item), &e);
-    result->stored = judge(&p, present ? &e : NULL, result);
-    if (result->stored == L1_STORED)
-        kept = publish(&p, &e, present);
+    size_t kept = judge_and_publish(&p, result);
     bool misfits = kept && se__stripe_misfits(p.s);
+    size_t unevictable = p.s->unevictable_change;
+    p.s->unevictable_change = 0; /* settled with the ticket, of which it is a part */
     se__stripe_end(map, p.s, false);
+    if (p.account)
+        se__l1_unreserve(map, se__account_end(map, a, p.left));
     if (result->renew)
         return; /* the ticket is for the next try */
-    se__free(p.spare);
-    se__l1_settle(map, ticket, kept);
+    if (p.spare)
+        se__free(p.spare);
+    se__l1_settle_put(map, ticket, kept, unevictable);
     if (misfits)
         se__stripe_fit(map, p.s);
 }

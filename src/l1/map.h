@@ -71,6 +71,11 @@ uint64_t se__l1_hash(const struct l1 *map, const char *id, size_t id_len);
 
 /* ---- writing ---- */
 
+/* For a put that is going to come: have the processor fetch what it will look at, in two steps with
+ * something else to do after each of them. The first gets the id's bucket, the second its entry. */
+void se__l1_expect_bucket(struct l1 *map, uint64_t hash);
+void se__l1_expect_entry(struct l1 *map, uint64_t hash);
+
 /* Room and memory for one put of an item of this size, made before anything
  * happens that cannot be undone. */
 struct l1_ticket {
@@ -81,6 +86,12 @@ struct l1_ticket {
  * if it could never fit, SE_ERR_NOMEM. */
 SE_NODISCARD se_result se__l1_prepare(struct l1 *map, size_t id_len, size_t item_size,
                                       struct l1_ticket *ticket);
+/* Allocates what tickets bring along before there is one, so that it is near when it is needed; NULL
+ * without memory. The caller's until given to prepare_with, which takes it on success (NULL: it
+ * allocates). */
+void *se__l1_entry_memory(void);
+SE_NODISCARD se_result se__l1_prepare_with(struct l1 *map, size_t item_size, void *entry,
+                                           struct l1_ticket *ticket);
 void se__l1_cancel(struct l1 *map, struct l1_ticket *ticket);
 
 enum l1_expect {
@@ -104,6 +115,8 @@ struct l1_put {
      * between taking a version and this call a newer write of the id may have come, gone home
      * and been evicted, and without an entry there is nothing to compare with. */
     bool renewable;
+    /* STORED: the caller's reference to the item is the map's from then on. */
+    bool gives;
 };
 enum l1_stored {
     L1_STORED,
@@ -127,8 +140,8 @@ struct l1_put_result {
     bool renew;
     uint64_t winner; /* STALE, CONFLICT: the version that is there (0: none) */
 };
-/* Publishes item (borrowed: the map takes a reference of its own) under the version guard and
- * queues it. Uses the ticket up, except with `renew`. Cannot fail otherwise. If the id is of an
+/* Publishes item (borrowed, unless `gives`: the map takes a reference of its own) under the version
+ * guard and queues it. Uses the ticket up, except with `renew`. Cannot fail otherwise. If the id is of an
  * entry whose version is not below the item's because the clock could not know it (a load), the
  * caller takes a version above `winner` and tries again. */
 void se__l1_put(struct l1 *map, uint64_t hash, se_item *item, struct l1_ticket *ticket,

@@ -315,6 +315,7 @@ static void load_new(struct load *l)
     struct entry e;
     if (!l->room || !se__stripe_add(l->map, l->s, l->hash, l->item, false, &none, &e))
         return;
+    se__item_hold(l->item);
     se__stripe_enter(l->map, l->s, &e);
     l->kept = se__item_size(l->item);
 }
@@ -330,7 +331,7 @@ static void load_newer(struct load *l, struct entry *e)
         return;
     }
     se__stripe_leave(l->map, l->s, e);
-    se_item *old = se__stripe_replace(l->map, l->s, e, l->item, false);
+    se_item *old = se__stripe_replace(l->map, l->s, e, se__item_hold(l->item), false);
     if (e->flush) {
         l->lost_dead = e->flush->dead;
         e->flush->dead = false;
@@ -420,19 +421,31 @@ struct wanted {
 static void consider(const struct l1 *map, const struct entry *e, const struct wanted *w,
                      struct collection *c)
 {
-    if (!se__entry_hidden(e) && !se__entry_past_life(map, e, 0) &&
-        (!w->only_unconfirmed || se__flush_unconfirmed(e->flush)) && w->match(w->arg, e->item))
+    /* What is clean is not even looked at: an item that is far away for each of them was most of what
+     * the filter took while it grew. */
+    if (w->only_unconfirmed && !se__flush_unconfirmed(e->flush))
+        return;
+    if (!se__entry_hidden(e) && !se__entry_past_life(map, e, 0) && w->match(w->arg, e->item))
         collect(c, e->item);
+}
+
+static bool has_unconfirmed(const struct stripe *s)
+{
+    return atomic_load_explicit(&s->dirty, memory_order_relaxed) ||
+           atomic_load_explicit(&s->dead, memory_order_relaxed);
 }
 
 static void collect_stripe(const struct l1 *map, const struct stripe *s, const struct wanted *w,
                            struct collection *c)
 {
     struct entry e;
-    uint32_t slots = se__table_slots(se__stripe_table(s));
-    for (uint32_t slot = 0; slot < slots && !c->failed; slot++)
-        if (se__stripe_at(s, slot, &e))
+    const struct table *t = se__stripe_table(s);
+    uint32_t slots = w->only_unconfirmed && !has_unconfirmed(s) ? 0 : se__table_slots(t);
+    for (uint32_t slot = 0; slot < slots && !c->failed; slot++) {
+        uintptr_t word = atomic_load_explicit(se__table_word(t, slot), memory_order_relaxed);
+        if ((word & WORD_FLUSH || !w->only_unconfirmed) && se__stripe_at(s, slot, &e))
             consider(map, &e, w, c);
+    }
     for (struct flush_state *f = se__stripe_loose(s); f && !c->failed; f = atomic_load(&f->loose)) {
         se__stripe_find_flush(s, f, &e);
         consider(map, &e, w, c);

@@ -21,7 +21,7 @@
 
 static struct account *mine(const struct l1 *map)
 {
-    return &map->accounts[se__thread_id() & map->account_mask];
+    return se__l1_account(map);
 }
 
 /* relaxed throughout: numbers, which publish nothing. */
@@ -168,6 +168,8 @@ static size_t free_limbos(struct l1 *map, size_t bytes, bool *waiting)
     *waiting = false;
     for (unsigned i = 0; got < bytes && i < stripes; i++)
         got += free_limbo(map, &map->stripes[(hand - i) & (stripes - 1)], waiting);
+    for (unsigned i = 0; got < bytes && i <= map->account_mask; i++)
+        got += se__account_empty(map, &map->accounts[i], waiting);
     return got;
 }
 
@@ -208,20 +210,47 @@ void se__l1_count_unevictable(struct l1 *map, size_t change)
     atomic_fetch_add_explicit(&mine(map)->unevictable, change, memory_order_relaxed);
 }
 
-se_result se__l1_ticket(struct l1 *map, size_t item_size, bool flush, struct l1_ticket *ticket)
+/* The bytes alone. */
+static se_result open_ticket(struct l1 *map, size_t item_size, bool flush, struct l1_ticket *ticket)
 {
-    struct l1_ticket t = {.bytes = item_size};
-    if (flush)
-        t.bytes += se__l1_cost(sizeof(struct flush_state));
-    if (item_size > map->bytes_max || t.bytes > map->bytes_max - map->fixed_bytes)
+    size_t bytes = item_size + (flush ? se__l1_cost(sizeof(struct flush_state)) : 0);
+    if (item_size > map->bytes_max || bytes > map->bytes_max - map->fixed_bytes)
         return se__error(SE_ERR_TOO_BIG,
                          "an item that takes %zu bytes can never fit into l1_max_bytes %zu",
                          item_size, map->bytes_max);
-    if (!se__l1_reserve_evicting(map, t.bytes))
+    if (!se__l1_reserve_evicting(map, bytes))
         return se__error(SE_ERR_BACKPRESSURE, "memory is full of items that may not be dropped");
-    se__l1_count_unevictable(map, t.bytes);
-    t.entry = flush ? se__alloc_zeroed(1, sizeof(struct flush_state)) : NULL;
-    if (flush && !t.entry) {
+    se__l1_count_unevictable(map, bytes);
+    *ticket = (struct l1_ticket){.bytes = bytes};
+    return SE_OK;
+}
+
+void *se__l1_entry_memory(void)
+{
+    /* Not se__alloc_zeroed: glibc's calloc goes past the thread's own free chunks. */
+    char *state = se__alloc(sizeof(struct flush_state));
+    if (state) {
+        __builtin_prefetch(state, 1); /* written by who takes it, when its lines have come */
+        __builtin_prefetch(state + SE__EPOCH_LINE, 1);
+    }
+    return state;
+}
+
+se_result se__l1_ticket(struct l1 *map, size_t item_size, bool flush, struct l1_ticket *ticket)
+{
+    return flush ? se__l1_prepare_with(map, item_size, NULL, ticket)
+                 : open_ticket(map, item_size, false, ticket);
+}
+
+se_result se__l1_prepare_with(struct l1 *map, size_t item_size, void *entry,
+                              struct l1_ticket *ticket)
+{
+    struct l1_ticket t;
+    se_result r = open_ticket(map, item_size, true, &t);
+    if (r != SE_OK)
+        return r;
+    t.entry = entry ? entry : se__l1_entry_memory();
+    if (!t.entry) {
         se__l1_settle(map, &t, 0);
         return se__error_nomem();
     }
@@ -232,16 +261,22 @@ se_result se__l1_ticket(struct l1 *map, size_t item_size, bool flush, struct l1_
 se_result se__l1_prepare(struct l1 *map, size_t id_len, size_t item_size, struct l1_ticket *ticket)
 {
     (void)id_len; /* the id is part of the item's one allocation */
-    return se__l1_ticket(map, item_size, true, ticket);
+    return se__l1_prepare_with(map, item_size, NULL, ticket);
+}
+
+void se__l1_settle_put(struct l1 *map, struct l1_ticket *ticket, size_t kept, size_t unevictable)
+{
+    assert(kept <= ticket->bytes); /* prepared for this item or a larger one */
+    se__l1_unreserve(map, ticket->bytes - kept);
+    if (unevictable != ticket->bytes) /* else what the ticket counted as, the entry does */
+        se__l1_count_unevictable(map, unevictable - ticket->bytes);
+    *ticket = (struct l1_ticket){0};
+    pay(map, kept); /* now, and not before: what leaves must not disturb what has just come */
 }
 
 void se__l1_settle(struct l1 *map, struct l1_ticket *ticket, size_t kept)
 {
-    assert(kept <= ticket->bytes); /* prepared for this item or a larger one */
-    se__l1_unreserve(map, ticket->bytes - kept);
-    se__l1_count_unevictable(map, -ticket->bytes);
-    *ticket = (struct l1_ticket){0};
-    pay(map, kept); /* now, and not before: what leaves must not disturb what has just come */
+    se__l1_settle_put(map, ticket, kept, 0);
 }
 
 void se__l1_cancel(struct l1 *map, struct l1_ticket *ticket)

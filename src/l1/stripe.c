@@ -120,7 +120,7 @@ static bool has_id(uintptr_t word, const void *arg)
 {
     const struct id *id = arg;
     const struct flush_state *f = se__word_flush(word);
-    return se__item_has_id(f ? f->item : se__word_item(word), id->bytes, id->len);
+    return se__item_is(f ? f->item : se__word_item(word), id->bytes, id->len);
 }
 
 bool se__stripe_find(const struct stripe *s, uint64_t hash, const char *id, size_t id_len,
@@ -215,7 +215,7 @@ se_item *se__stripe_replace(struct l1 *map, struct stripe *s, struct entry *e, s
     if (e->marks & MARK_PUT && !near_put && se_item_version(old) > s->floor)
         s->floor = se_item_version(old); /* early: the entry forgets it now */
     e->marks = (uint8_t)((e->marks & ~MARK_PUT) | (near_put ? MARK_PUT : 0));
-    e->item = se_item_retain(item);
+    e->item = item;
     if (e->flush)
         e->flush->hidden = false;
     se__copy_born(map, item);
@@ -260,7 +260,7 @@ static void take_state(struct entry *e, struct flush_state **spare)
 {
     e->flush = *spare;
     *spare = NULL;
-    e->flush->node.hash = e->hash;
+    *e->flush = (struct flush_state){.node.hash = e->hash};
 }
 
 bool se__stripe_add(struct l1 *map, struct stripe *s, uint64_t hash, se_item *item, bool with_state,
@@ -269,7 +269,7 @@ bool se__stripe_add(struct l1 *map, struct stripe *s, uint64_t hash, se_item *it
     bool slot = make_free_slot(map, s);
     if (!slot && !*spare)
         return false;
-    *e = (struct entry){.item = se_item_retain(item), .hash = hash, .slot = NO_SLOT};
+    *e = (struct entry){.item = item, .hash = hash, .slot = NO_SLOT};
     if (with_state || !slot)
         take_state(e, spare);
     se__copy_born(map, item);
@@ -289,7 +289,7 @@ void se__entry_queue(struct l1 *map, struct entry *e, bool front, uint64_t first
     f->queued = true;
     f->node.next = NULL;
     f->node.first_ms = first_ms;
-    f->node.bytes = se__item_size(e->item);
+    f->node.bytes = se__item_size_inline(e->item);
     map->sink.push(map->sink.arg, &f->node, front);
 }
 

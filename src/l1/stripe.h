@@ -14,7 +14,7 @@
  *   I2  an entry that is evictable is in one of its table's queues; what is in a queue and is not
  *       evictable leaves it when its turn comes, and returns when it is
  *   I3  bytes_max - what is free = fixed part + tables + entries + open tickets + what is retired
- *       (in limbo); unevictable = entries that are not evictable + open tickets
+ *       (in the limbos of stripes and accounts); unevictable = entries that are not evictable + open tickets
  *   I4  what readers may be looking at is retired, never freed at once
  *
  * Locks: the stripe's mutex (rank 10) guards everything in it but what is atomic, which others may
@@ -73,6 +73,7 @@ struct retired {
     uintptr_t what; /* a se_item, or with one of RETIRED_* set other memory */
     uint64_t tag;   /* see base/epoch.h */
 };
+#define ACCOUNT_LIMBO 8u
 #define RETIRED_FLUSH ((uintptr_t)1)
 #define RETIRED_TABLE ((uintptr_t)2)
 
@@ -88,12 +89,10 @@ struct front {
 #define STRIPE_EPOCH_SHIFT                                                                         \
     59u /* the hash's highest bits: not those by which it came to the stripe */
 
+/* In the order in which a put reads it: two cache lines, and one of the limbo. */
 struct stripe {
     _Alignas(64) struct se__mutex lock;
     struct front *front;
-    /* Of ids, by their hash: a load is in doubt for what left among a few neighbours only. release
-     * after what it tells of, acquire before a tier is asked */
-    _Atomic uint32_t epochs[STRIPE_EPOCHS];
     uint64_t floor;       /* no version put here that has left is above it */
     uint64_t based_floor; /* no item with a based_on that has left is above it */
     uint32_t loose_entries;
@@ -102,14 +101,22 @@ struct stripe {
     bool limbo_held; /* some caller holds an item in it: it is looked at soon */
     struct lessons lessons;
     size_t limbo_bytes;
-    se_item **detached; /* items that left while callers held them; outside the bound */
-    size_t detached_n, detached_cap, detached_at;
+    size_t unevictable_change; /* what se__stripe_end will tell an account; modulo 2^64 */
     /* relaxed: written under the lock, read by se__l1_stats without
      * it; nothing is ordered by them. */
-    _Atomic size_t live, dirty, dead, detached_items, detached_bytes;
-    size_t unevictable_change; /* what se__stripe_end will tell an account; modulo 2^64 */
+    _Atomic size_t live, dirty, dead, detached_items;
     struct retired limbo[LIMBO_MAX];
+    _Atomic size_t detached_bytes; /* as detached_items */
+    se_item **detached;            /* items that left while callers held them; outside the bound */
+    size_t detached_n, detached_cap, detached_at;
+    /* Of ids, by their hash: a load is in doubt for what left among a few neighbours only. release
+     * after what it tells of, acquire before a tier is asked */
+    _Atomic uint32_t epochs[STRIPE_EPOCHS];
 };
+#ifdef __x86_64__
+static_assert(offsetof(struct stripe, limbo) == 2 * SE__EPOCH_LINE,
+              "what a put reads lies together");
+#endif
 
 /* Bytes that were reserved ahead, so that writers do not meet in one counter. A thread always uses
  * the same account. */
@@ -120,6 +127,12 @@ struct account {
     /* of entries that are not evictable and of open tickets, as far as this account's threads have
      * made or ended them: only the sum of all accounts means something (modulo 2^64) */
     _Atomic size_t unevictable;
+    /* What these threads' puts have replaced, freed some puts later while the processor still has it:
+     * a stripe comes to so many puts much later. Of whoever has the turn. */
+    atomic_bool limbo_taken;
+    unsigned limbo_n;
+    size_t limbo_bytes;
+    struct retired limbo[ACCOUNT_LIMBO];
 };
 
 struct l1 {
@@ -172,7 +185,7 @@ static inline struct flush_state *se__word_flush(uintptr_t word)
 }
 static inline size_t se__entry_bytes(const struct entry *e)
 {
-    return se__item_size(e->item) + (e->flush ? se__l1_cost(sizeof *e->flush) : 0);
+    return se__item_size_inline(e->item) + (e->flush ? se__l1_cost(sizeof *e->flush) : 0);
 }
 static inline bool se__flush_unconfirmed(const struct flush_state *f)
 {
@@ -207,6 +220,12 @@ SE_NODISCARD se_result se__l1_ticket(struct l1 *map, size_t item_size, bool flus
                                      struct l1_ticket *ticket);
 /* Ends a ticket's reservation: `kept` bytes of it are in the map's entries now. */
 void se__l1_settle(struct l1 *map, struct l1_ticket *ticket, size_t kept);
+/* The same of a put that has made `unevictable` more bytes unevictable. */
+void se__l1_settle_put(struct l1 *map, struct l1_ticket *ticket, size_t kept, size_t unevictable);
+static inline struct account *se__l1_account(const struct l1 *map)
+{
+    return &map->accounts[se__thread_id() & map->account_mask];
+}
 
 /* ---- one stripe, locked by the caller ---- */
 /* Bits of the hash from 40 on. A front's address is found from the same bits without a multiplication. */
@@ -245,11 +264,11 @@ void se__stripe_find_flush(const struct stripe *s, struct flush_state *f, struct
 bool se__stripe_at(const struct stripe *s, uint32_t slot, struct entry *e);
 void se__stripe_leave(struct l1 *map, struct stripe *s, const struct entry *e);
 void se__stripe_enter(struct l1 *map, struct stripe *s, struct entry *e);
-/* A new entry of `item`, out of the account, with *spare as its state if it is given or if there is
+/* A new entry of `item`, out of the account, for which the caller makes or gives a reference; with *spare as its state if it is given or if there is
  * no slot for it (then *spare is taken). Returns false if it can have neither. */
 SE_NODISCARD bool se__stripe_add(struct l1 *map, struct stripe *s, uint64_t hash, se_item *item,
                                  bool with_state, struct flush_state **spare, struct entry *e);
-/* Gives e, which is out of the account, a reference of its own to `item`; near_put: it is to have
+/* Gives e, which is out of the account, `item` with a reference that the caller makes or gives; near_put: it is to have
  * MARK_PUT, and will raise the floor for its predecessors too. Returns the old one: the caller
  * retires it after se__stripe_enter, when it is out of sight. */
 SE_NODISCARD se_item *se__stripe_replace(struct l1 *map, struct stripe *s, struct entry *e,
@@ -281,6 +300,14 @@ void se__stripe_end(struct l1 *map, struct stripe *s, bool now);
 /* The same (now), but the freed bytes are the caller's. Returns how many; sets *waiting if something
  * is left that readers are in the way of. */
 size_t se__stripe_end_keeping(struct l1 *map, struct stripe *s, bool *waiting);
+/* The limbo of an account: taken before a stripe is locked, if it can be had at once and has room. One
+ * item that no caller holds can then be left in it after the stripe is unlocked; NULL: none. The end
+ * frees what can be freed once there is enough of it, and returns the bytes. */
+SE_NODISCARD bool se__account_begin(struct l1 *map, struct account *a);
+size_t se__account_end(struct l1 *map, struct account *a, se_item *left);
+/* Frees what can be freed. Sets *waiting if something is left. No stripe is locked by the caller. */
+size_t se__account_empty(struct l1 *map, struct account *a, bool *waiting);
+void se__accounts_tend(struct l1 *map); /* all of them */
 /* Frees detached items that no caller holds any more. Not locked by the caller. */
 void se__stripe_reap(struct stripe *s);
 
@@ -308,9 +335,21 @@ static inline bool se__copy_may_end(const struct l1 *map, const se_item *item)
 bool se__copy_past_life(const struct l1 *map, const se_item *item, uint64_t now_ms);
 bool se__entry_past_life(const struct l1 *map, const struct entry *e, uint64_t now_ms);
 /* Notes when this copy came here, if that can ever matter. */
-void se__copy_born(const struct l1 *map, se_item *item);
+void se__mortal_born(const struct l1 *map, se_item *item);
+static inline void se__copy_born(const struct l1 *map, se_item *item)
+{
+    if (se__copy_may_end(map, item))
+        se__mortal_born(map, item);
+    else
+        atomic_store_explicit(&item->since, 0, memory_order_relaxed);
+}
 /* Tells the sweep when it must look at e, which is in a slot. */
-void se__entry_due(const struct l1 *map, struct stripe *s, const struct entry *e);
+void se__mortal_due(const struct l1 *map, struct stripe *s, const struct entry *e);
+static inline void se__entry_due(const struct l1 *map, struct stripe *s, const struct entry *e)
+{
+    if (!se__item_is_plain(e->item))
+        se__mortal_due(map, s, e);
+}
 void se__l1_sweep(struct l1 *map, int64_t now_wall_ms, uint64_t now_mono_ms);
 
 /* ---- huge pages (pages.c) ---- */

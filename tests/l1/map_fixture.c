@@ -231,6 +231,9 @@ void check_account(struct fixture *f)
     struct recount sum = {.used = map->fixed_bytes - stripes * se__table_cost(1)};
     for (unsigned i = 0; i < stripes; i++)
         recount_stripe(map, &map->stripes[i], &sum);
+    for (unsigned i = 0; i <= map->account_mask; i++)
+        for (unsigned k = 0; k < map->accounts[i].limbo_n; k++)
+            sum.used += se__item_size((const se_item *)map->accounts[i].limbo[k].what);
     struct l1_stats stats = stats_of(f);
     cr_assert_eq(stats.bytes, sum.used, "used %zu, counted %zu", stats.bytes, sum.used);
     cr_assert_eq(stats.unevictable_bytes, sum.unevictable, "unevictable %zu, counted %zu",
