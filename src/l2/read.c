@@ -83,7 +83,7 @@ static void exchange(struct read_job *j, size_t n)
             send_get_or_lease(j->op, &j->reads[i]);
         else
             send_get(j->op, &j->reads[i]);
-        se__resp_push(j->op->session->resp, j->op->deadline_ms);
+        se__op_push(j->op, on_record, j);
     }
     se__op_exchange(j->op, on_record, j);
 }

@@ -1,9 +1,15 @@
 /*
  * resp - see resp.h.
  *
- * A command on the wire is "*<args>\r\n" and for each argument "$<len>\r\n<bytes>\r\n". All of a
- * pipeline is sent before the first reply is read; that cannot deadlock, since a Redis server
- * queues its replies in memory and goes on reading.
+ * A command on the wire is "*<args>\r\n" and for each argument "$<len>\r\n<bytes>\r\n".
+ *
+ * A pipeline is sent in pieces, and its replies are read between them, so that both ends work at once
+ * and neither holds more than a window of it: a server queues in memory what nobody reads.
+ *   - While the socket takes no more, what has come is read.
+ *   - A piece is a window of commands, or PUSH_BYTES of them, and when it goes out no more than a
+ *     window of replies is owed: WINDOW_BYTES of them, by the size of those that have come lately.
+ *   - On one machine a window is NEAR_WINDOW commands at most: the server has the next piece before it
+ *     is done with one, whose replies are parsed meanwhile. Over a network that would cost round trips.
  */
 #include "l2/resp.h"
 
@@ -15,7 +21,14 @@
 #include <string.h>
 
 #define CHUNK_SIZE (64u << 10)
-#define PUSH_BYTES (256u << 10)
+#define PUSH_BYTES (64u << 10)
+#define NEAR_WINDOW 100u
+#define WINDOW_BYTES (1u << 20)
+#define WINDOW_MIN 4u
+/* Replies by which the size of the next ones is estimated; older ones count half. At first: */
+#define ESTIMATE_OF 1024u
+#define FIRST_REPLIES 16u
+#define FIRST_BYTES (16u << 10)
 /* More than the longest value Redis has by default (512 MB) with its frame: beyond
  * it somebody feeds us for ever. */
 #define REPLY_BYTES_MAX (600u << 20)
@@ -27,8 +40,12 @@ struct resp {
     int fd;
     struct input *in;
     struct buf out;
+    size_t gathered; /* commands in it */
     size_t pending;
-    size_t left; /* replies still to come of what was sent before: nobody waits for them */
+    size_t left;  /* replies still to come of what was sent before: nobody waits for them */
+    size_t index; /* of the next reply */
+    bool near;
+    uint64_t bytes_in, replies_in; /* lately */
     resp_reply_fn late;
     void *late_arg;
     se_result failed; /* of a push; shown by the next exchange */
@@ -41,9 +58,15 @@ se_result se__resp_open(const struct url *url, uint64_t deadline_ms, struct resp
     if (!c)
         return se__error_nomem();
     c->fd = -1;
+    c->replies_in = FIRST_REPLIES;
+    c->bytes_in = FIRST_BYTES;
     se_result r = se__input_open(&c->in);
     if (r == SE_OK)
         r = se__net_connect(url->host, url->port, url->path, deadline_ms, &c->fd);
+    if (r == SE_OK) {
+        c->near = se__net_near(c->fd);
+        se__net_read_patiently(c->fd);
+    }
     if (r != SE_OK) {
         se__resp_close(c);
         return r;
@@ -80,6 +103,7 @@ static void frame(struct resp *c, char kind, size_t n)
 void se__resp_begin(struct resp *c, size_t args)
 {
     frame(c, '*', args);
+    c->gathered++;
     c->pending++;
 }
 
@@ -131,25 +155,6 @@ uint8_t *se__resp_at(struct resp *c, size_t at)
     return (uint8_t *)c->out.data + at;
 }
 
-static se_result send_all(struct resp *c, uint64_t deadline_ms)
-{
-    if (c->failed != SE_OK || c->dead)
-        return c->failed != SE_OK ? c->failed : se__error(SE_ERR_BACKEND, "connection is closed");
-    if (c->out.failed)
-        return se__error_nomem();
-    se_result r = SE_OK;
-    if (c->out.len > 0)
-        r = se__net_write(c->fd, c->out.data, c->out.len, deadline_ms);
-    se__buf_clear(&c->out);
-    return r;
-}
-
-void se__resp_push(struct resp *c, uint64_t deadline_ms)
-{
-    if (c->out.len >= PUSH_BYTES && c->failed == SE_OK)
-        c->failed = send_all(c, deadline_ms);
-}
-
 /* ---- in ---- */
 
 static se_result feed(struct resp *c, uint64_t deadline_ms)
@@ -162,9 +167,15 @@ static se_result feed(struct resp *c, uint64_t deadline_ms)
     if (r != SE_OK)
         return r;
     se__input_grew(c->in, len);
+    c->bytes_in += len;
     if (se__input_waiting(c->in) > REPLY_BYTES_MAX)
         return se__error(SE_ERR_BACKEND, "the reply has no end");
     return SE_OK;
+}
+
+static se_result not_a_reply(const struct resp *c)
+{
+    return se__error(SE_ERR_BACKEND, "not a reply of Redis: %s", se__input_error(c->in));
 }
 
 /* The next reply, lent until the next one is asked for. */
@@ -175,7 +186,7 @@ static se_result next_reply(struct resp *c, uint64_t deadline_ms, const struct r
         if (got == INPUT_REPLY)
             return SE_OK;
         if (got == INPUT_GARBAGE)
-            return se__error(SE_ERR_BACKEND, "not a reply of Redis: %s", se__input_error(c->in));
+            return not_a_reply(c);
         se_result r = feed(c, deadline_ms);
         if (r != SE_OK)
             return r;
@@ -185,17 +196,10 @@ static se_result next_reply(struct resp *c, uint64_t deadline_ms, const struct r
     }
 }
 
-static se_result read_all(struct resp *c, uint64_t deadline_ms, resp_reply_fn on_reply, void *arg)
+/* Replies that are still to come. */
+static size_t owed(const struct resp *c)
 {
-    for (size_t index = 0; c->pending > 0; index++) {
-        const struct redisReply *reply = NULL;
-        se_result r = next_reply(c, deadline_ms, &reply);
-        if (r != SE_OK)
-            return r;
-        c->pending--;
-        on_reply(arg, index, reply);
-    }
-    return SE_OK;
+    return c->left + c->pending;
 }
 
 static void take_late(struct resp *c, const struct redisReply *reply)
@@ -205,39 +209,126 @@ static void take_late(struct resp *c, const struct redisReply *reply)
         c->late(c->late_arg, 0, reply);
 }
 
-static se_result read_left(struct resp *c, uint64_t deadline_ms)
+/* To whom it may concern: those that were left come first. */
+static void deliver(struct resp *c, const struct redisReply *reply, resp_reply_fn on_reply,
+                    void *arg)
 {
-    while (c->left > 0) {
+    if (++c->replies_in >= 2 * ESTIMATE_OF) {
+        c->replies_in /= 2;
+        c->bytes_in /= 2;
+    }
+    if (c->left > 0) {
+        take_late(c, reply);
+    } else {
+        c->pending--;
+        on_reply(arg, c->index++, reply);
+    }
+}
+
+/* Reads until no more than `most` are owed. */
+static se_result read_down_to(struct resp *c, size_t most, uint64_t deadline_ms,
+                              resp_reply_fn on_reply, void *arg)
+{
+    while (owed(c) > most) {
         const struct redisReply *reply = NULL;
         se_result r = next_reply(c, deadline_ms, &reply);
         if (r != SE_OK)
             return r;
-        take_late(c, reply);
+        deliver(c, reply, on_reply, arg);
     }
     return SE_OK;
+}
+
+/* Bytes are there, or the end: takes the replies that are whole with them. */
+static se_result read_what_came(struct resp *c, uint64_t deadline_ms, resp_reply_fn on_reply,
+                                void *arg)
+{
+    se_result r = feed(c, deadline_ms);
+    while (r == SE_OK && owed(c) > 0) {
+        const struct redisReply *reply = NULL;
+        enum input_next got = se__input_next(c->in, &reply);
+        if (got == INPUT_MORE)
+            break;
+        if (got == INPUT_GARBAGE)
+            return not_a_reply(c);
+        deliver(c, reply, on_reply, arg);
+    }
+    return r;
+}
+
+/* ---- both ---- */
+
+/* The socket takes no more: until it does, or replies have come. */
+static se_result wait_for_room(struct resp *c, uint64_t deadline_ms, resp_reply_fn on_reply,
+                               void *arg)
+{
+    unsigned events = SE__NET_WRITE | (on_reply ? SE__NET_READ : 0u);
+    unsigned ready = se__net_wait(c->fd, events, deadline_ms);
+    if (!ready)
+        return se__error(SE_ERR_TIMEOUT, "not written in time");
+    return ready & SE__NET_READ ? read_what_came(c, deadline_ms, on_reply, arg) : SE_OK;
+}
+
+/* on_reply NULL: nothing is read meanwhile. */
+static se_result send_all(struct resp *c, uint64_t deadline_ms, resp_reply_fn on_reply, void *arg)
+{
+    if (c->failed != SE_OK || c->dead)
+        return c->failed != SE_OK ? c->failed : se__error(SE_ERR_BACKEND, "connection is closed");
+    if (c->out.failed)
+        return se__error_nomem();
+    se_result r = SE_OK;
+    for (size_t at = 0; at < c->out.len && r == SE_OK;) {
+        size_t written = 0;
+        r = se__net_write_some(c->fd, c->out.data + at, c->out.len - at, &written);
+        at += written;
+        if (r == SE_OK && at < c->out.len)
+            r = wait_for_room(c, deadline_ms, on_reply, arg);
+    }
+    se__buf_clear(&c->out);
+    c->gathered = 0;
+    return r;
+}
+
+static size_t window(const struct resp *c)
+{
+    uint64_t n = WINDOW_BYTES * (c->replies_in + 1) / (c->bytes_in + 1);
+    n = c->near && n > NEAR_WINDOW ? NEAR_WINDOW : n;
+    return n < WINDOW_MIN ? WINDOW_MIN : (size_t)n;
+}
+
+void se__resp_push(struct resp *c, uint64_t deadline_ms, resp_reply_fn on_reply, void *arg)
+{
+    if (c->failed != SE_OK) {
+        se__buf_clear(&c->out); /* it goes nowhere */
+        return;
+    }
+    size_t most = window(c);
+    if (c->out.len < PUSH_BYTES && c->gathered < most)
+        return;
+    if (on_reply)
+        c->failed = read_down_to(c, c->gathered + most, deadline_ms, on_reply, arg);
+    if (c->failed == SE_OK)
+        c->failed = send_all(c, deadline_ms, on_reply, arg);
 }
 
 static void hear_last_words(struct resp *c, uint64_t deadline_ms, resp_reply_fn on_reply, void *arg)
 {
     uint64_t soon_ms = se__deadline_in(LAST_WORDS_MS);
     uint64_t until_ms = soon_ms < deadline_ms ? soon_ms : deadline_ms;
-    se_result r = read_left(c, until_ms);
-    if (r == SE_OK)
-        r = read_all(c, until_ms, on_reply, arg);
+    se_result r = read_down_to(c, 0, until_ms, on_reply, arg);
     (void)r; /* the write's failure is the one to report */
 }
 
 se_result se__resp_exchange(struct resp *c, uint64_t deadline_ms, resp_reply_fn on_reply, void *arg)
 {
-    se_result r = send_all(c, deadline_ms);
+    se_result r = send_all(c, deadline_ms, on_reply, arg);
     if (r == SE_ERR_BACKEND && !c->dead)
         hear_last_words(c, deadline_ms, on_reply, arg);
     if (r == SE_OK)
-        r = read_left(c, deadline_ms);
-    if (r == SE_OK)
-        r = read_all(c, deadline_ms, on_reply, arg);
+        r = read_down_to(c, 0, deadline_ms, on_reply, arg);
     if (r != SE_OK)
         c->dead = true;
+    c->index = 0;
     return r;
 }
 
@@ -251,11 +342,11 @@ void se__resp_on_late(struct resp *c, resp_reply_fn late, void *arg)
 
 se_result se__resp_leave(struct resp *c, uint64_t deadline_ms)
 {
-    se_result r = send_all(c, deadline_ms);
+    se_result r = send_all(c, deadline_ms, NULL, NULL);
     if (r != SE_OK)
         c->dead = true;
     c->left += c->pending;
-    c->pending = 0;
+    c->pending = c->index = 0;
     return r;
 }
 

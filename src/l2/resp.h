@@ -46,14 +46,14 @@ SE_NODISCARD uint8_t *se__resp_arg_room(struct resp *c, size_t len);
  * memory, which se__resp_arg_room's NULL shows. */
 size_t se__resp_hole(struct resp *c, size_t len);
 uint8_t *se__resp_at(struct resp *c, size_t at);
-/* Sends what is complete if much has gathered, so that a large pipeline needs little
- * memory. Call between commands. */
-void se__resp_push(struct resp *c, uint64_t deadline_ms);
-
 /* Called for each reply, index in the order of the commands since the last exchange;
  * the reply is lent for the call. */
 typedef void (*resp_reply_fn)(void *arg, size_t index, const struct redisReply *reply);
-/* Sends what is left and reads every pending reply. Any error leaves the connection dead; replies
+/* Sends what is complete if enough has gathered, and reads replies, so that a large pipeline needs
+ * little memory here and there. Call between commands, with what the exchange will be given, and be
+ * ready for any reply of the commands before. NULL: they are to be left, none is read. */
+void se__resp_push(struct resp *c, uint64_t deadline_ms, resp_reply_fn on_reply, void *arg);
+/* Sends what is left and reads every reply that is still to come. Any error leaves the connection dead; replies
  * that had come before it were delivered, also those that a server sends before it hangs up on
  * us. SE_ERR_TIMEOUT, SE_ERR_BACKEND, SE_ERR_NOMEM. */
 SE_NODISCARD se_result se__resp_exchange(struct resp *c, uint64_t deadline_ms,
