@@ -16,6 +16,7 @@
 #include "base/mem.h"
 #include "base/os.h"
 #include "l2/input.h"
+#include "l2/reply.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -40,10 +41,12 @@ struct resp {
     int fd;
     struct input *in;
     struct buf out;
-    size_t gathered; /* commands in it */
+    size_t gathered; /* commands in it, or rather, replies to them */
     size_t pending;
-    size_t left;  /* replies still to come of what was sent before: nobody waits for them */
-    size_t index; /* of the next reply */
+    size_t left;     /* replies still to come of what was sent before: nobody waits for them */
+    size_t index;    /* of the next reply */
+    size_t spread;   /* a command is answered by an array of so many replies; 0: by one */
+    size_t elements; /* of the array that has begun, still to come */
     bool near;
     uint64_t bytes_in, replies_in; /* lately */
     resp_reply_fn late;
@@ -105,6 +108,14 @@ void se__resp_begin(struct resp *c, size_t args)
     frame(c, '*', args);
     c->gathered++;
     c->pending++;
+}
+
+void se__resp_begin_spread(struct resp *c, size_t args, size_t replies)
+{
+    frame(c, '*', args);
+    c->gathered += replies;
+    c->pending += replies;
+    c->spread = c->spread > replies ? c->spread : replies;
 }
 
 void se__resp_arg2(struct resp *c, const void *head, size_t head_len, const void *tail,
@@ -178,11 +189,24 @@ static se_result not_a_reply(const struct resp *c)
     return se__error(SE_ERR_BACKEND, "not a reply of Redis: %s", se__input_error(c->in));
 }
 
+/* Of the command whose answer is the next. */
+static size_t array_size(const struct resp *c)
+{
+    return c->pending < c->spread ? c->pending : c->spread;
+}
+
+static enum input_next next_here(struct resp *c, const struct redisReply **reply)
+{
+    if (c->spread > 0 && c->left == 0 && c->elements == 0 && se__input_array(c->in, array_size(c)))
+        c->elements = array_size(c);
+    return se__input_next(c->in, reply);
+}
+
 /* The next reply, lent until the next one is asked for. */
 static se_result next_reply(struct resp *c, uint64_t deadline_ms, const struct redisReply **reply)
 {
     for (;;) {
-        enum input_next got = se__input_next(c->in, reply);
+        enum input_next got = next_here(c, reply);
         if (got == INPUT_REPLY)
             return SE_OK;
         if (got == INPUT_GARBAGE)
@@ -209,6 +233,18 @@ static void take_late(struct resp *c, const struct redisReply *reply)
         c->late(c->late_arg, 0, reply);
 }
 
+/* What should be an array, as one reply: its elements, or what else it is for the first of them. */
+static void deliver_whole(struct resp *c, const struct redisReply *reply, resp_reply_fn on_reply,
+                          void *arg)
+{
+    size_t n = array_size(c), from = c->index;
+    bool fits = se__reply_elements(reply) == n;
+    c->pending -= n;
+    c->index += n;
+    for (size_t i = 0; i < (fits ? n : 1); i++)
+        on_reply(arg, from + i, fits ? se__reply_element(reply, i) : reply);
+}
+
 /* To whom it may concern: those that were left come first. */
 static void deliver(struct resp *c, const struct redisReply *reply, resp_reply_fn on_reply,
                     void *arg)
@@ -219,7 +255,10 @@ static void deliver(struct resp *c, const struct redisReply *reply, resp_reply_f
     }
     if (c->left > 0) {
         take_late(c, reply);
+    } else if (c->spread > 0 && c->elements == 0) {
+        deliver_whole(c, reply, on_reply, arg);
     } else {
+        c->elements -= c->spread > 0;
         c->pending--;
         on_reply(arg, c->index++, reply);
     }
@@ -246,7 +285,7 @@ static se_result read_what_came(struct resp *c, uint64_t deadline_ms, resp_reply
     se_result r = feed(c, deadline_ms);
     while (r == SE_OK && owed(c) > 0) {
         const struct redisReply *reply = NULL;
-        enum input_next got = se__input_next(c->in, &reply);
+        enum input_next got = next_here(c, &reply);
         if (got == INPUT_MORE)
             break;
         if (got == INPUT_GARBAGE)
@@ -328,7 +367,7 @@ se_result se__resp_exchange(struct resp *c, uint64_t deadline_ms, resp_reply_fn 
         r = read_down_to(c, 0, deadline_ms, on_reply, arg);
     if (r != SE_OK)
         c->dead = true;
-    c->index = 0;
+    c->index = c->spread = c->elements = 0;
     return r;
 }
 

@@ -33,6 +33,10 @@ void se__resp_close(struct resp *c); /* NULL is allowed */
 /* Begins a command of exactly `args` arguments, its name included. Failures
  * stick and show in the exchange. */
 void se__resp_begin(struct resp *c, size_t args);
+/* The same of one that is answered by an array of `replies` elements, each of which is delivered as a
+ * reply of its own, where it lies; so is an error in place of all of them, for the first. All commands
+ * of an exchange are such ones then, of the same number but for the last. */
+void se__resp_begin_spread(struct resp *c, size_t args, size_t replies);
 void se__resp_arg(struct resp *c, const void *bytes, size_t len);
 /* one argument */
 void se__resp_arg2(struct resp *c, const void *head, size_t head_len, const void *tail,

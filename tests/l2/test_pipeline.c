@@ -25,7 +25,8 @@ struct server {
     uint16_t port;
     size_t reply_len;
     bool deaf;
-    int over[2]; /* a pipe that is closed then */
+    const char *says; /* to whatever comes first */
+    int over[2];      /* a pipe that is closed then */
     struct se__thread thread;
     _Atomic size_t answered;
 };
@@ -60,6 +61,13 @@ static void ignore(const struct server *s)
         continue;
 }
 
+static void say(int fd, const char *text)
+{
+    char bytes[256];
+    (void)!recv(fd, bytes, sizeof bytes, 0);
+    (void)!send(fd, text, strlen(text), MSG_NOSIGNAL);
+}
+
 static void serve(void *arg)
 {
     struct server *s = arg;
@@ -68,9 +76,11 @@ static void serve(void *arg)
     int fd = accept(s->listener, NULL, NULL);
     char *reply = malloc(s->reply_len + 64);
     memset(reply, 'x', s->reply_len + 64);
-    if (s->deaf)
+    if (s->says)
+        say(fd, s->says);
+    if (s->says || s->deaf)
         ignore(s);
-    for (size_t n = 0; !s->deaf && take_command(fd); n++) {
+    for (size_t n = 0; !s->says && !s->deaf && take_command(fd); n++) {
         atomic_store(&s->answered, n + 1);
         if (!answer(fd, n, reply, s->reply_len))
             break;
@@ -86,9 +96,9 @@ struct client {
     bool wrong;
 };
 
-static void start(struct client *c, size_t reply_len, bool deaf)
+static void start_as(struct client *c, const struct server *as)
 {
-    *c = (struct client){.server = {.reply_len = reply_len, .deaf = deaf}};
+    *c = (struct client){.server = *as};
     char host[] = "127.0.0.1";
     cr_assert_eq(pipe(c->server.over), 0);
     cr_assert_eq(se__net_listen(host, &c->server.port, &c->server.listener), SE_OK);
@@ -96,6 +106,11 @@ static void start(struct client *c, size_t reply_len, bool deaf)
     struct url url = {.host = host, .port = c->server.port};
     cr_assert_eq(se__resp_open(&url, se__deadline_in(PATIENCE_MS), &c->resp), SE_OK, "%s",
                  se_errmsg());
+}
+
+static void start(struct client *c, size_t reply_len, bool deaf)
+{
+    start_as(c, &(struct server){.reply_len = reply_len, .deaf = deaf});
 }
 
 static void finish(struct client *c)
@@ -176,4 +191,52 @@ Test(l2_pipeline, a_server_that_never_reads_costs_the_deadline_and_no_memory)
     cr_assert_eq(c.delivered, 0u);
     cr_assert(se__resp_broken(c.resp));
     finish(&c);
+}
+
+/* ---- arrays that are taken apart ---- */
+
+static void on_element(void *arg, size_t index, const redisReply *reply)
+{
+    char *out = arg;
+    size_t at = strlen(out);
+    snprintf(out + at, 256 - at, "%zu:%d:%.*s ", index, reply->type,
+             reply->str ? (int)reply->len : 0, reply->str ? reply->str : "");
+}
+
+/* Two arrays of two and one of one. */
+static void expect(const char *says, se_result result, const char *delivered)
+{
+    struct client c;
+    char out[256] = "";
+    uint64_t deadline_ms = se__deadline_in(result == SE_OK ? PATIENCE_MS : 100);
+    start_as(&c, &(struct server){.says = says});
+    for (size_t i = 0; i < 3; i++) {
+        se__resp_begin_spread(c.resp, 1, i < 2 ? 2 : 1);
+        se__resp_text(c.resp, "X");
+    }
+    cr_assert_eq(se__resp_exchange(c.resp, deadline_ms, on_element, out), result, "%s", says);
+    cr_assert_str_eq(out, delivered, "%s", says);
+    cr_assert_eq(se__resp_broken(c.resp), result != SE_OK);
+    finish(&c);
+}
+
+Test(l2_pipeline, elements_of_arrays_are_replies)
+{
+    expect("*2\r\n$1\r\na\r\n$-1\r\n*2\r\n$0\r\n\r\n:7\r\n*1\r\n$1\r\ne\r\n", SE_OK,
+           "0:1:a 1:4: 2:1: 3:3: 4:1:e ");
+}
+
+/* hiredis takes an error, and has what came with it. */
+Test(l2_pipeline, an_error_stands_for_a_whole_array)
+{
+    expect("-NO\r\n*2\r\n$1\r\nc\r\n$1\r\nd\r\n*1\r\n$1\r\ne\r\n", SE_OK,
+           "0:6:NO 2:1:c 3:1:d 4:1:e ");
+    expect("*2\r\n$1\r\na\r\n$1\r\nb\r\n-NO\r\n-NO\r\n", SE_OK, "0:1:a 1:1:b 2:6:NO 4:6:NO ");
+}
+
+Test(l2_pipeline, an_array_of_another_size_is_one_reply)
+{
+    expect("*3\r\n$1\r\na\r\n$1\r\nb\r\n$1\r\nc\r\n*2\r\n$1\r\nc\r\n$1\r\nd\r\n$1\r\ne\r\n", SE_OK,
+           "0:2: 2:1:c 3:1:d 4:1:e ");
+    expect("*2\r\n$1\r\na\r\n", SE_ERR_TIMEOUT, "0:1:a ");
 }
