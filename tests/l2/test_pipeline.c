@@ -24,7 +24,7 @@ struct server {
     int listener;
     uint16_t port;
     size_t reply_len;
-    bool deaf;
+    bool deaf, hoards;
     const char *says; /* to whatever comes first */
     int over[2];      /* a pipe that is closed then */
     struct se__thread thread;
@@ -51,6 +51,34 @@ static bool answer(int fd, size_t number, char *reply, size_t len)
         at += (size_t)n;
     }
     return true;
+}
+
+/* As Redis does: reads whatever comes, and keeps in memory what is not taken. */
+static void hoard(struct server *s, int fd, char *reply)
+{
+    static char bytes[1 << 16];
+    size_t in = 0, done = 0, at = 0;
+    int head = snprintf(reply, 32, "$%zu\r\n", s->reply_len);
+    size_t whole = (size_t)head + s->reply_len + 2;
+    memcpy(reply + whole - 2, "\r\n", 2);
+    reply[head + 12] = 'x';
+    for (ssize_t n = 1; n != 0;) {
+        size_t owed = in / COMMAND_LEN - done;
+        struct pollfd p = {.fd = fd, .events = (short)(POLLIN | (owed ? POLLOUT : 0))};
+        (void)poll(&p, 1, -1);
+        n = recv(fd, bytes, sizeof bytes, MSG_DONTWAIT);
+        in += n > 0 ? (size_t)n : 0;
+        atomic_store(&s->answered, in / COMMAND_LEN);
+        if (owed && at == 0) {
+            char number[16];
+            snprintf(number, sizeof number, "%012zu", done);
+            memcpy(reply + head, number, 12);
+        }
+        ssize_t out = owed ? send(fd, reply + at, whole - at, MSG_NOSIGNAL | MSG_DONTWAIT) : 0;
+        at += out > 0 ? (size_t)out : 0;
+        done += at == whole;
+        at %= whole;
+    }
 }
 
 /* Until the test is over. (What it has sent and nobody reads keeps a client's end from being seen.) */
@@ -80,7 +108,9 @@ static void serve(void *arg)
         say(fd, s->says);
     if (s->says || s->deaf)
         ignore(s);
-    for (size_t n = 0; !s->says && !s->deaf && take_command(fd); n++) {
+    if (s->hoards)
+        hoard(s, fd, reply);
+    for (size_t n = 0; !s->says && !s->deaf && !s->hoards && take_command(fd); n++) {
         atomic_store(&s->answered, n + 1);
         if (!answer(fd, n, reply, s->reply_len))
             break;
@@ -164,7 +194,7 @@ Test(l2_pipeline, both_directions_flow_at_once)
 Test(l2_pipeline, replies_that_nobody_has_read_are_bounded)
 {
     struct client c;
-    start(&c, 100000, false); /* 300 MB */
+    start_as(&c, &(struct server){.reply_len = 100000, .hoards = true}); /* 300 MB */
     cr_assert_eq(ask(&c, 3000, PATIENCE_MS), SE_OK, "%s", se_errmsg());
     cr_assert(!c.wrong);
     /* Two windows of 1 MiB; at first, before the size of replies is known, a hundred commands each. */
