@@ -90,17 +90,27 @@ void se__resp_close(struct resp *c)
 
 /* ---- out ---- */
 
-/* "%c%zu\r\n" without snprintf: a pipeline has five of these for each key. */
-static void frame(struct resp *c, char kind, size_t n)
+#define FRAME_MAX 24u
+
+/* "%c%zu\r\n" without snprintf, at the end of `text`: a pipeline has some of these for each key.
+ * Returns where it begins. */
+static char *frame_text(char kind, size_t n, char text[FRAME_MAX])
 {
-    char text[24], *at = text + sizeof text;
+    char *at = text + FRAME_MAX;
     *--at = '\n';
     *--at = '\r';
     do
         *--at = (char)('0' + n % 10);
     while ((n /= 10) > 0);
     *--at = kind;
-    se__buf_append(&c->out, at, (size_t)(text + sizeof text - at));
+    return at;
+}
+
+static void frame(struct resp *c, char kind, size_t n)
+{
+    char text[FRAME_MAX];
+    const char *at = frame_text(kind, n, text);
+    se__buf_append(&c->out, at, (size_t)(text + FRAME_MAX - at));
 }
 
 void se__resp_begin(struct resp *c, size_t args)
@@ -121,10 +131,18 @@ void se__resp_begin_spread(struct resp *c, size_t args, size_t replies)
 void se__resp_arg2(struct resp *c, const void *head, size_t head_len, const void *tail,
                    size_t tail_len)
 {
-    frame(c, '$', head_len + tail_len);
-    se__buf_append(&c->out, head, head_len);
-    se__buf_append(&c->out, tail, tail_len);
-    se__buf_append(&c->out, "\r\n", 2);
+    char text[FRAME_MAX];
+    const char *frame_at = frame_text('$', head_len + tail_len, text);
+    size_t frame_len = (size_t)(text + FRAME_MAX - frame_at);
+    size_t whole = frame_len + head_len + tail_len + 2;
+    char *at = se__buf_reserve(&c->out, whole); /* once for all of it */
+    if (!at)
+        return;
+    memcpy(at, frame_at, frame_len);
+    memcpy(at += frame_len, head, head_len);
+    memcpy(at += head_len, tail, tail_len);
+    memcpy(at + tail_len, "\r\n", 2);
+    se__buf_grow(&c->out, whole);
 }
 
 void se__resp_arg(struct resp *c, const void *bytes, size_t len)
