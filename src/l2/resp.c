@@ -359,6 +359,8 @@ void se__resp_push(struct resp *c, uint64_t deadline_ms, resp_reply_fn on_reply,
         se__buf_clear(&c->out); /* it goes nowhere */
         return;
     }
+    if (c->out.len < PUSH_BYTES && c->gathered < WINDOW_MIN)
+        return; /* a window is no less */
     size_t most = window(c);
     if (c->out.len < PUSH_BYTES && c->gathered < most)
         return;
