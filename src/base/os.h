@@ -162,9 +162,16 @@ SE_NODISCARD se_result se__net_connect(const char *host, uint16_t port, const ch
 /* Writes all of it (MSG_NOSIGNAL). SE_ERR_TIMEOUT or SE_ERR_BACKEND:
  * the stream is unusable then. */
 SE_NODISCARD se_result se__net_write(int fd, const void *buf, size_t len, uint64_t deadline_ms);
+/* Writes what the socket takes at once; *written may be 0. SE_ERR_BACKEND. */
+SE_NODISCARD se_result se__net_write_some(int fd, const void *buf, size_t len, size_t *written);
 /* Reads at least one byte, at most cap. End of stream is SE_ERR_BACKEND. */
 SE_NODISCARD se_result se__net_read(int fd, void *buf, size_t cap, uint64_t deadline_ms,
                                     size_t *len);
+/* From now on a read whose deadline is far enough away waits inside the one system call, in steps of
+ * some ms, instead of asking, polling and asking again. Nothing else about the socket changes. */
+void se__net_read_patiently(int fd);
+/* True if the peer is on this machine: what is sent is there at once. */
+bool se__net_near(int fd);
 /* Listens on a numeric IPv4 or IPv6 address, SE_ERR_INVALID if it is none; *port 0: the system
  * chooses one, which is stored there. SE_ERR_IO: it cannot be had. */
 SE_NODISCARD se_result se__net_listen(const char *address, uint16_t *port, int *fd);

@@ -2,12 +2,14 @@
  * os_net - stream sockets that never block past a deadline and never raise SIGPIPE.
  *
  * Every descriptor is non-blocking; each call first tries, and polls only when the kernel says "not
- * now".
+ * now". One that reads patiently blocks, for so short a time that a deadline further away than that
+ * cannot be missed; who has less time left tries and polls there too.
  */
 #include "base/os.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <netdb.h>
 #include <netinet/in.h>
@@ -24,6 +26,9 @@
 #define KEEPALIVE_IDLE_S 30
 #define KEEPALIVE_INTERVAL_S 10
 #define KEEPALIVE_COUNT 3
+
+/* A blocking read's. A server's answer comes sooner, or a poll every so often does not matter. */
+#define PATIENCE_MS 40u
 
 /* Waits until the socket is ready for `events`; errors of the socket count as
  * ready, the next call reports them. */
@@ -229,34 +234,63 @@ static bool not_now(int error)
     return error == EAGAIN || error == EWOULDBLOCK;
 }
 
+se_result se__net_write_some(int fd, const void *buf, size_t len, size_t *written)
+{
+    ssize_t n;
+    do
+        n = send(fd, buf, len, MSG_NOSIGNAL | MSG_DONTWAIT);
+    while (n < 0 && errno == EINTR);
+    if (n < 0 && !not_now(errno))
+        return se__error(SE_ERR_BACKEND, "write: %s", strerror(errno));
+    *written = n < 0 ? 0 : (size_t)n;
+    return SE_OK;
+}
+
 se_result se__net_write(int fd, const void *buf, size_t len, uint64_t deadline_ms)
 {
     const char *at = buf;
     while (len > 0) {
-        ssize_t n = send(fd, at, len, MSG_NOSIGNAL | MSG_DONTWAIT);
-        if (n >= 0) {
-            at += n;
-            len -= (size_t)n;
-            /* A reader that is always ready must not carry us past the deadline either. */
-            if (len > 0 && se__deadline_left(deadline_ms) == 0)
-                return se__error(SE_ERR_TIMEOUT, "not written in time");
-            continue;
-        }
-        if (errno == EINTR)
-            continue;
-        if (!not_now(errno))
-            return se__error(SE_ERR_BACKEND, "write: %s", strerror(errno));
-        se_result r = wait_for(fd, POLLOUT, deadline_ms);
+        size_t n = 0;
+        se_result r = se__net_write_some(fd, at, len, &n);
+        if (r == SE_OK && n == 0)
+            r = wait_for(fd, POLLOUT, deadline_ms);
         if (r != SE_OK)
             return r;
+        at += n;
+        len -= n;
+        /* A reader that is always ready must not carry us past the deadline either. */
+        if (n > 0 && len > 0 && se__deadline_left(deadline_ms) == 0)
+            return se__error(SE_ERR_TIMEOUT, "not written in time");
     }
     return SE_OK;
+}
+
+void se__net_read_patiently(int fd)
+{
+    const struct timeval patience = {.tv_usec = PATIENCE_MS * 1000};
+    /* Where it cannot be had the socket stays as it is, and reads are polled for. */
+    if (setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience) == 0)
+        (void)fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);
+}
+
+bool se__net_near(int fd)
+{
+    union address a;
+    socklen_t len = sizeof a;
+    if (getpeername(fd, &a.any, &len) != 0)
+        return false;
+    if (a.any.sa_family == AF_INET6)
+        return IN6_IS_ADDR_LOOPBACK(&a.v6.sin6_addr);
+    return a.any.sa_family == AF_UNIX ||
+           (a.any.sa_family == AF_INET && ntohl(a.v4.sin_addr.s_addr) >> 24 == IN_LOOPBACKNET);
 }
 
 se_result se__net_read(int fd, void *buf, size_t cap, uint64_t deadline_ms, size_t *len)
 {
     for (;;) {
-        ssize_t n = recv(fd, buf, cap, MSG_DONTWAIT);
+        /* twice: a kernel's ticks are some ms long */
+        bool may_block = se__deadline_left(deadline_ms) >= 2 * PATIENCE_MS;
+        ssize_t n = recv(fd, buf, cap, may_block ? 0 : MSG_DONTWAIT);
         if (n > 0) {
             *len = (size_t)n;
             return SE_OK;

@@ -139,7 +139,6 @@ static void put_chunk(const struct bulk *b, const struct chunk *c, uint64_t at_m
         }
     se__resp_begin(out, 1);
     se__resp_text(out, "EXEC");
-    se__resp_push(out, op->deadline_ms);
 }
 
 /* ---- in ---- */
@@ -218,8 +217,10 @@ void se__bulk_write(struct op *op, struct tier_write *writes, size_t n, int64_t 
     }
     cut(&b);
     uint64_t at_ms = se__clock_deadline(&op->session->clock, op->deadline_ms, se__mono_ms());
-    for (size_t i = 0; i < b.n_chunks; i++)
+    for (size_t i = 0; i < b.n_chunks; i++) {
         put_chunk(&b, &b.chunks[i], at_ms);
+        se__op_push(op, on_reply, &b);
+    }
     if (b.n_chunks > 0)
         se__op_exchange(op, on_reply, &b);
     se__free(b.chunks);

@@ -195,6 +195,21 @@ static enum input_next next_ours(struct input *in, const redisReply **reply)
     return INPUT_REPLY;
 }
 
+bool se__input_array(struct input *in, size_t elements)
+{
+    const char *at = in->in.data + in->at;
+    size_t left = in->in.len - in->at, len = 0;
+    bool nil = false;
+    if (in->error || hiredis_has(in) || left == 0 || *at != '*')
+        return false;
+    const char *end = memchr(at, '\r', left < LINE_MAX_SIZE ? left : LINE_MAX_SIZE);
+    if (!end || (size_t)(end - at) + 2 > left || end[1] != '\n' ||
+        !parse_length(at + 1, (size_t)(end - at) - 1, &nil, &len) || nil || len != elements)
+        return false;
+    in->at += (size_t)(end - at) + 2;
+    return true;
+}
+
 enum input_next se__input_next(struct input *in, const redisReply **reply)
 {
     give_back(in);

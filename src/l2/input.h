@@ -30,6 +30,10 @@ void se__input_grew(struct input *in, size_t bytes);
 enum input_next { INPUT_REPLY, INPUT_MORE, INPUT_GARBAGE };
 /* The next whole reply, lent until the next call. Strings end with a NUL behind their length. */
 SE_NODISCARD enum input_next se__input_next(struct input *in, const struct redisReply **reply);
+/* Takes the head of an array of exactly so many elements, which are the next replies then. False:
+ * nothing is taken; such a head is not there, or not whole, or not here (I3): se__input_next gives
+ * what it is. */
+bool se__input_array(struct input *in, size_t elements);
 /* What INPUT_GARBAGE was. */
 const char *se__input_error(const struct input *in);
 /* Bytes that have come and belong to no reply that was given out. */

@@ -124,6 +124,11 @@ struct tier_reply se__op_end(struct op *op)
     return op->reply;
 }
 
+void se__op_push(struct op *op, resp_reply_fn on_reply, void *arg)
+{
+    se__resp_push(op->session->resp, op->deadline_ms, on_reply, arg);
+}
+
 void se__op_exchange(struct op *op, resp_reply_fn on_reply, void *arg)
 {
     se_result r = se__resp_exchange(op->session->resp, op->deadline_ms, on_reply, arg);
@@ -161,7 +166,7 @@ static size_t call_end(const struct script_batch *b, size_t from)
     return i;
 }
 
-static void send_call(struct run *run, size_t from, size_t to, uint64_t server_deadline_ms)
+static void send_call(const struct run *run, size_t from, size_t to, uint64_t server_deadline_ms)
 {
     const struct script_batch *b = run->batch;
     struct op *op = run->op;
@@ -182,7 +187,6 @@ static void send_call(struct run *run, size_t from, size_t to, uint64_t server_d
     se__resp_arg(c, generation, sizeof generation);
     for (size_t i = from; i < to; i++)
         b->put(b->arg, i, c);
-    se__resp_push(c, op->deadline_ms);
 }
 
 static void on_call(void *arg, size_t index, const redisReply *reply)
@@ -210,8 +214,10 @@ static void run_once(struct run *run)
     struct op *op = run->op;
     uint64_t at_ms = se__clock_deadline(&op->session->clock, op->deadline_ms, se__mono_ms());
     op->noscript = op->late = false;
-    for (size_t i = 0; i < run->calls; i++)
+    for (size_t i = 0; i < run->calls; i++) {
         send_call(run, run->starts[i], run->starts[i + 1], at_ms);
+        se__op_push(op, on_call, run);
+    }
     se__op_exchange(op, on_call, run);
 }
 

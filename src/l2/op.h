@@ -83,6 +83,8 @@ bool se__op_check(struct op *op, enum reply_class class, const struct redisReply
 /* The next round trip of a call that takes several gets a time of its own, as far as the caller's
  * deadline allows. */
 void se__op_renew(struct op *op, uint64_t deadline_ms);
+/* Between commands of a long pipeline: sends what has gathered, takes replies that have come. */
+void se__op_push(struct op *op, resp_reply_fn on_reply, void *arg);
 /* Sends and reads all replies. */
 void se__op_exchange(struct op *op, resp_reply_fn on_reply, void *arg);
 /* One argument: the key of an id. */

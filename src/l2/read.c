@@ -1,8 +1,9 @@
 /*
  * read - see redis.h: reads, which may take a lease on what is absent.
  *
- * Reads are pipelined GETs and not MGET, which answers nil for a key of another type, so that
- * garbage would look like absence.
+ * Reads are pipelined GETs, since MGET answers nil for a key of another type, so that garbage would
+ * look like absence. But it costs the server half as much, and so lists are asked by it while next to
+ * nothing is absent: what it calls nil is then asked for by GET.
  *
  * What is absent will mostly be loaded from the home tier, for which a lease is taken first. Where
  * that happens often, one command does both: `SET key LEASE NX GET PX` answers what is there, and
@@ -19,15 +20,19 @@
 
 #define ABSENT_ALL 256  /* every id was absent */
 #define ABSENT_MANY 64  /* worth taking leases at once */
+#define ABSENT_FEW 8    /* worth MGET: it does not get lower by a list without any */
 #define ABSENT_WEIGHT 8 /* the latest call counts an eighth */
 #define PLAIN_MS 10000u /* after a refusal */
+#define MGET_KEYS 100u  /* a command */
+#define MGET_MIN 8u
 
 struct read_job {
     struct op *op;
     struct tier_read *reads;
     size_t absent;
-    bool leasing;
-    bool refused; /* the command that leases, not the read */
+    size_t again; /* the next of those that are asked for by GET after MGET */
+    bool leasing, mget;
+    bool refused; /* the command that leases, or MGET; not the read */
 };
 
 static bool leases(const struct read_job *j, size_t i)
@@ -42,7 +47,7 @@ static void on_record(void *arg, size_t index, const redisReply *reply)
     bool nomem = false;
     enum reply_class class = se__reply_record(reply, j->op->generation, read, &nomem);
     j->absent += read->found == TIER_ABSENT;
-    if (leases(j, index) && class != REPLY_FINE && class != REPLY_GARBAGE) {
+    if ((leases(j, index) || j->mget) && class != REPLY_FINE && class != REPLY_GARBAGE) {
         j->refused = true;
         return;
     }
@@ -83,20 +88,77 @@ static void exchange(struct read_job *j, size_t n)
             send_get_or_lease(j->op, &j->reads[i]);
         else
             send_get(j->op, &j->reads[i]);
-        se__resp_push(j->op->session->resp, j->op->deadline_ms);
+        se__op_push(j->op, on_record, j);
     }
     se__op_exchange(j->op, on_record, j);
 }
 
-/* ---- whether to lease ---- */
+/* ---- MGET ---- */
+
+static void send_mget(struct op *op, const struct tier_read *reads, size_t n)
+{
+    struct resp *c = op->session->resp;
+    se__resp_begin_spread(c, 1 + n, n);
+    se__resp_text(c, "MGET");
+    for (size_t i = 0; i < n; i++)
+        se__op_key(op, reads[i].id, reads[i].id_len);
+}
+
+/* Replies come in the order of those that were nil. */
+static void on_again(void *arg, size_t index, const redisReply *reply)
+{
+    struct read_job *j = arg;
+    (void)index;
+    while (j->reads[j->again].found != TIER_ABSENT)
+        j->again++;
+    on_record(j, j->again++, reply);
+}
+
+/* Absent, or of another type. */
+static void ask_again(struct read_job *j, size_t n)
+{
+    j->absent = 0;
+    j->mget = false;
+    for (size_t i = 0; i < n; i++) {
+        if (j->reads[i].found != TIER_ABSENT)
+            continue;
+        send_get(j->op, &j->reads[i]);
+        se__op_push(j->op, on_again, j);
+    }
+    se__op_exchange(j->op, on_again, j);
+}
+
+static void exchange_mget(struct read_job *j, size_t n)
+{
+    for (size_t i = 0; i < n; i += MGET_KEYS) {
+        send_mget(j->op, j->reads + i, n - i < MGET_KEYS ? n - i : MGET_KEYS);
+        se__op_push(j->op, on_record, j);
+    }
+    se__op_exchange(j->op, on_record, j);
+    if (j->absent > 0 && !j->refused && se__op_ok(j->op))
+        ask_again(j, n);
+}
+
+/* ---- how to ask ---- */
+
+/* Not soon after a refusal. relaxed, here and below: hints, which order nothing. */
+static bool may_be_clever(const struct redis *r)
+{
+    return se__mono_ms() >= atomic_load_explicit(&r->plain_until_ms, memory_order_relaxed);
+}
 
 static bool worth_leasing(const struct op *op)
 {
-    struct redis *r = op->r;
-    /* relaxed, here and below: hints, which order nothing */
     return op->session->gets_or_leases &&
-           atomic_load_explicit(&r->absent, memory_order_relaxed) >= ABSENT_MANY &&
-           se__mono_ms() >= atomic_load_explicit(&r->plain_until_ms, memory_order_relaxed);
+           atomic_load_explicit(&op->r->absent, memory_order_relaxed) >= ABSENT_MANY &&
+           may_be_clever(op->r);
+}
+
+static bool worth_mget(const struct op *op, size_t n)
+{
+    return n >= MGET_MIN &&
+           atomic_load_explicit(&op->r->absent, memory_order_relaxed) <= ABSENT_FEW &&
+           may_be_clever(op->r);
 }
 
 /* Threads may overwrite each other's note: it is an estimate. */
@@ -130,8 +192,12 @@ static void release_reads(struct tier_read *reads, size_t n)
 
 static void read_all(struct op *op, struct tier_read *reads, size_t n)
 {
-    struct read_job job = {.op = op, .reads = reads, .leasing = worth_leasing(op)};
-    exchange(&job, n);
+    struct read_job job = {
+        .op = op, .reads = reads, .leasing = worth_leasing(op), .mget = worth_mget(op, n)};
+    if (job.mget)
+        exchange_mget(&job, n);
+    else
+        exchange(&job, n);
     if (job.refused && se__op_ok(op)) {
         atomic_store_explicit(&op->r->plain_until_ms, se__deadline_in(PLAIN_MS),
                               memory_order_relaxed);

@@ -33,6 +33,10 @@ void se__resp_close(struct resp *c); /* NULL is allowed */
 /* Begins a command of exactly `args` arguments, its name included. Failures
  * stick and show in the exchange. */
 void se__resp_begin(struct resp *c, size_t args);
+/* The same of one that is answered by an array of `replies` elements, each of which is delivered as a
+ * reply of its own, where it lies; so is an error in place of all of them, for the first. All commands
+ * of an exchange are such ones then, of the same number but for the last. */
+void se__resp_begin_spread(struct resp *c, size_t args, size_t replies);
 void se__resp_arg(struct resp *c, const void *bytes, size_t len);
 /* one argument */
 void se__resp_arg2(struct resp *c, const void *head, size_t head_len, const void *tail,
@@ -46,14 +50,14 @@ SE_NODISCARD uint8_t *se__resp_arg_room(struct resp *c, size_t len);
  * memory, which se__resp_arg_room's NULL shows. */
 size_t se__resp_hole(struct resp *c, size_t len);
 uint8_t *se__resp_at(struct resp *c, size_t at);
-/* Sends what is complete if much has gathered, so that a large pipeline needs little
- * memory. Call between commands. */
-void se__resp_push(struct resp *c, uint64_t deadline_ms);
-
 /* Called for each reply, index in the order of the commands since the last exchange;
  * the reply is lent for the call. */
 typedef void (*resp_reply_fn)(void *arg, size_t index, const struct redisReply *reply);
-/* Sends what is left and reads every pending reply. Any error leaves the connection dead; replies
+/* Sends what is complete if enough has gathered, and reads replies, so that a large pipeline needs
+ * little memory here and there. Call between commands, with what the exchange will be given, and be
+ * ready for any reply of the commands before. NULL: they are to be left, none is read. */
+void se__resp_push(struct resp *c, uint64_t deadline_ms, resp_reply_fn on_reply, void *arg);
+/* Sends what is left and reads every reply that is still to come. Any error leaves the connection dead; replies
  * that had come before it were delivered, also those that a server sends before it hangs up on
  * us. SE_ERR_TIMEOUT, SE_ERR_BACKEND, SE_ERR_NOMEM. */
 SE_NODISCARD se_result se__resp_exchange(struct resp *c, uint64_t deadline_ms,

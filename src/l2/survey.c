@@ -117,7 +117,6 @@ static void ask(struct page *p, const struct tier_sight *sight)
         se__resp_number(c, 0);
         se__resp_number(c, bytes - 1);
     }
-    se__resp_push(c, p->op->deadline_ms);
 }
 
 static void fill(struct tier_sight *sight, const struct value *v)
@@ -167,6 +166,7 @@ static void ask_some(struct page *p)
             break;
         bytes += more;
         ask(p, sight);
+        se__op_push(p->op, on_value, p);
     }
     se__op_exchange(p->op, on_value, p);
     p->from = i;

@@ -43,7 +43,7 @@ void se__peek_all(struct op *op, struct peek *peeks, size_t n)
         se__op_key(op, peeks[i].id, peeks[i].id_len);
         se__resp_number(c, 0);
         se__resp_number(c, HEAD_SIZE - 1);
-        se__resp_push(c, op->deadline_ms);
+        se__op_push(op, on_peek, &job);
     }
     se__op_exchange(op, on_peek, &job);
 }

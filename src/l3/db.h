@@ -61,6 +61,10 @@ struct db_ops {
     /* Runs one statement of the fixed set. */
     struct db_result (*run)(void *connection, enum sql_statement which,
                             const struct db_value *params, unsigned n, db_row_fn row, void *arg);
+    /* The rows of a list of ids, in any order: instead of its id a row has the one that was asked for,
+     * and in its `number` which one of the list that is. NULL: lists are IN statements for run(). */
+    struct db_result (*read_asked)(void *connection, const struct db_value *ids, unsigned n,
+                                   db_row_fn row, void *arg);
     /* Runs any text: schema, transactions. row may be NULL. */
     struct db_result (*exec)(void *connection, const char *sql, db_row_fn row, void *arg);
     /* Undoes the open transaction, if there still is one. */

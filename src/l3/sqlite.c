@@ -12,6 +12,7 @@
  * (trusted_schema=OFF).
  */
 #include "base/mem.h"
+#include "l3/sqlite_asked.h"
 #include "l3/store.h"
 
 #include <sqlite3.h>
@@ -34,6 +35,7 @@ struct connection {
     sqlite3 *db;
     uint64_t deadline_ms;
     unsigned interrupts; /* the driver's count when the call was armed */
+    struct asked asked;  /* the list that is being read */
     sqlite3_stmt *prepared[SQL_STATEMENTS];
 };
 
@@ -154,8 +156,19 @@ static struct db_value column_of(sqlite3_stmt *stmt, int i)
     return v;
 }
 
-/* Steps to the end or until `row` has seen enough. */
-static int step_all(sqlite3_stmt *stmt, db_row_fn row, void *arg)
+/* In place of the number of an id in the list: the id, with that number. */
+static bool set_asked(const struct asked *asked, struct db_value *column)
+{
+    int64_t at = column->number;
+    if (column->type != DB_INT || at < 0 || at >= asked->n)
+        return false;
+    *column = asked->ids[at];
+    column->number = at;
+    return true;
+}
+
+/* Steps to the end or until `row` has seen enough. asked: of SQL_READ_ASKED, else NULL. */
+static int step_all(sqlite3_stmt *stmt, const struct asked *asked, db_row_fn row, void *arg)
 {
     struct db_value columns[ROW_COLUMNS];
     int n = sqlite3_column_count(stmt), code;
@@ -163,6 +176,8 @@ static int step_all(sqlite3_stmt *stmt, db_row_fn row, void *arg)
     while ((code = sqlite3_step(stmt)) == SQLITE_ROW) {
         for (int i = 0; i < n; i++)
             columns[i] = column_of(stmt, i);
+        if (asked && !set_asked(asked, columns))
+            continue;
         if (row && !row(arg, columns, (unsigned)n))
             return SQLITE_DONE;
     }
@@ -182,7 +197,7 @@ static struct db_result run(void *connection, enum sql_statement which,
     for (unsigned i = 0; i < n && code == SQLITE_OK; i++)
         code = bind_one(stmt, (int)i + 1, &params[i]);
     if (code == SQLITE_OK)
-        code = step_all(stmt, row, arg);
+        code = step_all(stmt, which == SQL_READ_ASKED ? &c->asked : NULL, row, arg);
     struct db_result r = se__db_fine();
     if (code == SQLITE_DONE)
         r.changed = (uint64_t)sqlite3_changes(c->db);
@@ -195,13 +210,23 @@ static struct db_result run(void *connection, enum sql_statement which,
     return r;
 }
 
+static struct db_result read_asked(void *connection, const struct db_value *ids, unsigned n,
+                                   db_row_fn row, void *arg)
+{
+    struct connection *c = connection;
+    c->asked = (struct asked){ids, n};
+    struct db_result r = run(c, SQL_READ_ASKED, NULL, 0, row, arg);
+    c->asked = (struct asked){NULL, 0};
+    return r;
+}
+
 static struct db_result exec(void *connection, const char *sql, db_row_fn row, void *arg)
 {
     struct connection *c = connection;
     sqlite3_stmt *stmt = NULL;
     int code = sqlite3_prepare_v2(c->db, sql, -1, &stmt, NULL);
     if (code == SQLITE_OK)
-        code = step_all(stmt, row, arg);
+        code = step_all(stmt, NULL, row, arg);
     struct db_result r = code == SQLITE_DONE ? se__db_fine() : failure(c, code);
     sqlite3_finalize(stmt);
     return r;
@@ -273,9 +298,10 @@ static void xor_final(sqlite3_context *context)
 
 static int add_functions(struct connection *c)
 {
-    return sqlite3_create_function_v2(c->db, "se_xor", 1,
-                                      SQLITE_UTF8 | SQLITE_DETERMINISTIC | SQLITE_INNOCUOUS, NULL,
-                                      NULL, xor_step, xor_final, NULL);
+    int code = sqlite3_create_function_v2(c->db, "se_xor", 1,
+                                          SQLITE_UTF8 | SQLITE_DETERMINISTIC | SQLITE_INNOCUOUS,
+                                          NULL, NULL, xor_step, xor_final, NULL);
+    return code == SQLITE_OK ? se__sqlite_add_asked(c->db, &c->asked) : code;
 }
 
 /* ---- connections ---- */
@@ -394,6 +420,7 @@ static const struct db_ops ops = {
     .disarm = disarm,
     .interrupt = interrupt,
     .run = run,
+    .read_asked = read_asked,
     .exec = exec,
     .rollback = roll_back,
     .now_ms = now_ms,

@@ -66,13 +66,18 @@ static void list_of(struct maker *m, unsigned n)
 }
 
 /* id: the first column, as an expression */
-static void select_as(struct maker *m, const char *id, bool with_content)
+static void select_what(struct maker *m, const char *id, bool with_content)
 {
     se__buf_printf(&m->b, "SELECT %s", id);
     for (unsigned i = 1; i < COLUMNS; i++) {
         bool skip = !with_content && (i == PAYLOAD || i == BLOB);
         se__buf_printf(&m->b, ", %s", skip ? "NULL" : columns[i]);
     }
+}
+
+static void select_as(struct maker *m, const char *id, bool with_content)
+{
+    select_what(m, id, with_content);
     se__buf_printf(&m->b, " FROM %s", m->table);
 }
 
@@ -95,6 +100,22 @@ static void make_lists(struct maker *m)
         list_of(m, SE__SQL_LIST[k]);
         finish(m, SQL_DELETE + k);
     }
+}
+
+/* The id that was asked for stands in place of the row's, which is equal: SQLite would copy that into
+ * memory of its own. */
+static void make_sqlite_reads(struct maker *m)
+{
+    if (m->dialect == SQL_SQLITE) {
+        select_as(m, "?1", true);
+        se__buf_text(&m->b, " WHERE id = ?1");
+        se__free(m->out->text[SQL_READ]);
+        finish(m, SQL_READ);
+        select_what(m, "a.rowid", true);
+        se__buf_printf(&m->b, " FROM temp.se_asked AS a CROSS JOIN %s AS t WHERE t.id = a.id",
+                       m->table);
+    }
+    finish(m, SQL_READ_ASKED);
 }
 
 /* ---- writes ---- */
@@ -392,6 +413,7 @@ se_result se__sqltext_init(enum sql_dialect dialect, const char *table, uint32_t
         .dialect = dialect, .table = table, .retention_ms = (uint64_t)retention_s * 1000, .out = t};
     *t = (struct sqltext){{NULL}};
     make_lists(&m);
+    make_sqlite_reads(&m);
     make_upserts(&m);
     make_update(&m);
     make_touch(&m);

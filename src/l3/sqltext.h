@@ -61,8 +61,10 @@ enum sql_statement {
     SQL_DIGEST_BUCKETS,                                        /* shift, first, last, now */
     SQL_DIGEST_NO_BUCKET,                                      /* now */
     SQL_DIGEST_IDS,                                            /* lower, upper, now */
-    SQL_LOCK_ROW, /* id -> row, nobody changes it until we commit */
-    SQL_REPLACE,  /* ROW_PARAMS in their order but id, then id: whatever is there */
+    SQL_LOCK_ROW,   /* id -> row, nobody changes it until we commit */
+    SQL_READ_ASKED, /* SQLite: -> rows of the list that sqlite_asked.h shows; instead of the id,
+                       which of them */
+    SQL_REPLACE,    /* ROW_PARAMS in their order but id, then id: whatever is there */
     SQL_STATEMENTS
 };
 static inline enum sql_statement se__sql_survey(enum sql_range range, unsigned depth,

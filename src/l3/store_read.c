@@ -2,9 +2,10 @@
  * store_read - reads of single ids and of lists.
  *
  * A list is one IN statement of a fixed set of lengths. The ids are sorted, and rows mostly come in
- * that order, so that most of them find their read at once. (Tried on SQLite, where no round trip
- * is saved: one lookup by the primary key after the other in one transaction took half as many
- * instructions again, for opening and closing its cursors each time.)
+ * that order, so that most of them find their read at once. A driver that can (SQLite) takes the
+ * list as it is and says with each row which id it is for. (Tried there: one lookup by the primary
+ * key after the other in one transaction took half as many instructions again, for opening and
+ * closing its cursors each time.)
  */
 #include "l3/store.h"
 
@@ -24,7 +25,8 @@ struct read_call {
     struct store *store;
     struct tier_read *reads;
     size_t n;
-    struct sought *sorted; /* n > 1: by id */
+    struct sought *sorted; /* n > 1: by id, but for a list that is asked as it is, */
+    size_t asked_from;     /* of which this is the first under way */
     size_t next;           /* whose row is likely to be the next */
     struct unpacker unpacker;
     bool nomem;
@@ -121,6 +123,10 @@ static bool take_row(void *arg, const struct db_value *columns, unsigned n)
         give_to_all(call, columns, n);
         return !call->nomem;
     }
+    if (call->n > 1) {
+        give_row(call, call->reads + call->asked_from + id->number, columns, n);
+        return !call->nomem;
+    }
     if (is_of(call->reads, id))
         give_row(call, call->reads, columns, n);
     return false; /* there is one row of an id at most */
@@ -133,9 +139,11 @@ static struct db_result read_rows(struct read_call *call, void *connection,
                                   enum sql_statement which, const struct db_value *params,
                                   unsigned n)
 {
+    const struct db_ops *db = call->store->db;
     for (;;) {
-        struct db_result r =
-            se__store_run(call->store, connection, which, params, n, take_row, call);
+        struct db_result r = which == SQL_READ_ASKED
+                                 ? db->read_asked(connection, params, n, take_row, call)
+                                 : db->run(connection, which, params, n, take_row, call);
         if (se__db_failed(&r) || call->unpacker.wanted == 0)
             return r;
         r = se__store_fetch_dictionary(call->store, connection, &call->unpacker);
@@ -158,6 +166,18 @@ static struct db_result nomem(void)
 }
 
 /* Up to SQL_LIST_MAX of them, from the `from`-th on. */
+static struct db_result read_asked(struct read_call *call, void *connection, size_t from, size_t n,
+                                   struct db_value *params)
+{
+    for (size_t i = 0; i < n; i++) {
+        const struct tier_read *read = &call->reads[from + i];
+        params[i] = se__db_text(read->id, read->id_len);
+    }
+    call->asked_from = from;
+    return read_rows(call, connection, SQL_READ_ASKED, params, (unsigned)n);
+}
+
+/* The same of those that are sorted. */
 static struct db_result read_list(struct read_call *call, void *connection, size_t from, size_t n,
                                   struct db_value *params)
 {
@@ -176,8 +196,9 @@ static struct db_result read_lists(struct read_call *call, void *connection)
         se__alloc(SE__SQL_LIST[se__sql_list_for(most)] * sizeof *params); /* each is set */
     struct db_result r = params ? se__db_fine() : nomem();
     for (size_t i = 0; i < call->n && !se__db_failed(&r); i += SQL_LIST_MAX) {
-        size_t left = call->n - i;
-        r = read_list(call, connection, i, left < SQL_LIST_MAX ? left : SQL_LIST_MAX, params);
+        size_t left = call->n - i, n = left < SQL_LIST_MAX ? left : SQL_LIST_MAX;
+        r = call->sorted ? read_list(call, connection, i, n, params)
+                         : read_asked(call, connection, i, n, params);
     }
     se__free(params);
     return r;
@@ -220,7 +241,7 @@ struct tier_reply se__store_read_now(void *tier, struct tier_read *reads, size_t
         reads[i].item = NULL;
         reads[i].seen_len = 0;
     }
-    if (n > 1 && !sort_reads(&call))
+    if (n > 1 && !s->db->read_asked && !sort_reads(&call))
         return nomem().reply;
     struct tier_reply reply = se__store_call(s, s->readers, deadline_ms, read_body, &call);
     se__free(call.sorted);

@@ -119,3 +119,36 @@ Test(l2_input, garbage_is_garbage_for_good)
         se__input_close(in);
     }
 }
+
+/* Cut anywhere, its head is taken, or left to whoever parses the whole of it. */
+Test(l2_input, the_head_of_an_array_can_be_taken)
+{
+    static const char text[] = "*12\r\n$1\r\nx\r\n";
+    for (size_t cut = 0; cut < sizeof text; cut++) {
+        struct input *in;
+        const redisReply *r;
+        cr_assert_eq(se__input_open(&in), SE_OK);
+        put(in, text, cut);
+        cr_assert_eq(se__input_array(in, 12), cut >= 5, "%zu", cut);
+        put(in, text + cut, sizeof text - 1 - cut);
+        cr_assert_eq(se__input_array(in, 12), cut < 5, "%zu", cut);
+        cr_assert_eq(se__input_next(in, &r), INPUT_REPLY);
+        cr_assert(r->type == REDIS_REPLY_STRING && r->len == 1 && r->str[0] == 'x');
+        cr_assert_eq(se__input_waiting(in), 0u);
+        se__input_close(in);
+    }
+}
+
+Test(l2_input, nothing_else_is_taken_for_the_head_of_an_array)
+{
+    static const char *const texts[] = {"*3\r\n",       "*-1\r\n", "*\r\n",  "*2\n\n",
+                                        "$2\r\nab\r\n", "*2x\r\n", "*22\r\n"};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        struct input *in;
+        cr_assert_eq(se__input_open(&in), SE_OK);
+        put(in, texts[i], strlen(texts[i]));
+        cr_assert(!se__input_array(in, 2), "%s", texts[i]);
+        cr_assert_eq(se__input_waiting(in), strlen(texts[i]));
+        se__input_close(in);
+    }
+}

@@ -462,3 +462,22 @@ static void nulls_are_corrupt(struct l3_fixture *f)
     cr_assert_eq(found, TIER_CORRUPT);
 }
 ON_BOTH_DIALECTS(nulls_are_corrupt)
+
+/* A list is asked for as a table (sqlite_asked.h): one of its name in the file is another's. */
+Test(sqlite, no_table_in_the_file_stands_in_for_a_list)
+{
+    struct l3_fixture f;
+    l3_start(&f, L3_SQLITE, NULL);
+    l3_put(&f, l3_item("a", v_now(), "of a"));
+    l3_put(&f, l3_item("b", v_now(), "of b"));
+    cr_assert(l3_sql(&f, "CREATE TABLE se_asked (id TEXT); INSERT INTO se_asked VALUES ('b')"));
+    struct tier_read reads[3] = {
+        {.id = "b", .id_len = 1}, {.id = "a", .id_len = 1}, {.id = "b", .id_len = 1}};
+    cr_assert_eq(f.tier.ops->read(f.tier.self, reads, 3, l3_soon()).fault, TIER_FINE);
+    for (unsigned i = 0; i < 3; i++) {
+        cr_assert_eq(reads[i].found, TIER_HIT, "%u", i);
+        cr_assert_str_eq(se_item_id(reads[i].item), reads[i].id);
+        se_item_release(reads[i].item);
+    }
+    l3_stop(&f);
+}
