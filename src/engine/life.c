@@ -260,6 +260,12 @@ static bool excludes(void *arg, const char *id, size_t id_len)
     return se__excludes(arg, id, id_len);
 }
 
+/* An explicit setting is kept as it is; what is left at its default is a bound of what is chosen. */
+static bool asked_for(const se_config *c, const char *option)
+{
+    return !se__option_is_default(c, se__option_find(option));
+}
+
 static se_result open_workers(se_engine *e)
 {
     const se_config *c = &e->settings.c;
@@ -283,8 +289,11 @@ static se_result open_workers(se_engine *e)
             .limits = {.items_max = c->batch_flush_count,
                        .bytes_max = c->batch_flush_bytes,
                        .age_ms_max = c->batch_flush_ms,
-                       .paced = se__option_is_default(c, se__option_find("batch_flush_ms"))},
+                       .paced = !asked_for(c, "batch_flush_ms"),
+                       .keep_items = asked_for(c, "batch_flush_count"),
+                       .keep_bytes = asked_for(c, "batch_flush_bytes")},
             .drain_items = c->wal_drain_batch_size,
+            .keep_drain = asked_for(c, "wal_drain_batch_size"),
             .home_timeout_ms = e->home_is_l3 ? c->sql_timeout_ms : c->redis_timeout_ms,
             .cache_timeout_ms = c->redis_timeout_ms,
             .receipts = e->receipts,

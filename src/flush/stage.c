@@ -7,9 +7,7 @@
 #include "flush/stage.h"
 
 #include "base/mem.h"
-#include "flush/split.h"
-#include "flush/tuner.h"
-#include "flush/worker.h"
+#include "flush/inside.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -37,7 +35,10 @@ struct stage {
     uint64_t seq; /* everything handed up to this number is done */
     bool stopping, stopped;
     uint64_t stop_by_ms;
-    struct tuner tuner; /* of what is written; the home tier's chooses when */
+    struct worker_pace pace; /* of calls; when, the home tier's batches choose */
+
+    struct tuner tuner; /* the thread's */
+    struct tuner_bounds bounds;
 };
 
 /* L2 does not have it: reads must not look there before its entry may leave L1. */
@@ -89,22 +90,51 @@ static void report_doubts(struct stage *s, size_t doubts, size_t n, const char *
                 s->o.number, doubts, n, why);
 }
 
-static void learn(struct stage *s, size_t n, uint64_t took_ns)
+static void learn(struct stage *s, const struct tier_write *writes, size_t n, uint64_t took_ns,
+                  struct tier_reply reply)
 {
     se__mutex_lock(&s->lock);
-    se__tuner_learn(&s->tuner, n, took_ns);
+    se__pace_learn(&s->tuner, writes, n, took_ns, reply);
+    se__pace_of(&s->tuner, &s->bounds, &s->pace);
     se__mutex_unlock(&s->lock);
+}
+
+/* How many of these writes go with one call: one at least. */
+static size_t share(const struct stage *s, const struct tier_write *writes, size_t n)
+{
+    size_t items_max, bytes_max, bytes = 0, take = 0;
+    se__tuner_next(&s->tuner, &s->bounds, &items_max, &bytes_max);
+    while (take < n && take < items_max) {
+        bytes += se__item_size(writes[take].item);
+        if (take && bytes > bytes_max)
+            break;
+        take++;
+    }
+    return take;
+}
+
+/* Until a call finds L2 unwell; what was not tried then is left undecided. */
+static void write_all(struct stage *s, size_t n, char why[160])
+{
+    for (size_t i = 0; i < n; i++)
+        s->fates[i].fate = SPLIT_UNDECIDED;
+    for (size_t at = 0, take; at < n; at += take) {
+        take = share(s, s->writes + at, n - at);
+        uint64_t began_ns = se__mono_ns();
+        struct tier_reply reply = se__split_write(s->writes + at, s->fates + at, take, attempt, s);
+        learn(s, s->writes + at, take, se__mono_ns() - began_ns, reply);
+        if (reply.fault != TIER_FINE) {
+            snprintf(why, 160, "%s", se_errmsg());
+            return;
+        }
+    }
 }
 
 static void write_batch(struct stage *s, const struct stage_batch *b)
 {
     fill_writes(s, b);
     char why[160] = "";
-    uint64_t began_ns = se__mono_ns();
-    if (se__split_write(s->writes, s->fates, b->n, attempt, s).fault != TIER_FINE)
-        snprintf(why, sizeof why, "%s", se_errmsg());
-    else
-        learn(s, b->n, se__mono_ns() - began_ns);
+    write_all(s, b->n, why);
     size_t doubts = 0;
     for (size_t i = 0; i < b->n; i++) {
         /* stored, or L2 has a newer one: either way not an older one */
@@ -185,7 +215,7 @@ static bool enqueue(struct stage *s, struct staged *copy, size_t n, uint64_t seq
 {
     se__mutex_lock(&s->lock);
     bool room = s->n < STAGE_BATCHES ||
-                (s->n < STAGE_SLOTS && s->items + n <= STAGE_BATCHES * s->o.items_max);
+                (s->n < STAGE_SLOTS && s->items + n <= STAGE_BATCHES * s->o.limits.items_max);
     if (room) {
         s->ring[(s->at + s->n) % STAGE_SLOTS] = (struct stage_batch){
             .items = copy, .n = n, .seq = seq, .noted = se__suspects_mark(s->o.suspects)};
@@ -231,12 +261,11 @@ uint64_t se__stage_mark(struct stage *s)
     return mark;
 }
 
-void se__stage_stats(struct stage *s, size_t *backlog, double *round_s, double *row_s)
+void se__stage_stats(struct stage *s, size_t *backlog, struct worker_pace *pace)
 {
     se__mutex_lock(&s->lock);
     *backlog = s->items;
-    *round_s = s->tuner.round_ns / 1e9;
-    *row_s = s->tuner.row_ns / 1e9;
+    *pace = s->pace;
     se__mutex_unlock(&s->lock);
 }
 
@@ -263,8 +292,11 @@ se_result se__stage_open(const struct stage_options *options, struct stage **sta
     se__mutex_init(&s->lock);
     se__cond_init(&s->changed);
     se__cond_init(&s->done);
-    s->writes = se__alloc_zeroed(options->items_max, sizeof *s->writes);
-    s->fates = se__alloc_zeroed(options->items_max, sizeof *s->fates);
+    s->bounds = se__pace_bounds(&options->limits, options->timeout_ms);
+    se__pace_of(&s->tuner, &s->bounds, &s->pace);
+    size_t items_max = options->limits.items_max;
+    s->writes = se__alloc_zeroed(items_max, sizeof *s->writes);
+    s->fates = se__alloc_zeroed(items_max, sizeof *s->fates);
     char name[16];
     snprintf(name, sizeof name, "se-l2-%u", options->number);
     se_result r =

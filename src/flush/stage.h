@@ -20,6 +20,7 @@
 #define SE_FLUSH_STAGE_H
 
 #include "base/log.h"
+#include "flush/batcher.h"
 #include "flush/suspects.h"
 #include "l1/map.h"
 #include "tier/tier.h"
@@ -28,13 +29,14 @@
 enum { STAGE_BATCHES = 16, STAGE_SLOTS = 512 };
 
 struct stage;
+struct worker_pace;
 struct stage_options {
     unsigned number; /* of the worker */
     struct l1 *l1;
     struct tier cache;
     struct suspects *suspects;
-    size_t items_max;    /* of a batch */
-    uint32_t timeout_ms; /* one call */
+    struct batch_limits limits; /* of a batch; calls are cut smaller where L2 is slow */
+    uint32_t timeout_ms;        /* one call */
     const struct se__log *log;
 };
 struct staged {
@@ -48,8 +50,8 @@ SE_NODISCARD se_result se__stage_open(const struct stage_options *options, struc
 void se__stage_hand(struct stage *s, const struct staged *items, size_t n, uint64_t seq);
 /* True once everything handed with seq or less is done; false at the deadline. */
 bool se__stage_wait(struct stage *s, uint64_t seq, uint64_t deadline_ms);
-/* Items that wait, and what a batch costs whatever its size, and a row of it, as measured. */
-void se__stage_stats(struct stage *s, size_t *backlog, double *round_s, double *row_s);
+/* Items that wait, what calls cost, and how much one takes at most. */
+void se__stage_stats(struct stage *s, size_t *backlog, struct worker_pace *pace);
 /* For se__suspects_clear(): suspects noted after it may have older writes of their ids waiting here, which would reach L2 under the
  * new generation and be believed. */
 uint64_t se__stage_mark(struct stage *s);

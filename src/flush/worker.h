@@ -61,6 +61,7 @@ struct worker_options {
     struct suspects *suspects; /* with cache */
     struct batch_limits limits;
     size_t drain_items; /* wal_drain_batch_size */
+    bool keep_drain;    /* somebody has asked for this very size */
     uint32_t home_timeout_ms, cache_timeout_ms;
     struct receipts *receipts; /* NULL: nobody is told */
     struct metrics *metrics;
@@ -108,8 +109,9 @@ SE_NODISCARD se_result se__worker_flush(struct worker *w, uint64_t deadline_ms, 
 
 /* What batches cost, as measured, and what was chosen from that; 0: not known, or not chosen. */
 struct worker_pace {
-    double round_s, row_s; /* a batch takes round_s + row_s for each row */
-    double rest_s;         /* from the start of the last batch to that of the next */
+    double round_s, row_s, byte_s; /* a batch takes round_s + row_s a row + byte_s a byte */
+    double rest_s;                 /* from the start of the last batch to that of the next */
+    size_t items, bytes;           /* a batch is full at */
 };
 
 struct worker_stats {

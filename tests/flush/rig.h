@@ -20,7 +20,7 @@ struct rig_options {
     uint64_t wal_items_max;    /* 0: many */
     size_t items_max, bytes_max, drain_items;   /* 0: 100, 1 MiB, 100 */
     uint32_t age_ms_max;                        /* 0: 5 */
-    bool paced;
+    bool paced, tuned;                          /* items_max and bytes_max are bounds */
     uint32_t home_timeout_ms, cache_timeout_ms; /* 0: 60 s; gates then hold as long as the
                                                    test wants */
     uint32_t open_ms;                           /* of the circuits, 0: 20 */
