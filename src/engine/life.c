@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #define SUSPECTS_MAX 100000u
+#define OWED_MAX 20000u /* a worker; their ids are kept */
 #define CLOSE_GRACE_MS                                                                             \
     200u /* for the filter's snapshot, and again for the owner row, whatever is left of the caller's time */
 
@@ -286,6 +287,7 @@ static se_result open_workers(se_engine *e)
             .home_is_l3 = e->home_is_l3,
             .cache = e->cache,
             .suspects = e->suspects,
+            .owed_max = OWED_MAX,
             .limits = {.items_max = c->batch_flush_count,
                        .bytes_max = c->batch_flush_bytes,
                        .age_ms_max = c->batch_flush_ms,

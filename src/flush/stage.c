@@ -8,11 +8,13 @@
 
 #include "base/mem.h"
 #include "flush/inside.h"
+#include "flush/owed.h"
+#include "tier/retry.h"
 
 #include <stdio.h>
 #include <string.h>
 
-enum { LOG_INTERVAL_MS = 10000 };
+enum { LOG_INTERVAL_MS = 10000, TOLD_AT_A_TIME = 256 };
 
 struct stage_batch {
     struct staged *items;
@@ -37,14 +39,34 @@ struct stage {
     uint64_t stop_by_ms;
     struct worker_pace pace; /* of calls; when, the home tier's batches choose */
 
-    struct tuner tuner; /* the thread's */
+    struct owed owed;       /* what L2 is to be told */
+    uint64_t tell_after_ms; /* not before */
+    bool tell_over;         /* closing, and it has failed */
+
+    struct tuner tuner; /* the thread's, as what follows */
     struct tuner_bounds bounds;
+    struct owed_id told[TOLD_AT_A_TIME];
+    uint32_t tell_failures; /* in a row */
 };
+
+static uint64_t retry_at(uint32_t failures)
+{
+    uint32_t wait_ms;
+    if (!se__retry_next(&SE__RETRY_DAEMON, failures, se__random_u64(), se__mono_ms(), SE__FOREVER,
+                        &wait_ms))
+        wait_ms = SE__RETRY_DAEMON.cap_ms;
+    return se__deadline_in(wait_ms);
+}
 
 /* L2 does not have it: reads must not look there before its entry may leave L1. */
 static void doubt(struct stage *s, const struct staged *staged)
 {
     se__suspects_add(s->o.suspects, staged->hash, se_item_version(staged->item));
+    se__mutex_lock(&s->lock);
+    if (!s->owed.n)
+        s->tell_after_ms = retry_at(1);
+    se__owed_add(&s->owed, staged->item, staged->hash);
+    se__mutex_unlock(&s->lock);
 }
 
 static void leave(struct stage *s, const struct staged *staged)
@@ -160,18 +182,100 @@ static void drop_items(struct stage *s, const struct staged *items, size_t n, co
     report_doubts(s, n, n, why);
 }
 
-/* Waits for a batch. False: stopped and empty. *late: the deadline of the stop has passed. */
-static bool next_batch(struct stage *s, struct stage_batch *b, bool *late)
+/* ---- telling L2 what it missed ---- */
+
+/* A record of nothing but the version that L2 missed. */
+static se_item *stand_in(const struct owed_id *owed)
 {
+    const struct item_spec spec = {
+        .id = owed->id, .id_len = strlen(owed->id), .version = owed->version, .deleted = true};
+    return se__item_new(&spec);
+}
+
+/* Those that are suspects still. Their ids stay in told[]. */
+static size_t take_owed(struct stage *s)
+{
+    size_t most = s->o.limits.items_max < TOLD_AT_A_TIME ? s->o.limits.items_max : TOLD_AT_A_TIME;
     se__mutex_lock(&s->lock);
-    while (!s->n && !s->stopping)
-        se__cond_wait(&s->changed, &s->lock);
-    bool any = s->n > 0;
-    if (any)
-        *b = s->ring[s->at];
-    *late = s->stopping && se__mono_ms() >= s->stop_by_ms;
+    size_t taken = se__owed_take(&s->owed, s->told, most), n = 0;
     se__mutex_unlock(&s->lock);
-    return any;
+    for (size_t i = 0; i < taken; i++) {
+        se_item *item =
+            se__suspects_has(s->o.suspects, s->told[i].hash) ? stand_in(&s->told[i]) : NULL;
+        if (!item) { /* not a suspect any more; without memory it stays one */
+            se__free(s->told[i].id);
+            continue;
+        }
+        s->writes[n] = (struct tier_write){.item = item, .kind = RECORD_FLOOR};
+        s->told[n++] = s->told[i];
+    }
+    return n;
+}
+
+/* What is stored, or met something newer, is no suspect up to its version. */
+static void settle_owed(struct stage *s, size_t n)
+{
+    size_t left = 0;
+    for (size_t i = 0; i < n; i++) {
+        se_item_release(s->writes[i].item);
+        if (s->fates[i].fate == SPLIT_UNDECIDED) {
+            s->told[left++] = s->told[i];
+            continue;
+        }
+        if (s->fates[i].fate == SPLIT_DONE)
+            se__suspects_remove(s->o.suspects, s->told[i].hash, s->told[i].version);
+        se__free(s->told[i].id);
+    }
+    se__mutex_lock(&s->lock);
+    se__owed_return(&s->owed, s->told, left);
+    se__mutex_unlock(&s->lock);
+}
+
+/* Where everything is suspected a new generation is due, and ends that. */
+static void tell(struct stage *s)
+{
+    bool fine = !se__suspects_overflowed(s->o.suspects);
+    size_t n = fine ? take_owed(s) : 0;
+    if (n) {
+        fine = se__split_write(s->writes, s->fates, n, attempt, s).fault == TIER_FINE;
+        settle_owed(s, n);
+    }
+    s->tell_failures = fine ? 0 : s->tell_failures + 1;
+    se__mutex_lock(&s->lock);
+    s->tell_over = s->stopping && !fine;
+    s->tell_after_ms = fine ? 0 : retry_at(s->tell_failures);
+    se__mutex_unlock(&s->lock);
+}
+
+/* ---- what next ---- */
+
+enum stage_step { STAGE_WRITE, STAGE_DROP, STAGE_TELL, STAGE_END, STAGE_WAIT };
+
+/* I4: told is only while the ring is empty. Closing it is tried until it fails once. */
+static enum stage_step choose_locked(const struct stage *s, uint64_t now_ms)
+{
+    bool late = s->stopping && now_ms >= s->stop_by_ms;
+    if (s->n)
+        return late ? STAGE_DROP : STAGE_WRITE;
+    if (s->stopping)
+        return late || !s->owed.n || s->tell_over ? STAGE_END : STAGE_TELL;
+    return s->owed.n && now_ms >= s->tell_after_ms ? STAGE_TELL : STAGE_WAIT;
+}
+
+static enum stage_step next_step(struct stage *s, struct stage_batch *b)
+{
+    enum stage_step step;
+    se__mutex_lock(&s->lock);
+    while ((step = choose_locked(s, se__mono_ms())) == STAGE_WAIT) {
+        if (s->owed.n)
+            (void)se__cond_wait_until(&s->changed, &s->lock, s->tell_after_ms);
+        else
+            se__cond_wait(&s->changed, &s->lock);
+    }
+    if (s->n)
+        *b = s->ring[s->at];
+    se__mutex_unlock(&s->lock);
+    return step;
 }
 
 static void finish_batch(struct stage *s, struct stage_batch *b)
@@ -192,12 +296,20 @@ static void run(void *arg)
 {
     struct stage *s = arg;
     struct stage_batch b;
-    bool late;
-    while (next_batch(s, &b, &late)) {
-        if (late)
-            drop_items(s, b.items, b.n, "the engine closes");
-        else
+    for (;;) {
+        switch (next_step(s, &b)) {
+        case STAGE_WRITE:
             write_batch(s, &b);
+            break;
+        case STAGE_DROP:
+            drop_items(s, b.items, b.n, "the engine closes");
+            break;
+        case STAGE_TELL:
+            tell(s);
+            continue;
+        default:
+            return;
+        }
         finish_batch(s, &b);
     }
 }
@@ -289,6 +401,7 @@ se_result se__stage_open(const struct stage_options *options, struct stage **sta
     if (!s)
         return se__error_nomem();
     s->o = *options;
+    s->owed.max = options->owed_max;
     se__mutex_init(&s->lock);
     se__cond_init(&s->changed);
     se__cond_init(&s->done);
@@ -317,6 +430,7 @@ void se__stage_close(struct stage *s)
     se__cond_done(&s->done);
     se__cond_done(&s->changed);
     se__mutex_done(&s->lock);
+    se__owed_done(&s->owed);
     se__free(s->writes);
     se__free(s->fates);
     se__free(s);

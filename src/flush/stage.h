@@ -5,13 +5,16 @@
  * Place in the flow:  worker (home tier or WAL has confirmed) -> [stage] -> L2 -> L1 unpin
  * Home and L2 work side by side: a stopped Redis does not hold up SQL. What L2 does not take, or
  * what finds the queue full, becomes a suspect before its L1 entry is unpinned, so that no read can
- * meet the older copy.
+ * meet the older copy. Once nothing waits here, L2 is told of such ids: it gets a FLOOR of the version
+ * that it missed. Once it has that it holds nothing older, and the id is no suspect any more.
  *
  * Invariants
  *   I1  batches are written in the order in which they were handed
  *   I2  an id's entry is unpinned exactly once per item handed, after L2 has it or it is a suspect
  *   I3  at most STAGE_SLOTS batches wait, the one being written included, and beyond STAGE_BATCHES of
  *       them no more items than that many full batches have
+ *   I4  a floor is written only while nothing waits here: an older write of its id that came to L2
+ *       after the floor had expired would be believed
  *
  * Locks: one mutex, rank 40, not held during I/O.  Threads: the worker's hands; any waits.  Memory:
  * takes the items' references.
@@ -37,6 +40,7 @@ struct stage_options {
     struct suspects *suspects;
     struct batch_limits limits; /* of a batch; calls are cut smaller where L2 is slow */
     uint32_t timeout_ms;        /* one call */
+    size_t owed_max; /* ids that L2 is told later that it missed a write of; 0: none is */
     const struct se__log *log;
 };
 struct staged {

@@ -148,6 +148,7 @@ static se_result open_stage(struct worker *w)
         .suspects = w->o.suspects,
         .limits = w->o.limits,
         .timeout_ms = w->o.cache_timeout_ms,
+        .owed_max = w->o.owed_max,
         .log = w->o.log,
     };
     return se__stage_open(&options, &w->stage);

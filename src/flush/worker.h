@@ -59,6 +59,7 @@ struct worker_options {
     bool home_is_l3;
     struct tier cache;         /* guarded L2 beside an L3; ops NULL: none */
     struct suspects *suspects; /* with cache */
+    size_t owed_max;           /* see flush/stage.h */
     struct batch_limits limits;
     size_t drain_items; /* wal_drain_batch_size */
     bool keep_drain;    /* somebody has asked for this very size */

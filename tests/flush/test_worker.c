@@ -119,15 +119,6 @@ Test(flush_worker, an_age_that_was_asked_for_is_kept)
     cr_assert_eq(fake_tier_calls(rig.home, FAKE_WRITE), 2u);
 }
 
-static void put_many(struct rig *r, unsigned n)
-{
-    char id[32];
-    for (unsigned i = 0; i < n; i++) {
-        rig_name(id, sizeof id, i);
-        rig_put(r, id, "x");
-    }
-}
-
 /* The most rows of one call since the first `skip` rows. */
 static size_t longest_call(struct fake_tier *f, size_t skip)
 {
@@ -147,7 +138,7 @@ Test(flush_worker, a_batch_that_timed_out_is_tried_in_parts)
 {
     rig_open(&rig, &(struct rig_options){.age_ms_max = 3600000, .tuned = true, .bare = true});
     fake_tier_fail(rig.home, FAKE_WRITE, 0, 1, TIMED_OUT);
-    put_many(&rig, 80);
+    rig_put_many(&rig, 80);
     cr_assert_eq(stats_of(&rig).home.items, 100u);
     cr_assert(rig_flush(&rig));
     cr_assert_eq(fake_tier_written(rig.home), 80u);
@@ -161,7 +152,7 @@ Test(flush_worker, a_size_that_was_asked_for_is_kept_after_a_timeout)
 {
     rig_open(&rig, &(struct rig_options){.age_ms_max = 3600000, .bare = true});
     fake_tier_fail(rig.home, FAKE_WRITE, 0, 1, TIMED_OUT);
-    put_many(&rig, 80);
+    rig_put_many(&rig, 80);
     cr_assert(rig_flush(&rig));
     cr_assert_eq(fake_tier_calls(rig.home, FAKE_WRITE), 2u);
     cr_assert(stats_of(&rig).home.items == 0 && stats_of(&rig).home.bytes == 0, "not chosen");
@@ -172,11 +163,11 @@ Test(flush_worker, a_batch_goes_to_a_slow_l2_in_parts)
 {
     rig_open(&rig, &(struct rig_options){.age_ms_max = 3600000, .tuned = true, .cache = true});
     fake_tier_fail(rig.cache, FAKE_WRITE, 0, 1, TIMED_OUT);
-    put_many(&rig, 80);
+    rig_put_many(&rig, 80);
     cr_assert(rig_flush(&rig));
     cr_assert_eq(se__suspects_count(rig.suspects), 80u);
     cr_assert_eq(stats_of(&rig).cache.items, 20u);
-    put_many(&rig, 80);
+    rig_put_many(&rig, 80);
     cr_assert(rig_flush(&rig));
     cr_assert_eq(fake_tier_calls(rig.home, FAKE_WRITE), 2u);
     cr_assert_eq(fake_tier_calls(rig.cache, FAKE_WRITE), 4u, "20, 40, 20 after what failed");
@@ -190,10 +181,10 @@ Test(flush_worker, an_l2_that_fails_between_parts_has_what_it_took)
 {
     rig_open(&rig, &(struct rig_options){.age_ms_max = 3600000, .tuned = true, .cache = true});
     fake_tier_fail(rig.cache, FAKE_WRITE, 0, 1, TIMED_OUT);
-    put_many(&rig, 80);
+    rig_put_many(&rig, 80);
     cr_assert(rig_flush(&rig));
     fake_tier_fail(rig.cache, FAKE_WRITE, 1, 1, TIMED_OUT);
-    put_many(&rig, 80);
+    rig_put_many(&rig, 80);
     cr_assert(rig_flush(&rig));
     cr_assert_eq(fake_tier_written(rig.cache), 20u);
     cr_assert_eq(se__suspects_count(rig.suspects), 60u);
