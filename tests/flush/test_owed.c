@@ -91,7 +91,7 @@ static void await_suspects(struct rig *r, size_t n)
         cr_assert(se__deadline_left(end) > 0, "%zu suspects", se__suspects_count(r->suspects));
 }
 
-Test(flush_worker, an_l2_that_is_well_again_gets_floors_for_what_it_missed)
+Test(flush_owed, an_l2_that_is_well_again_gets_floors_for_what_it_missed)
 {
     miss_ten(&rig, &(struct rig_options){.cache = true, .owed_max = 100});
     await_suspects(&rig, 0);
@@ -109,7 +109,7 @@ Test(flush_worker, an_l2_that_is_well_again_gets_floors_for_what_it_missed)
 }
 
 /* What did not get through says nothing: the suspicion stays, and it is tried again. */
-Test(flush_worker, floors_that_l2_does_not_take_end_no_suspicion)
+Test(flush_owed, floors_that_l2_does_not_take_end_no_suspicion)
 {
     rig_open(&rig, &(struct rig_options){.cache = true, .owed_max = 100});
     fake_tier_fail(rig.cache, FAKE_WRITE, 0, 3, TIMED_OUT);
@@ -125,7 +125,7 @@ Test(flush_worker, floors_that_l2_does_not_take_end_no_suspicion)
 }
 
 /* The first ids are on their way in older writes when newer ones find no room: floors come after all. */
-Test(flush_worker, floors_wait_for_what_waits_for_l2)
+Test(flush_owed, floors_wait_for_what_waits_for_l2)
 {
     rig_open(&rig, &(struct rig_options){
                        .cache = true, .items_max = 1, .age_ms_max = 1, .owed_max = 100});
@@ -135,6 +135,7 @@ Test(flush_worker, floors_wait_for_what_waits_for_l2)
         se__pause_ms(1);
     rig_put_many(&rig, 8);
     await_suspects(&rig, 32);
+    se__pause_ms(150); /* now they could be told */
     fake_tier_open_gate(rig.cache);
     await_suspects(&rig, 0);
     size_t n = fake_tier_written(rig.cache), floors = 0;
@@ -151,7 +152,7 @@ Test(flush_worker, floors_wait_for_what_waits_for_l2)
     }
 }
 
-Test(flush_worker, what_is_newer_in_l2_stays)
+Test(flush_owed, what_is_newer_in_l2_stays)
 {
     rig_open(&rig, &(struct rig_options){.cache = true, .owed_max = 100});
     fake_tier_fail(rig.cache, FAKE_WRITE, 0, 1, TIMED_OUT);
@@ -167,7 +168,7 @@ Test(flush_worker, what_is_newer_in_l2_stays)
 }
 
 /* Right before the end: the next start has nothing to doubt. */
-Test(flush_worker, a_closing_worker_tells_l2_what_it_missed)
+Test(flush_owed, a_closing_worker_tells_l2_what_it_missed)
 {
     miss_ten(&rig, &(struct rig_options){.cache = true, .owed_max = 100});
     cr_assert_eq(rig_stop(&rig, 60000), 0u);
@@ -175,7 +176,7 @@ Test(flush_worker, a_closing_worker_tells_l2_what_it_missed)
     cr_assert_eq(fake_tier_rows(rig.cache), 10u);
 }
 
-Test(flush_worker, a_closing_worker_asks_an_unwell_l2_once)
+Test(flush_owed, a_closing_worker_asks_an_unwell_l2_once)
 {
     rig_open(&rig, &(struct rig_options){.cache = true, .owed_max = 100, .open_ms = 3600000});
     fake_tier_set_down(rig.cache, true);
@@ -186,7 +187,7 @@ Test(flush_worker, a_closing_worker_asks_an_unwell_l2_once)
 }
 
 /* Whose id there was no room for stays a suspect. */
-Test(flush_worker, no_more_ids_are_kept_than_the_bound)
+Test(flush_owed, no_more_ids_are_kept_than_the_bound)
 {
     miss_ten(&rig, &(struct rig_options){.cache = true, .owed_max = 4});
     await_suspects(&rig, 6);
