@@ -295,7 +295,7 @@ static void finish_batch(struct stage *s, struct stage_batch *b)
 static void run(void *arg)
 {
     struct stage *s = arg;
-    struct stage_batch b;
+    struct stage_batch b = {0};
     for (;;) {
         switch (next_step(s, &b)) {
         case STAGE_WRITE:

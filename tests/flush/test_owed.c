@@ -15,6 +15,7 @@ static void tear_down(void)
 {
     if (rig.worker)
         rig_close(&rig, false);
+    rig = (struct rig){0};
     se__owed_done(&owed);
 }
 
