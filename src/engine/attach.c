@@ -242,8 +242,10 @@ static bool take_census(se_engine *e, bool joining, uint64_t deadline_ms)
         fine(e->home.ops->meta_list(e->home.self, OWNER_PREFIX, visit_owner, &c, deadline_ms)) &&
         !c.gone.failed;
     if (ok) {
-        /* What was issued so far may be below what earlier runs wrote: flush/renew.c. */
-        if (joining && c.live == 0)
+        /* What was issued so far may be below what earlier runs wrote: flush/renew.c. An attempt
+         * before this one may have dropped the rows that said so, and failed to learn it. */
+        if (joining && c.live == 0 &&
+            c.ceiling > atomic_load_explicit(&e->blind_until, memory_order_relaxed))
             atomic_store_explicit(&e->blind_until, c.ceiling,
                                   memory_order_relaxed); /* published by `attached` */
         se__hlc_observe(&e->hlc, c.ceiling, se__wall_ms(), UINT32_MAX);

@@ -21,11 +21,20 @@ static double greater(double a, double b)
     return a > b ? a : b;
 }
 
+/* 0: none yet */
+static size_t lesser(size_t a, size_t b)
+{
+    return a && (!b || a < b) ? a : b;
+}
+
 static void slower(struct worker_pace *of, const struct worker_pace *than)
 {
     of->round_s = greater(of->round_s, than->round_s);
     of->row_s = greater(of->row_s, than->row_s);
+    of->byte_s = greater(of->byte_s, than->byte_s);
     of->rest_s = greater(of->rest_s, than->rest_s);
+    of->items = lesser(of->items, than->items);
+    of->bytes = lesser(of->bytes, than->bytes);
 }
 
 static void snapshot(se_engine *e, struct snapshot *s)
@@ -163,8 +172,14 @@ void se__health_gauges(se_engine *e)
         {M_BATCH_ROUND_L3, l3->round_s},
         {M_BATCH_ROW_L2, l2->row_s},
         {M_BATCH_ROW_L3, l3->row_s},
+        {M_BATCH_BYTE_L2, l2->byte_s},
+        {M_BATCH_BYTE_L3, l3->byte_s},
         {M_BATCH_REST_L2, l2->rest_s},
         {M_BATCH_REST_L3, l3->rest_s},
+        {M_BATCH_LIMIT_ITEMS_L2, (double)l2->items},
+        {M_BATCH_LIMIT_ITEMS_L3, (double)l3->items},
+        {M_BATCH_LIMIT_BYTES_L2, (double)l2->bytes},
+        {M_BATCH_LIMIT_BYTES_L3, (double)l3->bytes},
         {M_OLDEST_DIRTY, (double)s.oldest_dirty_ms / 1000},
         {M_WAL_ENTRIES, (double)s.wal.home_records},
         {M_WAL_LIVE, (double)s.wal.live_records},

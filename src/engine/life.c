@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #define SUSPECTS_MAX 100000u
+#define OWED_MAX 20000u /* a worker; their ids are kept */
 #define CLOSE_GRACE_MS                                                                             \
     200u /* for the filter's snapshot, and again for the owner row, whatever is left of the caller's time */
 
@@ -261,6 +262,12 @@ static bool excludes(void *arg, const char *id, size_t id_len)
     return se__excludes(arg, id, id_len);
 }
 
+/* An explicit setting is kept as it is; what is left at its default is a bound of what is chosen. */
+static bool asked_for(const se_config *c, const char *option)
+{
+    return !se__option_is_default(c, se__option_find(option));
+}
+
 static se_result open_workers(se_engine *e)
 {
     const se_config *c = &e->settings.c;
@@ -281,11 +288,15 @@ static se_result open_workers(se_engine *e)
             .home_is_l3 = e->home_is_l3,
             .cache = e->cache,
             .suspects = e->suspects,
+            .owed_max = OWED_MAX,
             .limits = {.items_max = c->batch_flush_count,
                        .bytes_max = c->batch_flush_bytes,
                        .age_ms_max = c->batch_flush_ms,
-                       .paced = se__option_is_default(c, se__option_find("batch_flush_ms"))},
+                       .paced = !asked_for(c, "batch_flush_ms"),
+                       .keep_items = asked_for(c, "batch_flush_count"),
+                       .keep_bytes = asked_for(c, "batch_flush_bytes")},
             .drain_items = c->wal_drain_batch_size,
+            .keep_drain = asked_for(c, "wal_drain_batch_size"),
             .home_timeout_ms = e->home_is_l3 ? c->sql_timeout_ms : c->redis_timeout_ms,
             .cache_timeout_ms = c->redis_timeout_ms,
             .receipts = e->receipts,

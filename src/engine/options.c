@@ -43,9 +43,11 @@ static const struct option table[] = {
      "has "
      "rested as long as batches cost."},
     {"batch_flush_count", OPTION_U32, AT(batch_flush_count), "1000", 1, 100000,
-     "A batch leaves at this many writes."},
+     "A batch leaves at this many writes; with the default sooner, where they would take longer "
+     "than "
+     "batch_flush_ms."},
     {"batch_flush_bytes", OPTION_SIZE, AT(batch_flush_bytes), "1MiB", 1, 1 << 30,
-     "A batch leaves at this many bytes."},
+     "A batch leaves at this many bytes; with the default sooner, as batch_flush_count."},
     {"flush_workers", OPTION_U32, AT(flush_workers), "2", 1, 64,
      "Ids are partitioned among this many workers; one is used with SQLite."},
     {"default_ack", OPTION_ACK, AT(default_ack), "memory", 0, 0,
@@ -57,7 +59,7 @@ static const struct option table[] = {
     {"wal_max_bytes", OPTION_U64, AT(wal_max_bytes), "1GiB", 4096, U53_MAX,
      "Bound on the bytes of live WAL records."},
     {"wal_drain_batch_size", OPTION_U32, AT(wal_drain_batch_size), "1000", 1, 100000,
-     "Records a drain hands to L3 at a time."},
+     "Records a drain hands to L3 at a time; with the default fewer, as batch_flush_count."},
     {"backpressure_warn", OPTION_DOUBLE, AT(backpressure_warn), "0.70", 0.01, 0.99,
      "Share of a bound at which the engine evicts harder; throttling begins half way to critical."},
     {"backpressure_critical", OPTION_DOUBLE, AT(backpressure_critical), "0.90", 0.02, 0.999,

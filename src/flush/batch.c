@@ -20,7 +20,6 @@ enum {
     LOG_DEAD_MS = 1000,
     WAL_WAIT_MS = 2000, /* one wait for the WAL's commit; it is repeated unless the engine closes */
     BACK_OFF_MIN_MS = 2, /* full jitter may draw 0: never spin */
-    UNWELL_APART = 10,   /* of the time for batches that only the WAL took: a tenth */
     PROBE_WAIT_MS = 100  /* another worker's call is the circuit's probe */
 };
 
@@ -38,7 +37,7 @@ static uint64_t take(struct worker *w)
     struct batch *b = &w->batch;
     uint64_t up_to;
     struct dirty_node *node =
-        se__dirty_take(&w->queue, w->o.limits.items_max, w->o.limits.bytes_max, &b->n, &up_to);
+        se__dirty_take(&w->queue, w->limits.items_max, w->limits.bytes_max, &b->n, &up_to);
     for (size_t i = 0; node; i++) {
         /* once taken from L1, the node may be queued again at any time */
         struct dirty_node *next = node->next;
@@ -168,8 +167,11 @@ struct tier_reply se__flush_home(struct worker *w, size_t n)
 {
     for (size_t i = 0; i < n; i++)
         w->batch.fates[i].fate = SPLIT_UNDECIDED;
+    uint64_t began_ns = se__mono_ns();
     struct tier_reply reply = ask(w, n);
     w->rejected = reply.fault != TIER_FINE && reply.rejected;
+    se__pace_learn(&w->tuner, w->batch.writes, n, se__mono_ns() - began_ns, reply);
+    se__flush_choose(w);
     return reply;
 }
 
@@ -498,30 +500,11 @@ static bool any_renewed(const struct batch *b)
     return false;
 }
 
-/* The rest begins with the batch. One that the home tier did not take tells nothing of what batches
- * cost there; then the WAL is what must not be asked for every single write. */
-static void rest(struct worker *w, uint64_t began_ns, size_t rows, bool well)
-{
-    uint32_t max_ms = w->o.limits.age_ms_max;
-    uint64_t took_ns = se__mono_ns() - began_ns, ms = took_ns * UNWELL_APART / 1000000;
-    if (well && rows)
-        se__tuner_learn(&w->tuner, rows, took_ns);
-    if (well)
-        ms = se__tuner_rest_ms(&w->tuner, rows, max_ms);
-    ms = ms < max_ms ? ms : max_ms;
-    w->rested_ms = began_ns / 1000000 + ms;
-    se__mutex_lock(&w->lock);
-    w->pace = (struct worker_pace){.round_s = w->tuner.round_ns / 1e9,
-                                   .row_s = w->tuner.row_ns / 1e9,
-                                   .rest_s = w->o.limits.paced ? (double)ms / 1000 : 0};
-    se__mutex_unlock(&w->lock);
-}
-
 void se__flush_batch(struct worker *w, bool ask_home)
 {
     uint64_t began_ns = se__mono_ns(), up_to = take(w);
     size_t open, left = bring_home(w, ask_home, &open);
-    rest(w, began_ns, w->batch.n, open == 0);
+    se__flush_rest(w, began_ns, open == 0);
     bool renewed = any_renewed(&w->batch);
     uint64_t seq = up_to >= w->hold && !left && !renewed ? up_to : 0;
     count_batch(w, open, left, began_ns);

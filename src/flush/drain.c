@@ -115,8 +115,11 @@ void se__flush_drain(struct worker *w)
     uint64_t began_ns = se__mono_ns();
     w->drain_turn = false;
     se__flush_drain_begins(w);
-    se_result r = se__wal_drain_take(w->o.wal, w->o.number, w->o.drain_items, w->o.limits.bytes_max,
-                                     &items, &n);
+    size_t items_max = w->o.drain_items;
+    if (!w->o.keep_drain && w->limits.items_max < items_max)
+        items_max = w->limits.items_max; /* chosen because the home tier is slow */
+    se_result r =
+        se__wal_drain_take(w->o.wal, w->o.number, items_max, w->limits.bytes_max, &items, &n);
     if (r == SE_OK && n > 0)
         open = drain_items(w, items, n);
     bool fine = r == SE_OK && n > 0 && open == 0;

@@ -3,6 +3,7 @@
  *
  *   worker.c  life, and the home thread's decision what to do next
  *   batch.c   one batch from the dirty queue to where it ends
+ *   pace.c    what calls teach, and the limits and rests that follow
  *   drain.c   one batch from the WAL to the home tier
  *   wait.c    acks and flushes that wait for either
  *
@@ -64,10 +65,11 @@ struct worker {
     bool rejected;           /* the last call was not made: the circuit */
     uint64_t flush_after_ms; /* back-off of batches (nothing took the last one), and of the drain */
     uint64_t drain_after_ms;
-    struct tuner tuner; /* of the home tier's batches */
-    uint64_t rested_ms; /* when the next batch may leave, if it is paced */
-    bool drain_turn;    /* a batch was flushed: the drain is next */
-    bool give_up;       /* stopping, past the deadline, and nothing takes what is left */
+    struct tuner tuner;         /* of the home tier's batches */
+    struct batch_limits limits; /* as chosen, within o.limits */
+    uint64_t rested_ms;         /* when the next batch may leave, if it is paced */
+    bool drain_turn;            /* a batch was flushed: the drain is next */
+    bool give_up;               /* stopping, past the deadline, and nothing takes what is left */
     struct se__log_gate gate_unwell, gate_wal, gate_dead, gate_clock;
     unsigned dead_unsaid; /* dead letters since the last line about one */
 
@@ -83,6 +85,15 @@ struct worker {
     struct worker_pace pace;
 };
 
+/* ---- pace.c ---- */
+struct tuner_bounds se__pace_bounds(const struct batch_limits *limits, uint32_t timeout_ms);
+/* What such a call took, or that it ran into its timeout. */
+void se__pace_learn(struct tuner *t, const struct tier_write *writes, size_t n, uint64_t took_ns,
+                    struct tier_reply reply);
+/* All but the rest. */
+void se__pace_of(const struct tuner *t, const struct tuner_bounds *bounds,
+                 struct worker_pace *pace);
+
 /* ---- batch.c ---- */
 /* Takes what is queued and brings it home, into the WAL, or back into the queue. `ask_home`
  * false: it goes to the WAL at once. */
@@ -94,6 +105,11 @@ uint64_t se__flush_retry_at(struct worker *w, uint32_t failures);
 /* The home tier holds `newer`: the clock must not stay behind it. */
 void se__flush_saw(struct worker *w, const se_item *item, uint64_t newer);
 void se__flush_log_dead(struct worker *w, const se_item *item, const struct split_item *fate);
+
+/* The limits of batches, from what is known. */
+void se__flush_choose(struct worker *w);
+/* The batch in w->batch has ended: until when the partition rests, counted from its start. */
+void se__flush_rest(struct worker *w, uint64_t began_ns, bool well);
 
 /* ---- renew.c ---- */
 /* A write that lost against `newer`, where that is further ahead than the clock may be pushed:

@@ -7,14 +7,14 @@
 #include "flush/stage.h"
 
 #include "base/mem.h"
-#include "flush/split.h"
-#include "flush/tuner.h"
-#include "flush/worker.h"
+#include "flush/inside.h"
+#include "flush/owed.h"
+#include "tier/retry.h"
 
 #include <stdio.h>
 #include <string.h>
 
-enum { LOG_INTERVAL_MS = 10000 };
+enum { LOG_INTERVAL_MS = 10000, TOLD_AT_A_TIME = 256 };
 
 struct stage_batch {
     struct staged *items;
@@ -37,13 +37,36 @@ struct stage {
     uint64_t seq; /* everything handed up to this number is done */
     bool stopping, stopped;
     uint64_t stop_by_ms;
-    struct tuner tuner; /* of what is written; the home tier's chooses when */
+    struct worker_pace pace; /* of calls; when, the home tier's batches choose */
+
+    struct owed owed;       /* what L2 is to be told */
+    uint64_t tell_after_ms; /* not before */
+    bool tell_over;         /* closing, and it has failed */
+
+    struct tuner tuner; /* the thread's, as what follows */
+    struct tuner_bounds bounds;
+    struct owed_id told[TOLD_AT_A_TIME];
+    uint32_t tell_failures; /* in a row */
 };
+
+static uint64_t retry_at(uint32_t failures)
+{
+    uint32_t wait_ms;
+    if (!se__retry_next(&SE__RETRY_DAEMON, failures, se__random_u64(), se__mono_ms(), SE__FOREVER,
+                        &wait_ms))
+        wait_ms = SE__RETRY_DAEMON.cap_ms;
+    return se__deadline_in(wait_ms);
+}
 
 /* L2 does not have it: reads must not look there before its entry may leave L1. */
 static void doubt(struct stage *s, const struct staged *staged)
 {
     se__suspects_add(s->o.suspects, staged->hash, se_item_version(staged->item));
+    se__mutex_lock(&s->lock);
+    if (!s->owed.n)
+        s->tell_after_ms = retry_at(1);
+    se__owed_add(&s->owed, staged->item, staged->hash);
+    se__mutex_unlock(&s->lock);
 }
 
 static void leave(struct stage *s, const struct staged *staged)
@@ -89,22 +112,51 @@ static void report_doubts(struct stage *s, size_t doubts, size_t n, const char *
                 s->o.number, doubts, n, why);
 }
 
-static void learn(struct stage *s, size_t n, uint64_t took_ns)
+static void learn(struct stage *s, const struct tier_write *writes, size_t n, uint64_t took_ns,
+                  struct tier_reply reply)
 {
     se__mutex_lock(&s->lock);
-    se__tuner_learn(&s->tuner, n, took_ns);
+    se__pace_learn(&s->tuner, writes, n, took_ns, reply);
+    se__pace_of(&s->tuner, &s->bounds, &s->pace);
     se__mutex_unlock(&s->lock);
+}
+
+/* How many of these writes go with one call: one at least. */
+static size_t share(const struct stage *s, const struct tier_write *writes, size_t n)
+{
+    size_t items_max, bytes_max, bytes = 0, take = 0;
+    se__tuner_next(&s->tuner, &s->bounds, &items_max, &bytes_max);
+    while (take < n && take < items_max) {
+        bytes += se__item_size(writes[take].item);
+        if (take && bytes > bytes_max)
+            break;
+        take++;
+    }
+    return take;
+}
+
+/* Until a call finds L2 unwell; what was not tried then is left undecided. */
+static void write_all(struct stage *s, size_t n, char why[160])
+{
+    for (size_t i = 0; i < n; i++)
+        s->fates[i].fate = SPLIT_UNDECIDED;
+    for (size_t at = 0, take; at < n; at += take) {
+        take = share(s, s->writes + at, n - at);
+        uint64_t began_ns = se__mono_ns();
+        struct tier_reply reply = se__split_write(s->writes + at, s->fates + at, take, attempt, s);
+        learn(s, s->writes + at, take, se__mono_ns() - began_ns, reply);
+        if (reply.fault != TIER_FINE) {
+            snprintf(why, 160, "%s", se_errmsg());
+            return;
+        }
+    }
 }
 
 static void write_batch(struct stage *s, const struct stage_batch *b)
 {
     fill_writes(s, b);
     char why[160] = "";
-    uint64_t began_ns = se__mono_ns();
-    if (se__split_write(s->writes, s->fates, b->n, attempt, s).fault != TIER_FINE)
-        snprintf(why, sizeof why, "%s", se_errmsg());
-    else
-        learn(s, b->n, se__mono_ns() - began_ns);
+    write_all(s, b->n, why);
     size_t doubts = 0;
     for (size_t i = 0; i < b->n; i++) {
         /* stored, or L2 has a newer one: either way not an older one */
@@ -130,18 +182,100 @@ static void drop_items(struct stage *s, const struct staged *items, size_t n, co
     report_doubts(s, n, n, why);
 }
 
-/* Waits for a batch. False: stopped and empty. *late: the deadline of the stop has passed. */
-static bool next_batch(struct stage *s, struct stage_batch *b, bool *late)
+/* ---- telling L2 what it missed ---- */
+
+/* A record of nothing but the version that L2 missed. */
+static se_item *stand_in(const struct owed_id *owed)
 {
+    const struct item_spec spec = {
+        .id = owed->id, .id_len = strlen(owed->id), .version = owed->version, .deleted = true};
+    return se__item_new(&spec);
+}
+
+/* Those that are suspects still. Their ids stay in told[]. */
+static size_t take_owed(struct stage *s)
+{
+    size_t most = s->o.limits.items_max < TOLD_AT_A_TIME ? s->o.limits.items_max : TOLD_AT_A_TIME;
     se__mutex_lock(&s->lock);
-    while (!s->n && !s->stopping)
-        se__cond_wait(&s->changed, &s->lock);
-    bool any = s->n > 0;
-    if (any)
-        *b = s->ring[s->at];
-    *late = s->stopping && se__mono_ms() >= s->stop_by_ms;
+    size_t taken = se__owed_take(&s->owed, s->told, most), n = 0;
     se__mutex_unlock(&s->lock);
-    return any;
+    for (size_t i = 0; i < taken; i++) {
+        se_item *item =
+            se__suspects_has(s->o.suspects, s->told[i].hash) ? stand_in(&s->told[i]) : NULL;
+        if (!item) { /* not a suspect any more; without memory it stays one */
+            se__free(s->told[i].id);
+            continue;
+        }
+        s->writes[n] = (struct tier_write){.item = item, .kind = RECORD_FLOOR};
+        s->told[n++] = s->told[i];
+    }
+    return n;
+}
+
+/* What is stored, or met something newer, is no suspect up to its version. */
+static void settle_owed(struct stage *s, size_t n)
+{
+    size_t left = 0;
+    for (size_t i = 0; i < n; i++) {
+        se_item_release(s->writes[i].item);
+        if (s->fates[i].fate == SPLIT_UNDECIDED) {
+            s->told[left++] = s->told[i];
+            continue;
+        }
+        if (s->fates[i].fate == SPLIT_DONE)
+            se__suspects_remove(s->o.suspects, s->told[i].hash, s->told[i].version);
+        se__free(s->told[i].id);
+    }
+    se__mutex_lock(&s->lock);
+    se__owed_return(&s->owed, s->told, left);
+    se__mutex_unlock(&s->lock);
+}
+
+/* Where everything is suspected a new generation is due, and ends that. */
+static void tell(struct stage *s)
+{
+    bool fine = !se__suspects_overflowed(s->o.suspects);
+    size_t n = fine ? take_owed(s) : 0;
+    if (n) {
+        fine = se__split_write(s->writes, s->fates, n, attempt, s).fault == TIER_FINE;
+        settle_owed(s, n);
+    }
+    s->tell_failures = fine ? 0 : s->tell_failures + 1;
+    se__mutex_lock(&s->lock);
+    s->tell_over = s->stopping && !fine;
+    s->tell_after_ms = fine ? 0 : retry_at(s->tell_failures);
+    se__mutex_unlock(&s->lock);
+}
+
+/* ---- what next ---- */
+
+enum stage_step { STAGE_WRITE, STAGE_DROP, STAGE_TELL, STAGE_END, STAGE_WAIT };
+
+/* I4: told is only while the ring is empty. Closing it is tried until it fails once. */
+static enum stage_step choose_locked(const struct stage *s, uint64_t now_ms)
+{
+    bool late = s->stopping && now_ms >= s->stop_by_ms;
+    if (s->n)
+        return late ? STAGE_DROP : STAGE_WRITE;
+    if (s->stopping)
+        return late || !s->owed.n || s->tell_over ? STAGE_END : STAGE_TELL;
+    return s->owed.n && now_ms >= s->tell_after_ms ? STAGE_TELL : STAGE_WAIT;
+}
+
+static enum stage_step next_step(struct stage *s, struct stage_batch *b)
+{
+    enum stage_step step;
+    se__mutex_lock(&s->lock);
+    while ((step = choose_locked(s, se__mono_ms())) == STAGE_WAIT) {
+        if (s->owed.n)
+            (void)se__cond_wait_until(&s->changed, &s->lock, s->tell_after_ms);
+        else
+            se__cond_wait(&s->changed, &s->lock);
+    }
+    if (s->n)
+        *b = s->ring[s->at];
+    se__mutex_unlock(&s->lock);
+    return step;
 }
 
 static void finish_batch(struct stage *s, struct stage_batch *b)
@@ -161,13 +295,21 @@ static void finish_batch(struct stage *s, struct stage_batch *b)
 static void run(void *arg)
 {
     struct stage *s = arg;
-    struct stage_batch b;
-    bool late;
-    while (next_batch(s, &b, &late)) {
-        if (late)
-            drop_items(s, b.items, b.n, "the engine closes");
-        else
+    struct stage_batch b = {0};
+    for (;;) {
+        switch (next_step(s, &b)) {
+        case STAGE_WRITE:
             write_batch(s, &b);
+            break;
+        case STAGE_DROP:
+            drop_items(s, b.items, b.n, "the engine closes");
+            break;
+        case STAGE_TELL:
+            tell(s);
+            continue;
+        default:
+            return;
+        }
         finish_batch(s, &b);
     }
 }
@@ -185,7 +327,7 @@ static bool enqueue(struct stage *s, struct staged *copy, size_t n, uint64_t seq
 {
     se__mutex_lock(&s->lock);
     bool room = s->n < STAGE_BATCHES ||
-                (s->n < STAGE_SLOTS && s->items + n <= STAGE_BATCHES * s->o.items_max);
+                (s->n < STAGE_SLOTS && s->items + n <= STAGE_BATCHES * s->o.limits.items_max);
     if (room) {
         s->ring[(s->at + s->n) % STAGE_SLOTS] = (struct stage_batch){
             .items = copy, .n = n, .seq = seq, .noted = se__suspects_mark(s->o.suspects)};
@@ -231,12 +373,11 @@ uint64_t se__stage_mark(struct stage *s)
     return mark;
 }
 
-void se__stage_stats(struct stage *s, size_t *backlog, double *round_s, double *row_s)
+void se__stage_stats(struct stage *s, size_t *backlog, struct worker_pace *pace)
 {
     se__mutex_lock(&s->lock);
     *backlog = s->items;
-    *round_s = s->tuner.round_ns / 1e9;
-    *row_s = s->tuner.row_ns / 1e9;
+    *pace = s->pace;
     se__mutex_unlock(&s->lock);
 }
 
@@ -260,11 +401,15 @@ se_result se__stage_open(const struct stage_options *options, struct stage **sta
     if (!s)
         return se__error_nomem();
     s->o = *options;
+    s->owed.max = options->owed_max;
     se__mutex_init(&s->lock);
     se__cond_init(&s->changed);
     se__cond_init(&s->done);
-    s->writes = se__alloc_zeroed(options->items_max, sizeof *s->writes);
-    s->fates = se__alloc_zeroed(options->items_max, sizeof *s->fates);
+    s->bounds = se__pace_bounds(&options->limits, options->timeout_ms);
+    se__pace_of(&s->tuner, &s->bounds, &s->pace);
+    size_t items_max = options->limits.items_max;
+    s->writes = se__alloc_zeroed(items_max, sizeof *s->writes);
+    s->fates = se__alloc_zeroed(items_max, sizeof *s->fates);
     char name[16];
     snprintf(name, sizeof name, "se-l2-%u", options->number);
     se_result r =
@@ -285,6 +430,7 @@ void se__stage_close(struct stage *s)
     se__cond_done(&s->done);
     se__cond_done(&s->changed);
     se__mutex_done(&s->lock);
+    se__owed_done(&s->owed);
     se__free(s->writes);
     se__free(s->fates);
     se__free(s);

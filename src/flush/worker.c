@@ -38,7 +38,7 @@ static enum batch_close look_at_queue(const struct worker *w, uint64_t now_ms, u
     if (q->front)
         state.oldest_ms = q->front->first_ms;
     uint64_t wait_ms;
-    enum batch_close close = se__batcher_decide(&w->o.limits, &state, now_ms, &wait_ms);
+    enum batch_close close = se__batcher_decide(&w->limits, &state, now_ms, &wait_ms);
     *until_ms = wait_ms == UINT64_MAX ? SE__FOREVER : now_ms + wait_ms;
     if (close != BATCH_OPEN && now_ms < w->flush_after_ms) {
         *until_ms = w->flush_after_ms;
@@ -146,8 +146,9 @@ static se_result open_stage(struct worker *w)
         .l1 = w->o.l1,
         .cache = w->o.cache,
         .suspects = w->o.suspects,
-        .items_max = w->o.limits.items_max,
+        .limits = w->o.limits,
         .timeout_ms = w->o.cache_timeout_ms,
+        .owed_max = w->o.owed_max,
         .log = w->o.log,
     };
     return se__stage_open(&options, &w->stage);
@@ -165,8 +166,8 @@ static void set_limits(struct worker *w)
     struct batch_limits *limits = &w->o.limits;
     limits->items_max = limits->items_max ? limits->items_max : 1;
     w->o.drain_items = w->o.drain_items ? w->o.drain_items : 1;
-    w->queue.items_wake = limits->items_max;
-    w->queue.bytes_wake = limits->bytes_max;
+    w->limits = *limits;
+    se__flush_choose(w);
 }
 
 se_result se__worker_open(const struct worker_options *options, struct worker **worker)
@@ -222,8 +223,7 @@ void se__worker_stats(struct worker *w, struct worker_stats *stats)
     stats->home = w->pace;
     se__mutex_unlock(&w->lock);
     if (w->stage)
-        se__stage_stats(w->stage, &stats->cache_backlog, &stats->cache.round_s,
-                        &stats->cache.row_s);
+        se__stage_stats(w->stage, &stats->cache_backlog, &stats->cache);
 }
 
 static void end_waits(struct worker *w)

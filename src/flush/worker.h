@@ -59,8 +59,10 @@ struct worker_options {
     bool home_is_l3;
     struct tier cache;         /* guarded L2 beside an L3; ops NULL: none */
     struct suspects *suspects; /* with cache */
+    size_t owed_max;           /* see flush/stage.h */
     struct batch_limits limits;
     size_t drain_items; /* wal_drain_batch_size */
+    bool keep_drain;    /* somebody has asked for this very size */
     uint32_t home_timeout_ms, cache_timeout_ms;
     struct receipts *receipts; /* NULL: nobody is told */
     struct metrics *metrics;
@@ -108,8 +110,9 @@ SE_NODISCARD se_result se__worker_flush(struct worker *w, uint64_t deadline_ms, 
 
 /* What batches cost, as measured, and what was chosen from that; 0: not known, or not chosen. */
 struct worker_pace {
-    double round_s, row_s; /* a batch takes round_s + row_s for each row */
-    double rest_s;         /* from the start of the last batch to that of the next */
+    double round_s, row_s, byte_s; /* a batch takes round_s + row_s a row + byte_s a byte */
+    double rest_s;                 /* from the start of the last batch to that of the next */
+    size_t items, bytes;           /* a batch is full at */
 };
 
 struct worker_stats {

@@ -64,11 +64,22 @@
     METRIC(M_BATCH_ROW_L2, GAUGE, "sync_engine_batch_row_seconds", "tier=\"l2\"",                  \
            "What a row of a batch takes, as measured by the slowest worker; 0: not known.")        \
     METRIC(M_BATCH_ROW_L3, GAUGE, "sync_engine_batch_row_seconds", "tier=\"l3\"", "")              \
+    METRIC(M_BATCH_BYTE_L2, GAUGE, "sync_engine_batch_byte_seconds", "tier=\"l2\"",                \
+           "What a byte of a batch takes, as measured by the slowest worker; 0: not known.")       \
+    METRIC(M_BATCH_BYTE_L3, GAUGE, "sync_engine_batch_byte_seconds", "tier=\"l3\"", "")            \
     METRIC(                                                                                        \
         M_BATCH_REST_L2, GAUGE, "sync_engine_batch_rest_seconds", "tier=\"l2\"",                   \
         "Chosen from both for the home tier: from the start of a batch to the next unless it is "  \
         "full, the longest of all workers; 0: not chosen, batch_flush_ms is explicit.")            \
     METRIC(M_BATCH_REST_L3, GAUGE, "sync_engine_batch_rest_seconds", "tier=\"l3\"", "")            \
+    METRIC(M_BATCH_LIMIT_ITEMS_L2, GAUGE, "sync_engine_batch_limit_items", "tier=\"l2\"",          \
+           "Chosen from what batches cost: the writes at which one is full, the least of all "     \
+           "workers; 0: no such tier, or not chosen, batch_flush_count is explicit.")              \
+    METRIC(M_BATCH_LIMIT_ITEMS_L3, GAUGE, "sync_engine_batch_limit_items", "tier=\"l3\"", "")      \
+    METRIC(M_BATCH_LIMIT_BYTES_L2, GAUGE, "sync_engine_batch_limit_bytes", "tier=\"l2\"",          \
+           "The same in bytes, as L1 counts items; 0: no such tier, or not chosen, "               \
+           "batch_flush_bytes is explicit.")                                                       \
+    METRIC(M_BATCH_LIMIT_BYTES_L3, GAUGE, "sync_engine_batch_limit_bytes", "tier=\"l3\"", "")      \
     METRIC(M_OLDEST_DIRTY, GAUGE, "sync_engine_oldest_dirty_seconds", "",                          \
            "Age of the oldest write that is not in its home tier.")                                \
     METRIC(M_WAL_ENTRIES, GAUGE, "sync_engine_wal_entries", "",                                    \

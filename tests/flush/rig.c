@@ -97,11 +97,15 @@ static void open_worker(struct rig *r)
         .home_is_l3 = true,
         .cache = r->cache_tier,
         .suspects = r->suspects,
+        .owed_max = r->o.owed_max,
         .limits = {.items_max = given(r->o.items_max, 100),
                    .bytes_max = given(r->o.bytes_max, 1 << 20),
                    .age_ms_max = (uint32_t)given(r->o.age_ms_max, 5),
-                   .paced = r->o.paced},
+                   .paced = r->o.paced,
+                   .keep_items = !r->o.tuned,
+                   .keep_bytes = !r->o.tuned},
         .drain_items = given(r->o.drain_items, 100),
+        .keep_drain = !r->o.tuned,
         .home_timeout_ms = (uint32_t)given(r->o.home_timeout_ms, 60000),
         .cache_timeout_ms = (uint32_t)given(r->o.cache_timeout_ms, 60000),
         .metrics = r->metrics,
@@ -309,4 +313,13 @@ uint64_t rig_read(struct rig *r, const char *id)
         (void)se__wal_look(r->wal, id, strlen(id), &in_wal);
     uint64_t home = fake_tier_version(r->home, id, NULL);
     return in_wal > home ? in_wal : home;
+}
+
+void rig_put_many(struct rig *r, unsigned n)
+{
+    char id[32];
+    for (unsigned i = 0; i < n; i++) {
+        rig_name(id, sizeof id, i);
+        rig_put(r, id, "x");
+    }
 }

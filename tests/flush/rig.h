@@ -20,11 +20,12 @@ struct rig_options {
     uint64_t wal_items_max;    /* 0: many */
     size_t items_max, bytes_max, drain_items;   /* 0: 100, 1 MiB, 100 */
     uint32_t age_ms_max;                        /* 0: 5 */
-    bool paced;
+    bool paced, tuned;                          /* items_max and bytes_max are bounds */
     uint32_t home_timeout_ms, cache_timeout_ms; /* 0: 60 s; gates then hold as long as the
                                                    test wants */
     uint32_t open_ms;                           /* of the circuits, 0: 20 */
     size_t suspects_max;                        /* 0: 10000 */
+    size_t owed_max;
 };
 
 struct rig {
@@ -57,6 +58,7 @@ uint64_t rig_put_insured(struct rig *r, const char *id, const char *text); /* SE
 /* An item for an id that is not in L1 or the tiers yet; the caller's reference. */
 se_item *rig_item(const char *id, const char *text, uint64_t version);
 void rig_name(char *id, size_t cap, unsigned i); /* the i-th id; their order is the numbers' */
+void rig_put_many(struct rig *r, unsigned n);    /* the first n of them */
 /* For fake_tier_refuse: ids with "poison" in them. */
 bool rig_is_poison(void *arg, const se_item *item);
 

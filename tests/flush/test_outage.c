@@ -282,9 +282,10 @@ Test(flush_outage, waking_ends_the_back_off)
 
 Test(flush_outage, a_full_wal_means_waiting_and_not_losing)
 {
-    rig_open(&rig, &(struct rig_options){.wal = true, .wal_items_max = 50, .items_max = 20});
+    rig_open(&rig, &(struct rig_options){
+                       .wal = true, .wal_items_max = 50, .items_max = 20, .age_ms_max = 3600000});
     fake_tier_set_down(rig.home, true);
-    put_range(0, 100);
+    put_range(0, 100); /* full batches only, however slow that is */
     while (in_wal() < 40)
         se__pause_ms(1);
     bool all_home;

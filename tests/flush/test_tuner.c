@@ -41,8 +41,8 @@ TestSuite(flush_tuner);
 Test(flush_tuner, nothing_known_is_no_rest)
 {
     struct tuner t = {0};
-    cr_assert_eq(se__tuner_rest_ms(&t, 0, 100), 0);
-    cr_assert_eq(se__tuner_rest_ms(&t, 1000, 100), 0);
+    cr_assert_eq(se__tuner_rest_ms(&t, 0, 0, 100), 0);
+    cr_assert_eq(se__tuner_rest_ms(&t, 1000, 0, 100), 0);
 }
 
 /* Sizes from one to a thousand and a tenth of noise: both costs are found. */
@@ -56,7 +56,7 @@ Test(flush_tuner, costs_are_found_where_sizes_differ)
             for (int n = 0; n < 300; n++) {
                 size_t rows = 1 + next_random() % (n % 2 ? 30 : 1000);
                 double noise = 0.95 + 0.1 * uniform();
-                se__tuner_learn(&t, rows, cost(ROUNDS[i] * noise, ROWS[k] * noise, rows));
+                se__tuner_learn(&t, rows, 0, cost(ROUNDS[i] * noise, ROWS[k] * noise, rows));
             }
             cr_assert(near(t.row_ns, ROWS[k], 0.1), "%g %g: %g", ROUNDS[i], ROWS[k], t.row_ns);
             /* a round that is far less than the noise of the rows cannot be seen */
@@ -73,7 +73,7 @@ Test(flush_tuner, one_size_is_shared_between_round_and_rows)
     for (int i = 0; i < 5; i++) {
         struct tuner t = {0};
         for (int n = 0; n < 200; n++)
-            se__tuner_learn(&t, SIZES[i], 3000000);
+            se__tuner_learn(&t, SIZES[i], 0, 3000000);
         cr_assert(near(t.round_ns + t.row_ns * (double)SIZES[i], 3000000, 1e-6));
         cr_assert(near(t.round_ns, 64 * t.row_ns, 0.02), "%g %g", t.round_ns, t.row_ns);
     }
@@ -84,16 +84,16 @@ Test(flush_tuner, a_change_is_followed_within_200_batches)
     struct tuner t = {0};
     for (int n = 0; n < 1000; n++) {
         size_t rows = 1 + (size_t)n % 100;
-        se__tuner_learn(&t, rows, cost(10 * MS, 100 * US, rows));
+        se__tuner_learn(&t, rows, 0, cost(10 * MS, 100 * US, rows));
     }
     for (int n = 0; n < 200; n++) {
         size_t rows = 1 + (size_t)n % 100;
-        se__tuner_learn(&t, rows, cost(1 * MS, 10 * US, rows));
+        se__tuner_learn(&t, rows, 0, cost(1 * MS, 10 * US, rows));
     }
     cr_assert(t.round_ns < 2.5 * MS && t.row_ns < 20 * US, "%g %g", t.round_ns, t.row_ns);
     for (int n = 0; n < 200; n++) { /* and back: stalls of all of them are no stalls */
         size_t rows = 1 + (size_t)n % 100;
-        se__tuner_learn(&t, rows, cost(10 * MS, 100 * US, rows));
+        se__tuner_learn(&t, rows, 0, cost(10 * MS, 100 * US, rows));
     }
     cr_assert(t.round_ns > 8 * MS && t.row_ns > 80 * US, "%g %g", t.round_ns, t.row_ns);
 }
@@ -102,10 +102,10 @@ Test(flush_tuner, one_stall_moves_little)
 {
     struct tuner t = {0};
     for (int n = 0; n < 100; n++)
-        se__tuner_learn(&t, 1 + (size_t)n % 10, cost(1 * MS, 10 * US, 1 + (size_t)n % 10));
-    uint32_t before = se__tuner_rest_ms(&t, 5, 3600000);
-    se__tuner_learn(&t, 5, UINT64_C(60000000000)); /* a minute */
-    uint32_t after = se__tuner_rest_ms(&t, 5, 3600000);
+        se__tuner_learn(&t, 1 + (size_t)n % 10, 0, cost(1 * MS, 10 * US, 1 + (size_t)n % 10));
+    uint32_t before = se__tuner_rest_ms(&t, 5, 0, 3600000);
+    se__tuner_learn(&t, 5, 0, UINT64_C(60000000000)); /* a minute */
+    uint32_t after = se__tuner_rest_ms(&t, 5, 0, 3600000);
     cr_assert(after <= before * 5 / 4 + 1, "%u %u", before, after);
 }
 
@@ -118,11 +118,11 @@ Test(flush_tuner, whatever_is_learnt_the_rest_stays_within_its_bound)
         for (int n = 0; n < 200; n++) {
             size_t rows = (size_t)(next_random() >> (next_random() % 64));
             uint64_t ns = next_random() >> (next_random() % 64);
-            se__tuner_learn(&t, rows % 1000001, ns);
+            se__tuner_learn(&t, rows % 1000001, 0, ns);
             cr_assert(isfinite(t.round_ns) && t.round_ns >= 0);
             cr_assert(isfinite(t.row_ns) && t.row_ns >= 0);
             uint32_t max_ms = (uint32_t)(next_random() >> (next_random() % 32 + 32));
-            uint32_t rest = se__tuner_rest_ms(&t, rows % 1000001, max_ms);
+            uint32_t rest = se__tuner_rest_ms(&t, rows % 1000001, 0, max_ms);
             cr_assert_leq(rest, max_ms);
             cr_assert(rest == max_ms || rest >= 10 * t.round_ns / MS - 1e-6);
         }
@@ -162,8 +162,8 @@ static struct outcome run(const struct traffic *f)
         size_t n = q.items < f->items_max ? q.items : f->items_max;
         double waited = (double)(ms - q.oldest_ms), took = f->round_ns + f->row_ns * (double)n;
         o.wait_ms_max = waited > o.wait_ms_max ? waited : o.wait_ms_max;
-        se__tuner_learn(&t, n, (uint64_t)took);
-        q.rested_ms = ms + se__tuner_rest_ms(&t, n, f->age_ms);
+        se__tuner_learn(&t, n, 0, (uint64_t)took);
+        q.rested_ms = ms + se__tuner_rest_ms(&t, n, 0, f->age_ms);
         ends_ms = (double)ms + took / MS;
         q.items -= n;
         q.oldest_ms = ms;
@@ -226,7 +226,7 @@ Test(flush_tuner, writing_takes_half_of_the_time_unless_batches_are_full)
 {
     struct tuner t = {0};
     for (int n = 0; n < 100; n++)
-        se__tuner_learn(&t, 100 + (size_t)n, cost(0.1 * MS, 100 * US, 100 + (size_t)n));
-    uint32_t rest = se__tuner_rest_ms(&t, 200, 1000);
+        se__tuner_learn(&t, 100 + (size_t)n, 0, cost(0.1 * MS, 100 * US, 100 + (size_t)n));
+    uint32_t rest = se__tuner_rest_ms(&t, 200, 0, 1000);
     cr_assert(rest >= 40 && rest <= 43, "%u", rest);
 }

@@ -119,6 +119,82 @@ Test(flush_worker, an_age_that_was_asked_for_is_kept)
     cr_assert_eq(fake_tier_calls(rig.home, FAKE_WRITE), 2u);
 }
 
+/* The most rows of one call since the first `skip` rows. */
+static size_t longest_call(struct fake_tier *f, size_t skip)
+{
+    size_t most = 0, n = 0;
+    for (size_t i = skip; i < fake_tier_written(f); i++) {
+        bool same = i > skip && fake_tier_write_at(f, i).call == fake_tier_write_at(f, i - 1).call;
+        n = same ? n + 1 : 1;
+        most = n > most ? n : most;
+    }
+    return most;
+}
+
+static const struct tier_reply TIMED_OUT = {.fault = TIER_UNWELL, .timed_out = true};
+
+/* 80 rows ran into the timeout: the next batch has a quarter of them, the one after twice as many. */
+Test(flush_worker, a_batch_that_timed_out_is_tried_in_parts)
+{
+    rig_open(&rig, &(struct rig_options){.age_ms_max = 3600000, .tuned = true, .bare = true});
+    fake_tier_fail(rig.home, FAKE_WRITE, 0, 1, TIMED_OUT);
+    rig_put_many(&rig, 80);
+    cr_assert_eq(stats_of(&rig).home.items, 100u);
+    cr_assert(rig_flush(&rig));
+    cr_assert_eq(fake_tier_written(rig.home), 80u);
+    cr_assert_eq(fake_tier_write_at(rig.home, 19).call, 2u);
+    cr_assert_eq(fake_tier_write_at(rig.home, 20).call, 3u);
+    cr_assert_eq(fake_tier_calls(rig.home, FAKE_WRITE), 4u, "20, 40, 20 after what failed");
+    cr_assert(rig_balanced(&rig));
+}
+
+Test(flush_worker, a_size_that_was_asked_for_is_kept_after_a_timeout)
+{
+    rig_open(&rig, &(struct rig_options){.age_ms_max = 3600000, .bare = true});
+    fake_tier_fail(rig.home, FAKE_WRITE, 0, 1, TIMED_OUT);
+    rig_put_many(&rig, 80);
+    cr_assert(rig_flush(&rig));
+    cr_assert_eq(fake_tier_calls(rig.home, FAKE_WRITE), 2u);
+    cr_assert(stats_of(&rig).home.items == 0 && stats_of(&rig).home.bytes == 0, "not chosen");
+}
+
+/* L2 is slower than L3: what L3 took in one batch goes there in several calls, in order. */
+Test(flush_worker, a_batch_goes_to_a_slow_l2_in_parts)
+{
+    rig_open(&rig, &(struct rig_options){.age_ms_max = 3600000, .tuned = true, .cache = true});
+    fake_tier_fail(rig.cache, FAKE_WRITE, 0, 1, TIMED_OUT);
+    rig_put_many(&rig, 80);
+    cr_assert(rig_flush(&rig));
+    cr_assert_eq(se__suspects_count(rig.suspects), 80u);
+    cr_assert_eq(stats_of(&rig).cache.items, 20u);
+    rig_put_many(&rig, 80);
+    cr_assert(rig_flush(&rig));
+    cr_assert_eq(fake_tier_calls(rig.home, FAKE_WRITE), 2u);
+    cr_assert_eq(fake_tier_calls(rig.cache, FAKE_WRITE), 4u, "20, 40, 20 after what failed");
+    cr_assert_eq(longest_call(rig.cache, 0), 40u);
+    cr_assert(fake_tier_writes_sane(rig.cache));
+    cr_assert_eq(se__suspects_count(rig.suspects), 0u);
+}
+
+/* What a call in the middle finds unwell makes suspects of the rest, not of what was stored. */
+Test(flush_worker, an_l2_that_fails_between_parts_has_what_it_took)
+{
+    rig_open(&rig, &(struct rig_options){.age_ms_max = 3600000, .tuned = true, .cache = true});
+    fake_tier_fail(rig.cache, FAKE_WRITE, 0, 1, TIMED_OUT);
+    rig_put_many(&rig, 80);
+    cr_assert(rig_flush(&rig));
+    fake_tier_fail(rig.cache, FAKE_WRITE, 1, 1, TIMED_OUT);
+    rig_put_many(&rig, 80);
+    cr_assert(rig_flush(&rig));
+    cr_assert_eq(fake_tier_written(rig.cache), 20u);
+    cr_assert_eq(se__suspects_count(rig.suspects), 60u);
+    char id[32];
+    rig_name(id, sizeof id, 19);
+    cr_assert(!is_suspect(id));
+    rig_name(id, sizeof id, 20);
+    cr_assert(is_suspect(id));
+}
+
 /* A stopped L2 while small batches leave one after the other: they are counted by their items. */
 Test(flush_worker, many_small_batches_find_room_in_the_stage)
 {

@@ -13,6 +13,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#define OPERATIONS "sync_engine_operations_total"
+
 static const struct shape cached = {"redis+sqlite+wal", SQLITE, true, true};
 static const struct shape log_only = {"l1+wal", NO_SQL, false, true};
 static const struct shape logged = {"sqlite+wal", SQLITE, false, true};
@@ -296,6 +298,46 @@ Test(doubts, a_copy_past_its_life_leaves_and_its_item_stays)
     se_item_release(item);
     bed_close(&b, e);
     bed_remove(&b);
+}
+
+static bool l2_is_doubted(void *arg)
+{
+    return bed_metric(arg, "sync_engine_l2_suspect_ids", "") > 0;
+}
+
+static bool l2_is_believed(void *arg)
+{
+    return !l2_is_doubted(arg);
+}
+
+/* What a Redis missed that stood still for a moment it is told later; then the next start believes it. */
+Test(doubts, a_redis_that_fell_behind_and_caught_up_is_believed_at_the_next_start)
+{
+    struct redis_server redis;
+    redis_server_start(&redis, NULL);
+    struct bed b;
+    bed_make(&b, &cached, &redis, NULL);
+    b.config.redis_timeout_ms = 100;
+    b.config.circuit_open_ms = 200;
+    se_engine *e = bed_open(&b);
+    bed_put(e, "kept", "1");
+    bed_put(e, "missed", "old");
+    cr_assert_eq(se_flush(e, 10000), SE_OK);
+    redis_server_pause(&redis);
+    bed_put(e, "missed", "new");
+    bed_wait(l2_is_doubted, e, "Redis did not take it");
+    redis_server_resume(&redis);
+    bed_wait(l2_is_believed, e, "Redis has been told");
+    bed_close(&b, e);
+    e = bed_open(&b);
+    cr_assert_eq(bed_metric(e, "sync_engine_l2_generations_total", ""), 0);
+    bed_expect(e, "missed", "new");
+    double hits = bed_metric(e, OPERATIONS, "tier=\"l2\",operation=\"get\",status=\"hit\"");
+    bed_expect(e, "kept", "1");
+    cr_assert_eq(bed_metric(e, OPERATIONS, "tier=\"l2\",operation=\"get\",status=\"hit\""), hits + 1);
+    bed_close(&b, e);
+    bed_remove(&b);
+    redis_server_stop(&redis);
 }
 
 static int64_t version_ahead_ms(se_engine *e, const char *id)

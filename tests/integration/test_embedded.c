@@ -1,6 +1,7 @@
 /*
  * The engine without servers: L1 only, SQLite, each with and without WAL; every public call on each shape.
  */
+#include "base/os.h"
 #include "integration/bed.h"
 #include "support/test.h"
 
@@ -80,6 +81,59 @@ Test(embedded, batches_rest_as_long_as_they_cost_unless_an_age_is_set)
     cr_assert_eq(se_flush(e, 10000), SE_OK);
     cr_assert_eq(bed_metric(e, PERSISTED, ""), 500);
     cr_assert_eq(bed_metric(e, REST, "tier=\"l3\""), 0);
+    bed_close(&b, e);
+    bed_remove(&b);
+}
+
+#define LIMIT "sync_engine_batch_limit_items"
+#define LIMIT_BYTES "sync_engine_batch_limit_bytes"
+#define BATCHES "sync_engine_flush_batches_total"
+
+static double put_many(se_engine *e, unsigned n)
+{
+    double before = bed_metric(e, BATCHES, "outcome=\"home\"");
+    char id[16];
+    for (unsigned i = 0; i < n; i++) {
+        snprintf(id, sizeof id, "many%06u", i);
+        bed_put(e, id, "a row among many others");
+    }
+    cr_assert_eq(se_flush(e, 60000), SE_OK);
+    return bed_metric(e, BATCHES, "outcome=\"home\"") - before;
+}
+
+/* Idle: a batch a write, at once. Busy: hundreds a batch, the limits at their bounds; and where a batch
+ * is to take a millisecond only, they sink to what SQLite does in one. */
+Test(embedded, batches_are_as_large_as_their_time_allows)
+{
+    struct bed b;
+    bed_make(&b, &shapes[2], NULL, NULL);
+    se_engine *e = bed_open(&b);
+    for (unsigned i = 0; i < 10; i++)
+        cr_assert_eq(put_many(e, 1), 1);
+    double idle = bed_metric(e, REST, "tier=\"l3\"");
+    cr_assert(put_many(e, 5000) <= 500);
+    cr_assert(bed_metric(e, REST, "tier=\"l3\"") > 0 && idle > 0);
+    cr_assert(bed_metric(e, LIMIT, "tier=\"l3\"") >= 100);
+    cr_assert(bed_metric(e, LIMIT_BYTES, "tier=\"l3\"") >= 1 << 16);
+    cr_assert_eq(bed_metric(e, LIMIT, "tier=\"l2\""), 0, "there is none");
+    bed_close(&b, e);
+    b.config.batch_flush_ms = 1;
+    e = bed_open(&b);
+    double limit = 1000;
+    for (uint64_t end = se__deadline_in(60000); limit == 1000;) {
+        cr_assert(se__deadline_left(end) > 0);
+        (void)put_many(e, 1);
+        (void)put_many(e, 3000);
+        limit = bed_metric(e, LIMIT, "tier=\"l3\"");
+    }
+    cr_assert(limit >= 1, "%g", limit);
+    bed_close(&b, e);
+    b.config.batch_flush_count = 999;
+    b.config.batch_flush_bytes = 1000000;
+    e = bed_open(&b);
+    (void)put_many(e, 5000);
+    cr_assert_eq(bed_metric(e, LIMIT, "tier=\"l3\""), 0, "not chosen");
+    cr_assert_eq(bed_metric(e, LIMIT_BYTES, "tier=\"l3\""), 0);
     bed_close(&b, e);
     bed_remove(&b);
 }

@@ -48,7 +48,7 @@ Test(limbo, nothing_is_freed_under_a_reader)
 {
     fixture_open(&f, MIB, false);
     put_clean(&f, "a", 1, 500);
-    _Atomic uint32_t *inside = se__epoch_enter(&f.map->epochs);
+    struct epoch_place inside = se__epoch_enter(&f.map->epochs);
     replace("a", 2, 20);
     cr_assert_eq(mine()->limbo_n, ACCOUNT_LIMBO, "the rest is in the stripe's");
     check_account(&f);
@@ -67,7 +67,7 @@ Test(limbo, an_item_that_a_reader_holds_at_last_is_its_own_and_counted_apart)
     put_clean(&f, "a", 1, 500);
     se_item *seen = se__l1_get(f.map, hash_of(&f, "a"), "a", 1);
     se_item_release(seen);
-    _Atomic uint32_t *inside = se__epoch_enter(&f.map->epochs);
+    struct epoch_place inside = se__epoch_enter(&f.map->epochs);
     replace("a", 2, 1);
     se_item_retain(seen);
     se__epoch_leave(inside);
