@@ -13,8 +13,16 @@
 #include <assert.h>
 
 #define BUCKETS_MIN 1u
-#define FULL_PERCENT 93u  /* above it, a table is replaced by one an eighth larger */
-#define EMPTY_PERCENT 40u /* below it, by a smaller one */
+/* Above FULL a table is replaced by one that will be NEW full, below EMPTY by a smaller one. */
+#define FULL_PERCENT 93u
+#define NEW_PERCENT 83u /* FULL an eighth later */
+#define EMPTY_PERCENT 40u
+/* Where something comes for all that leaves. Entries do not move, so those that found their bucket full
+ * stay beside it, until nearly every bucket has been passed by one and a lookup that fails reads on and
+ * on: 14 buckets at 80 %, 600 at 90 %, 2 to 4 at these (simulated). */
+#define CHURN_FULL_PERCENT 75u
+#define CHURN_NEW_PERCENT 65u
+#define CHURN_SHARE 4u /* once a quarter of as many have left as are there */
 #define SHRINK_MIN 64u    /* entries fewer than this are no matter */
 
 /* ---- life ---- */
@@ -328,15 +336,26 @@ void se__stripe_remove(struct l1 *map, struct stripe *s, struct entry *e)
 
 /* ---- fitting ---- */
 
-/* How many buckets n entries want, given how many there are. */
-static uint32_t buckets_for(uint32_t buckets, uint32_t n)
+static uint64_t buckets_of(uint32_t n, unsigned percent)
 {
-    uint64_t slots = (uint64_t)buckets * BUCKET_SLOTS;
-    uint64_t wanted = buckets;
-    if (n * UINT64_C(100) > slots * FULL_PERCENT)
-        wanted = n * UINT64_C(100) / (BUCKET_SLOTS * 83) + 1; /* the percentage an eighth later */
-    else if (n * UINT64_C(100) < slots * EMPTY_PERCENT && slots > SHRINK_MIN)
-        wanted = n * UINT64_C(100) / (BUCKET_SLOTS * 70) + 1;
+    return n * UINT64_C(100) / (BUCKET_SLOTS * percent) + 1;
+}
+
+static bool is_churned(const struct table *t)
+{
+    return t->erased > SHRINK_MIN && t->erased > t->used / CHURN_SHARE;
+}
+
+/* How many buckets n entries want, given the table they have. */
+static uint32_t buckets_for(const struct table *t, uint32_t n)
+{
+    uint64_t slots = se__table_slots(t), percent = n * UINT64_C(100);
+    bool churned = is_churned(t);
+    uint64_t wanted = t->buckets;
+    if (percent > slots * (churned ? CHURN_FULL_PERCENT : FULL_PERCENT))
+        wanted = buckets_of(n, churned ? CHURN_NEW_PERCENT : NEW_PERCENT);
+    else if (percent < slots * EMPTY_PERCENT && slots > SHRINK_MIN)
+        wanted = buckets_of(n, 70);
     return wanted < TABLE_BUCKETS_MAX ? (uint32_t)wanted : TABLE_BUCKETS_MAX;
 }
 
@@ -347,7 +366,7 @@ static uint32_t entries_of(const struct stripe *s)
 
 static uint32_t wanted_buckets(const struct stripe *s)
 {
-    return buckets_for(se__stripe_table(s)->buckets, entries_of(s));
+    return buckets_for(se__stripe_table(s), entries_of(s));
 }
 
 bool se__stripe_misfits(const struct stripe *s)

@@ -99,13 +99,13 @@ struct stripe {
     uint32_t resize_above; /* a resize failed: not tried again below so many entries */
     unsigned limbo_n;
     bool limbo_held; /* some caller holds an item in it: it is looked at soon */
-    struct lessons lessons;
     size_t limbo_bytes;
     size_t unevictable_change; /* what se__stripe_end will tell an account; modulo 2^64 */
     /* relaxed: written under the lock, read by se__l1_stats without
      * it; nothing is ordered by them. */
     _Atomic size_t live, dirty, dead, detached_items;
     struct retired limbo[LIMBO_MAX];
+    struct lessons lessons;
     _Atomic size_t detached_bytes; /* as detached_items */
     se_item **detached;            /* items that left while callers held them; outside the bound */
     size_t detached_n, detached_cap, detached_at;

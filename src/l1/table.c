@@ -91,6 +91,7 @@ void se__table_erase(struct table *t, uint64_t hash, uint32_t slot)
     atomic_store(&t->words[bucket * BUCKET_SLOTS + i], 0);
     for (uint32_t b = se__table_home(t, hash); b != bucket; b = after(t, b))
         pass(&t->heads[b], -1);
+    t->erased++;
     t->used--;
 }
 

@@ -79,7 +79,8 @@ struct table {
     struct bucket_head *heads;
     uint32_t buckets;
 
-    uint32_t used; /* slots; the rest are free */
+    uint32_t used;   /* slots; the rest are free */
+    uint32_t erased; /* entries that have left it */
     struct bucket_rest *rests;
     struct queue small, main; /* S3-FIFO, see evict.c */
     size_t cost;              /* se__l1_cost of the block */
