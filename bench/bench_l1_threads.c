@@ -295,6 +295,7 @@ int main(int argc, char **argv)
     bench_init(&b, argc, argv);
     size_t items = bench_scaled(&b, ITEMS);
     se_engine *e = open_engine(items);
+    bench_settle();
     bench_many_ids(&b, e, items);
     bench_hot_id(&b, e);
     bench_check(se_close(e, 60000), "se_close");

@@ -344,3 +344,27 @@ const void *bench_content(uint64_t i)
             room[at] = bench_mix(at);
     return (const char *)room + bench_mix(i) % (CONTENT_ROOM - BENCH_CONTENT_LEN);
 }
+
+/* ---- huge pages ---- */
+
+static size_t huge_kib(void)
+{
+    char line[256];
+    size_t kib = 0;
+    FILE *f = fopen("/proc/self/smaps_rollup", "r");
+    while (f && fgets(line, sizeof line, f))
+        (void)sscanf(line, "AnonHugePages: %zu kB", &kib);
+    if (f)
+        fclose(f);
+    return kib;
+}
+
+void bench_settle(void)
+{
+    size_t before = SIZE_MAX, now = huge_kib();
+    for (unsigned i = 0; i < 30 && now != before; i++) {
+        sleep(1);
+        before = now;
+        now = huge_kib();
+    }
+}

@@ -103,4 +103,8 @@ void bench_id(uint64_t i, char id[BENCH_ID_LEN + 1]);
 /* Bytes that differ from call to call; valid for the process's life. */
 const void *bench_content(uint64_t i);
 
+/* Waits until the process has no more huge pages than a second ago: the engine asks for them bit by bit
+ * once a map has stopped growing (docs/l1.md). At most half a minute. */
+void bench_settle(void);
+
 #endif

@@ -120,24 +120,26 @@ static void make_some(struct l1 *map, struct pages *p)
             (void)se__huge_page_make(p->blocks[p->at].number * SE__HUGE_PAGE);
 }
 
-/* And does not any more: while a page is made, who touches it waits. */
 static bool has_grown(struct pages *p, size_t used)
 {
     if (used < p->seen)
         p->seen = used;
     size_t grown = used - p->seen;
-    return grown >= GROWN_MIN && grown >= p->seen / 64 && used <= p->last + used / 256;
+    return grown >= GROWN_MIN && grown >= p->seen / 64;
 }
 
 void se__l1_pages_tend(struct l1 *map)
 {
     struct pages *p = &map->pages;
-    size_t used = p->wanted ? se__l1_used(map) : 0;
     if (!p->wanted)
+        return;
+    size_t used = se__l1_used(map);
+    bool grows = used > p->last + used / 256;
+    p->last = used;
+    if (grows) /* while a page is made, who touches it waits */
         return;
     if (!p->blocks && has_grown(p, used))
         begin(map, p, used);
-    p->last = used;
     if (!p->blocks || !counted(map, p))
         return;
     make_some(map, p);
