@@ -106,6 +106,7 @@ void replay_run(const struct replay *how, const struct trace *t, struct replayed
             look(&l, &r);
     }
     out->seconds = (double)(se__mono_ns() - begun) / 1e9;
+    se__health_hits(r.engine);
     out->hits = counted(&r, M_OPS_L1_GET_HIT);
     if (out->hits + counted(&r, M_OPS_L1_GET_MISS) != t->n)
         bench_fail("L1 has counted other than the trace's %zu gets", t->n);

@@ -302,6 +302,7 @@ SE_NODISCARD se_result se__pressure_admit(se_engine *e, size_t writes, size_t by
 void se__pressure_full(se_engine *e, size_t writes);
 
 /* ---- health.c ---- */
+void se__health_hits(se_engine *e); /* to the metrics; se__health_gauges does it, too */
 void se__health_gauges(se_engine *e); /* brings all gauges up to date */
 
 #endif

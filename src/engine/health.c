@@ -156,8 +156,23 @@ se_result se_health_check(se_engine *e, se_health *health)
 
 /* ---- metrics ---- */
 
+/* Hits that threads counted beside their epochs: what has come since somebody last asked. */
+void se__health_hits(se_engine *e)
+{
+    uint64_t hits = se__l1_hits(e->l1);
+    /* relaxed: a number; the exchange sees to it that each hit is added by one caller */
+    uint64_t added = atomic_load_explicit(&e->hits_added, memory_order_relaxed);
+    while (hits > added)
+        if (atomic_compare_exchange_weak_explicit(&e->hits_added, &added, hits,
+                                                  memory_order_relaxed, memory_order_relaxed)) {
+            se__metrics_add(e->metrics, M_OPS_L1_GET_HIT, hits - added);
+            return;
+        }
+}
+
 void se__health_gauges(se_engine *e)
 {
+    se__health_hits(e);
     struct snapshot s;
     snapshot(e, &s);
     const struct worker_pace *l2 = e->home_is_l3 ? &s.cache : &s.home;
@@ -201,20 +216,6 @@ void se__health_gauges(se_engine *e)
     filter_gauges(e);
 }
 
-/* Hits that threads counted beside their epochs: what has come since somebody last asked. */
-static void add_hits(se_engine *e)
-{
-    uint64_t hits = se__l1_hits(e->l1);
-    /* relaxed: a number; the exchange sees to it that each hit is added by one caller */
-    uint64_t added = atomic_load_explicit(&e->hits_added, memory_order_relaxed);
-    while (hits > added)
-        if (atomic_compare_exchange_weak_explicit(&e->hits_added, &added, hits,
-                                                  memory_order_relaxed, memory_order_relaxed)) {
-            se__metrics_add(e->metrics, M_OPS_L1_GET_HIT, hits - added);
-            return;
-        }
-}
-
 se_result se_metrics_text(se_engine *e, char **text, size_t *len)
 {
     if (!text || !len)
@@ -225,7 +226,6 @@ se_result se_metrics_text(se_engine *e, char **text, size_t *len)
         return se__error(SE_ERR_STATE, "this engine belongs to the parent of this process");
     struct buf out = {0};
     se__health_gauges(e);
-    add_hits(e);
     se__metrics_text(e->metrics, e->settings.c.name, &out);
     size_t n = 0;
     char *taken = se__buf_give(&out, &n);

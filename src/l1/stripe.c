@@ -22,8 +22,11 @@
  * on: 14 buckets at 80 %, 600 at 90 %, 2 to 4 at these (simulated). */
 #define CHURN_FULL_PERCENT 75u
 #define CHURN_NEW_PERCENT 65u
-#define CHURN_SHARE 4u /* once a quarter of as many have left as are there */
-#define SHRINK_MIN 64u    /* entries fewer than this are no matter */
+/* Once a quarter of as many have left as are there. Smaller tables are read soon, and their ghosts reach
+ * far enough. */
+#define CHURN_SHARE 4u
+#define CHURN_BUCKETS_MIN 256u
+#define SHRINK_MIN 64u /* entries fewer than this are no matter */
 
 /* ---- life ---- */
 
@@ -343,7 +346,7 @@ static uint64_t buckets_of(uint32_t n, unsigned percent)
 
 static bool is_churned(const struct table *t)
 {
-    return t->erased > SHRINK_MIN && t->erased > t->used / CHURN_SHARE;
+    return t->buckets >= CHURN_BUCKETS_MIN && t->erased > t->used / CHURN_SHARE;
 }
 
 /* How many buckets n entries want, given the table they have. */

@@ -93,6 +93,25 @@ Test(growth, tables_shrink_after_most_has_gone)
     fixture_close(&f);
 }
 
+/* Else a lookup that fails reads on and on, past buckets that were full once. How full a table would be
+ * otherwise depends on where its growth has ended: so with several sizes. */
+Test(growth, tables_where_as_much_leaves_as_comes_have_room)
+{
+    for (size_t len = 140; len < 300; len += 20) {
+        fixture_open(&f, 4 * MIB, false);
+        for (unsigned i = 0; i < 40000; i++)
+            put_number(i, len, false);
+        const struct table *t = se__stripe_table(&f.map->stripes[0]);
+        unsigned passed = 0, slots = se__table_slots(t);
+        for (uint32_t b = 0; b < t->buckets; b++)
+            passed += atomic_load(&t->heads[b].passed) > 0;
+        cr_assert_lt(t->used * 100, slots * 76, "%zu: %u of %u", len, t->used, slots);
+        cr_assert_lt(passed * 3, t->buckets * 2, "%zu: %u of %u", len, passed, t->buckets);
+        check_account(&f);
+        fixture_close(&f);
+    }
+}
+
 Test(growth, an_entry_costs_what_it_may)
 {
     fixture_open(&f, 256 * MIB, true);
