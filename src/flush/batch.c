@@ -20,7 +20,10 @@ enum {
     LOG_DEAD_MS = 1000,
     WAL_WAIT_MS = 2000, /* one wait for the WAL's commit; it is repeated unless the engine closes */
     BACK_OFF_MIN_MS = 2, /* full jitter may draw 0: never spin */
-    PROBE_WAIT_MS = 100  /* another worker's call is the circuit's probe */
+    PROBE_WAIT_MS = 100, /* another worker's call is the circuit's probe */
+    /* The circuit spares the home tier. What fails beside it is near (the WAL's disk), and nobody says
+     * when it is well again. */
+    BACK_OFF_MAX_MS = 1000
 };
 
 /* ---- taking ---- */
@@ -189,6 +192,8 @@ static uint64_t rest_ms(struct worker *w, uint32_t failures)
     if (!se__retry_next(&SE__RETRY_DAEMON, failures, se__random_u64(), se__mono_ms(), SE__FOREVER,
                         &wait_ms))
         wait_ms = SE__RETRY_DAEMON.cap_ms;
+    if (wait_ms > BACK_OFF_MAX_MS)
+        return BACK_OFF_MAX_MS;
     return wait_ms > BACK_OFF_MIN_MS ? wait_ms : BACK_OFF_MIN_MS;
 }
 

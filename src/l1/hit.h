@@ -40,8 +40,10 @@ static inline bool se__l1_find_at_home(const struct l1 *map, uint64_t hash, cons
     const _Atomic uintptr_t *words = &t->words[bucket * BUCKET_SLOTS];
     __builtin_prefetch(words); /* at the same time as its head */
     struct bucket_head *heads = &t->heads[bucket];
-    /* Not se__table_tag: where that differs free slots are found, and then nothing. */
-    unsigned match = se__table_match_two(heads, (uint8_t)hash);
+    uint8_t tag = (uint8_t)hash;
+    if (__builtin_expect(tag == 0, 0)) /* free slots have it, and the head behind the last */
+        return false;
+    unsigned match = se__table_match_two(heads, tag);
     if (__builtin_expect(match == 0, 0))
         return false;
     unsigned at = (unsigned)__builtin_ctz(match); /* of the sixteen */

@@ -139,11 +139,10 @@ void se__l1_pages_tend(struct l1 *map)
     if (grows) /* while a page is made, who touches it waits */
         return;
     if (!p->blocks && has_grown(p, used))
-        begin(map, p, used);
-    if (!p->blocks || !counted(map, p))
-        return;
-    make_some(map, p);
-    if (p->at == p->cap)
+        begin(map, p, used); /* and at the next call: */
+    else if (p->blocks && counted(map, p))
+        make_some(map, p);
+    if (p->blocks && p->at == p->cap)
         forget(map, p);
 }
 

@@ -139,9 +139,12 @@ void se__resp_arg2(struct resp *c, const void *head, size_t head_len, const void
     if (!at)
         return;
     memcpy(at, frame_at, frame_len);
-    memcpy(at += frame_len, head, head_len);
-    memcpy(at += head_len, tail, tail_len);
-    memcpy(at + tail_len, "\r\n", 2);
+    at += frame_len;
+    if (head_len > 0) /* of nothing there may be no address */
+        memcpy(at, head, head_len);
+    if (tail_len > 0)
+        memcpy(at + head_len, tail, tail_len);
+    memcpy(at + head_len + tail_len, "\r\n", 2);
     se__buf_grow(&c->out, whole);
 }
 
