@@ -19,7 +19,8 @@
 #include <unistd.h>
 #include <zstd.h>
 
-#define OUT_MAX (1u << 20) /* a few bytes may say gigabytes: no further than this */
+#define INPUT_CHUNK ((size_t)128 * 1024) /* input.c: reads so much, gives twice that */
+#define OUT_MAX (1u << 20)               /* a few bytes may say gigabytes: no further than this */
 
 static struct input_bytes {
     const uint8_t *bytes;
@@ -117,21 +118,30 @@ static bool is_zstd(const uint8_t *b, size_t len)
                         ((b[0] & 0xf0) == 0x50 && memcmp(b + 1, "\x2a\x4d\x18", 3) == 0));
 }
 
-/* Decompresses as far as it goes. Returns whether that is the whole file. */
-static bool expected(const uint8_t *b, size_t len, uint8_t *out, size_t *out_len)
+/*
+ * Decompresses as far as it goes. Returns whether that is the whole file. In the program's own pieces,
+ * input (the first has the four bytes that tell) and output: zstd judges a frame that it gets in one, and
+ * has room for, by other rules than one that comes in parts.
+ */
+static bool expected(const uint8_t *b, size_t len, size_t piece, uint8_t *out, size_t *out_len)
 {
     static ZSTD_DCtx *d;
-    ZSTD_inBuffer from = {b, 0, 0}; /* in pieces: a frame in one is judged by other rules */
-    ZSTD_outBuffer to = {out, OUT_MAX, 0};
+    ZSTD_inBuffer from = {b, 0, 0};
+    ZSTD_outBuffer to = {out, 0, 0};
     size_t r = 0, before;
+    piece = piece < INPUT_CHUNK ? piece : INPUT_CHUNK;
     if (!d)
         must((d = ZSTD_createDCtx()) != NULL);
     ZSTD_DCtx_reset(d, ZSTD_reset_session_only);
     do {
         before = from.pos + to.pos;
-        from.size = from.size + 3 < len ? from.size + 3 : len;
+        if (from.pos == from.size)
+            do
+                from.size = from.size + piece < len ? from.size + piece : len;
+            while (from.size < 4);
+        to.size = to.pos + 2 * INPUT_CHUNK < OUT_MAX ? to.pos + 2 * INPUT_CHUNK : OUT_MAX;
         r = ZSTD_decompressStream(d, &to, &from);
-    } while (!ZSTD_isError(r) && !(r == 0 && from.pos == len) && to.pos < to.size &&
+    } while (!ZSTD_isError(r) && !(r == 0 && from.pos == len) && to.pos < OUT_MAX &&
              from.pos + to.pos > before);
     *out_len = to.pos;
     return r == 0 && from.pos == len;
@@ -172,7 +182,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     messages = 0;
     enum input_state s = read_all(&file, got, &got_len, how & 0x80);
     bool zstd = is_zstd(bytes, len);
-    bool whole = zstd ? expected(bytes, len, want, &want_len) : !(how & 0x80);
+    bool whole = zstd ? expected(bytes, len, file.piece, want, &want_len) : !(how & 0x80);
     if (!zstd && whole)
         memcpy(want, bytes, want_len = len);
     must(memcmp(got, want, got_len < want_len ? got_len : want_len) == 0);
