@@ -160,16 +160,19 @@ static void fetch_entry(uintptr_t word)
     __builtin_prefetch(at + SE__EPOCH_LINE, 1);
 }
 
-void se__l1_expect_entry(struct l1 *map, uint64_t hash)
+struct epochs *se__l1_epochs(struct l1 *map)
 {
-    struct epoch_place inside = se__epoch_enter(&map->epochs);
+    return &map->epochs;
+}
+
+void se__l1_expect_entry_inside(struct l1 *map, uint64_t hash)
+{
     const struct table *t = atomic_load(&se__l1_front(map, hash)->table);
     uint32_t bucket = se__bucket_of(t->buckets, hash);
     uint64_t tags = atomic_load_explicit(&t->heads[bucket].tags, memory_order_acquire);
     uint64_t match = se__table_match(tags, se__table_tag(hash));
     if (match)
         fetch_entry(atomic_load(se__table_word(t, bucket * BUCKET_SLOTS + se__table_first(match))));
-    se__epoch_leave(inside);
 }
 
 /* ---- putting ---- */
@@ -317,7 +320,7 @@ static size_t publish(struct publication *p, struct entry *e, bool present)
     if (e->flush)
         e->flush->dead = false;
     if (p->how->dirty && !e->flush->queued)
-        se__entry_queue(p->map, e, false, se__mono_ms());
+        se__entry_queue(p->map, e, false, se__mono_ms_coarse()); /* a tick early at most */
     se__stripe_enter(p->map, p->s, e);
     if (old)
         leave_behind(p, old);

@@ -83,6 +83,9 @@ struct front {
     _Atomic(struct table *) table;
     /* Entries that found no slot because a bigger table could not be had. */
     _Atomic(struct flush_state *) loose;
+    /* The table's: for addresses to be fetched without a look at it; relaxed. */
+    _Atomic uint32_t buckets;
+    uint32_t unused[3];
 };
 
 #define STRIPE_EPOCHS 32u
@@ -124,8 +127,9 @@ struct account {
     _Alignas(64) _Atomic size_t credit;
     _Atomic int64_t owed;   /* bytes to be evicted by those who come next */
     _Atomic uint32_t share; /* of what was taken last that was owed, in 65536ths */
-    /* of entries that are not evictable and of open tickets, as far as this account's threads have
-     * made or ended them: only the sum of all accounts means something (modulo 2^64) */
+    /* Of entries that are not evictable and of open tickets, as far as this account's threads have
+     * made or ended them, and of the credit: only the sum of all accounts less their credits means
+     * something (modulo 2^64). So a ticket, which takes from the credit, has counted itself by that. */
     _Atomic size_t unevictable;
     /* What these threads' puts have replaced, freed some puts later while the processor still has it:
      * a stripe comes to so many puts much later. Of whoever has the turn. */
@@ -230,7 +234,7 @@ static inline struct account *se__l1_account(const struct l1 *map)
 /* ---- one stripe, locked by the caller ---- */
 /* Bits of the hash from 40 on. A front's address is found from the same bits without a multiplication. */
 #define STRIPE_SHIFT 40u
-#define FRONT_SHIFT (STRIPE_SHIFT - 4)
+#define FRONT_SHIFT (STRIPE_SHIFT - 5)
 static_assert(sizeof(struct front) == 1u << (STRIPE_SHIFT - FRONT_SHIFT), "a front's address");
 static inline size_t se__l1_stripe_of(const struct l1 *map, uint64_t hash)
 {
@@ -249,6 +253,11 @@ static inline struct front *se__l1_front(const struct l1 *map, uint64_t hash)
 static inline struct table *se__stripe_table(const struct stripe *s)
 {
     return atomic_load_explicit(&s->front->table, memory_order_relaxed);
+}
+static inline void se__front_show(struct front *f, struct table *t)
+{
+    atomic_store_explicit(&f->buckets, t->buckets, memory_order_relaxed);
+    atomic_store(&f->table, t); /* seq_cst: base/epoch.h */
 }
 static inline struct flush_state *se__stripe_loose(const struct stripe *s)
 {
