@@ -40,8 +40,7 @@ void se__write_done(se_engine *e, struct write *w)
     if (w->item)
         se_item_release(w->item);
     w->item = NULL;
-    if (w->entry)
-        se__free(w->entry);
+    se__l1_entry_free(e->l1, w->entry);
     w->entry = NULL;
 }
 

@@ -136,12 +136,12 @@ static se_result build(se_engine *e, struct item_spec *item, struct write *w)
     w->hash = se__l1_hash(e->l1, item->id, item->id_len);
     se__l1_expect_bucket(e->l1, w->hash);
     se__existence_expect(e, w);
-    w->entry = se__l1_entry_memory();
+    w->entry = se__l1_entry_memory(e->l1);
     w->item = se__item_begin(item);
     if (!w->item)
         return se__error_nomem();
+    look_ahead(e, w); /* before the content's hash: what it asks for comes meanwhile */
     se__hash128(0, item->content, item->content_len, content_hash);
-    look_ahead(e, w);
     item->content_hash = content_hash;
     w->content = item->content;
     w->content_len = item->content_len;

@@ -20,7 +20,7 @@ static_assert(FILTER_PARTS == 64, "a part has a bit in a word, and the top 6 bit
 /* Rows for the first threads; those who have many give others (se__filter_read_in). */
 static se_result open_rows(struct filter *f)
 {
-    const unsigned own = 16, shared = 4;
+    const unsigned own = 4, shared = 1;
     size_t bytes = SE__EPOCH_ROWS(own, shared) * sizeof(struct epoch_row);
     struct epoch_row *rows = se__alloc_aligned(SE__EPOCH_LINE, bytes);
     f->own_rows = rows;

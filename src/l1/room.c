@@ -210,7 +210,8 @@ static bool reserve_evicting(struct l1 *map, size_t bytes)
 {
     if (reserve(map, bytes))
         return true;
-    size_t got = se__l1_reserve_some(map, bytes), out = 1, freed;
+    size_t got = se__depot_empty(&map->depot, bytes), out = 1, freed;
+    got += got < bytes ? se__l1_reserve_some(map, bytes - got) : 0;
     while (got < bytes && out > 0) {
         out = se__l1_choose(map, bytes - got, &freed);
         got += freed;
@@ -252,8 +253,11 @@ static se_result open_ticket(struct l1 *map, size_t item_size, bool flush, struc
     return SE_OK;
 }
 
-void *se__l1_entry_memory(void)
+void *se__l1_entry_memory(struct l1 *map)
 {
+    struct flush_state *spare = se__spare_take(map);
+    if (spare)
+        return spare;
     /* Not se__alloc_zeroed: glibc's calloc goes past the thread's own free chunks. */
     char *state = se__alloc(sizeof(struct flush_state));
     if (state) {
@@ -261,6 +265,12 @@ void *se__l1_entry_memory(void)
         __builtin_prefetch(state + SE__EPOCH_LINE, 1);
     }
     return state;
+}
+
+void se__l1_entry_free(struct l1 *map, void *entry)
+{
+    if (entry)
+        se__spare_give(map, entry);
 }
 
 se_result se__l1_ticket(struct l1 *map, size_t item_size, bool flush, struct l1_ticket *ticket)
@@ -276,7 +286,7 @@ se_result se__l1_prepare_with(struct l1 *map, size_t item_size, void *entry,
     se_result r = open_ticket(map, item_size, true, &t);
     if (r != SE_OK)
         return r;
-    t.entry = entry ? entry : se__l1_entry_memory();
+    t.entry = entry ? entry : se__l1_entry_memory(map);
     if (!t.entry) {
         se__l1_settle(map, &t, 0);
         return se__error_nomem();
@@ -308,7 +318,7 @@ void se__l1_settle(struct l1 *map, struct l1_ticket *ticket, size_t kept)
 
 void se__l1_cancel(struct l1 *map, struct l1_ticket *ticket)
 {
-    se__free(ticket->entry);
+    se__l1_entry_free(map, ticket->entry);
     se__l1_settle(map, ticket, 0);
 }
 

@@ -181,6 +181,7 @@ static inline _Atomic uintptr_t *se__table_word(const struct table *t, uint32_t 
 static inline void se__table_expect(const struct table *t, uint32_t buckets, uint64_t hash)
 {
     uint32_t bucket = se__bucket_of(buckets, hash);
+    __builtin_prefetch(t);
     __builtin_prefetch((const struct bucket_head *)(t + 1) + bucket);
     __builtin_prefetch((const char *)t - (size_t)(buckets - bucket) * BUCKET_BYTES);
 }
