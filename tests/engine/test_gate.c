@@ -9,16 +9,18 @@ TestSuite(gate);
 
 static struct gate gate;
 static atomic_uint inside;
-static atomic_bool let_out;
+static atomic_bool let_out, let_out_own; /* everybody; who has a row of his own */
 
 static void *stay(void *arg)
 {
     (void)arg;
     cr_assert(se__gate_enter(&gate));
     atomic_fetch_add(&inside, 1);
-    while (!atomic_load(&let_out))
+    bool own = se__thread_id() <= GATE_OWN;
+    while (!atomic_load(&let_out) && !(own && atomic_load(&let_out_own)))
         se__pause_ms(1);
     se__gate_leave(&gate);
+    atomic_fetch_sub(&inside, 1);
     return NULL;
 }
 
@@ -60,6 +62,10 @@ Test(gate, draining_waits_for_everybody_who_is_inside)
         se__pause_ms(1);
     se__gate_close(&gate);
     cr_assert_not(se__gate_drain(&gate, se__deadline_in(5)));
+    atomic_store(&let_out_own, true);
+    while (atomic_load(&inside) > 8 + 1) /* the test's own thread may have a row, too */
+        se__pause_ms(1);
+    cr_assert_not(se__gate_drain(&gate, se__deadline_in(5)), "others share rows");
     cr_assert_eq(pthread_create(&opener, NULL, let_them_out, NULL), 0);
     cr_assert(se__gate_drain(&gate, se__deadline_in(60000)));
     cr_assert(atomic_load(&let_out));
