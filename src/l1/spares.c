@@ -43,7 +43,7 @@ enum { KEEPS = true };
 
 size_t se__spares_cost(void)
 {
-    return SPARES * se__l1_cost(sizeof(struct flush_state));
+    return SPARES * se__alloc_cost(sizeof(struct flush_state));
 }
 
 /* ---- the depot ---- */

@@ -61,7 +61,7 @@ Test(spares, in_the_depot_are_used_bytes)
     fixture_open(&f, 4 * MIB, false);
     burst(1);
     size_t depot = se__depot_bytes(&f.map->depot);
-    cr_assert(!keeps() || depot >= (IDS - 2 * SPARES) * se__l1_cost(sizeof(struct flush_state)));
+    cr_assert(!keeps() || depot >= (IDS - 2 * SPARES) * se__alloc_cost(sizeof(struct flush_state)));
     check_account(&f);
     for (uint64_t version = 2; version < 20; version++)
         burst(version);
@@ -87,8 +87,8 @@ Test(spares, leave_before_anything_is_evicted)
     size_t depot = se__depot_bytes(&f.map->depot), items = stats_of(&f).items;
     cr_assert(!keeps() || depot > 0);
     size_t all = 4 * MIB - stats_of(&f).bytes + depot;
-    cr_assert_eq(se__l1_prepare(f.map, 1, all - se__l1_cost(sizeof(struct flush_state)), &ticket),
-                 SE_OK);
+    cr_assert_eq(
+        se__l1_prepare(f.map, 1, all - se__alloc_cost(sizeof(struct flush_state)), &ticket), SE_OK);
     cr_assert_eq(se__depot_bytes(&f.map->depot), 0u);
     cr_assert_eq(stats_of(&f).items, items);
     cr_assert_eq(stats_of(&f).bytes, 4 * MIB);
