@@ -49,7 +49,7 @@ struct se_engine {
 
     struct l1 *l1;
     _Atomic uint64_t hits_added; /* of L1's own count of hits, to the metrics */
-    struct wal *wal; /* NULL: none */
+    struct wal *wal;             /* NULL: none */
     struct flights *loads, *factories;
 
     /* The tiers, guarded. home is L3, else L2, else nothing (ops
@@ -310,7 +310,7 @@ SE_NODISCARD se_result se__pressure_admit(se_engine *e, size_t writes, size_t by
 void se__pressure_full(se_engine *e, size_t writes);
 
 /* ---- health.c ---- */
-void se__health_hits(se_engine *e); /* to the metrics; se__health_gauges does it, too */
+void se__health_hits(se_engine *e);   /* to the metrics; se__health_gauges does it, too */
 void se__health_gauges(se_engine *e); /* brings all gauges up to date */
 
 #endif
