@@ -121,7 +121,7 @@ static void put_quickly(struct client *cl, se_engine *e, unsigned id)
 
 static void put_many(se_engine *e, unsigned id, uint64_t *c)
 {
-    static char contents[MANY][400]; /* lent for the call, which copies before it waits */
+    char contents[MANY][400]; /* lent for the call */
     char names[MANY][32];
     int ws[MANY];
     se_submit_options o[MANY];

@@ -29,6 +29,11 @@ uint64_t se__mono_ms(void)
     return se__mono_ns() / 1000000u;
 }
 
+uint64_t se__mono_ms_coarse(void)
+{
+    return se__mono_ms() / 4 * 4; /* a tick of 250 a second */
+}
+
 int64_t se__wall_ms(void)
 {
     sim_tick_ns(CALL_NS);

@@ -39,6 +39,17 @@ uint64_t se__mono_ms(void)
     return se__mono_ns() / 1000000u;
 }
 
+uint64_t se__mono_ms_coarse(void)
+{
+#ifdef CLOCK_MONOTONIC_COARSE
+    struct timespec t;
+    must(clock_gettime(CLOCK_MONOTONIC_COARSE, &t));
+    return (uint64_t)t.tv_sec * 1000u + (uint64_t)t.tv_nsec / 1000000u;
+#else
+    return se__mono_ms();
+#endif
+}
+
 int64_t se__wall_ms(void)
 {
     struct timespec t;

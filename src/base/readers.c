@@ -21,7 +21,7 @@
 
 #include <assert.h>
 
-#define STRIPES 64u /* a power of two */
+#define STRIPES 16u /* a power of two */
 #define SPINS 200u  /* looks at a counter before its waiter takes naps */
 #define NAP_MS 1u
 

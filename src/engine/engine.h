@@ -49,7 +49,7 @@ struct se_engine {
 
     struct l1 *l1;
     _Atomic uint64_t hits_added; /* of L1's own count of hits, to the metrics */
-    struct wal *wal; /* NULL: none */
+    struct wal *wal;             /* NULL: none */
     struct flights *loads, *factories;
 
     /* The tiers, guarded. home is L3, else L2, else nothing (ops
@@ -161,6 +161,8 @@ SE_NODISCARD se_result se__existence_open(se_engine *e);
 /* A write is made ready: looks where its id goes, and has the processor fetch that. */
 struct write;
 void se__existence_expect(se_engine *e, struct write *w);
+/* Later, inside L1's epochs: whether the filter has the id already. */
+void se__existence_look_inside(se_engine *e, struct write *w);
 /* Around the publishing of writes: before gives the epoch for after. */
 uint64_t se__existence_before(se_engine *e, struct write *writes, size_t n);
 void se__existence_after(se_engine *e, const struct write *writes, size_t n, uint64_t epoch);
@@ -205,7 +207,11 @@ struct write {
     size_t size;  /* se__item_size */
     bool gives;   /* nobody needs the item once L1 has it: then L1 gets the reference */
     bool enters;  /* the filter, at: */
+    bool known;   /* it has the id, if its epoch still is: */
     struct filter_spot at;
+    uint64_t at_epoch;
+    const void *content; /* borrowed: not yet in the item */
+    size_t content_len;
     uint64_t hash;
     void *entry; /* se__l1_entry_memory, for the ticket */
     struct l1_ticket ticket;
@@ -233,6 +239,8 @@ struct write_spec {
 se_ack se__write_resolve_ack(const se_engine *e, se_ack ack);
 /* Checks arguments and builds the item. Nothing has changed on error. */
 SE_NODISCARD se_result se__write_init(se_engine *e, const struct write_spec *spec, struct write *w);
+/* Copies the content, which publish does when nothing else is left to be done before. */
+void se__write_fill(struct write *w);
 /* Between init and publish, where the caller itself needs the item no more once it is published. */
 void se__write_give(const se_engine *e, struct write *w);
 /* Pressure, memory, WAL, L1, in that order, for all of them; on an error nothing is written, and
@@ -302,7 +310,7 @@ SE_NODISCARD se_result se__pressure_admit(se_engine *e, size_t writes, size_t by
 void se__pressure_full(se_engine *e, size_t writes);
 
 /* ---- health.c ---- */
-void se__health_hits(se_engine *e); /* to the metrics; se__health_gauges does it, too */
+void se__health_hits(se_engine *e);   /* to the metrics; se__health_gauges does it, too */
 void se__health_gauges(se_engine *e); /* brings all gauges up to date */
 
 #endif

@@ -90,9 +90,11 @@ se_result se__existence_open(se_engine *e)
         .arg = e,
     };
     se_result r = se__warm_open(&options, &e->warm);
-    if (r == SE_OK)
-        e->filter = se__warm_filter(e->warm);
-    return r;
+    if (r != SE_OK)
+        return r;
+    e->filter = se__warm_filter(e->warm);
+    se__filter_read_in(e->filter, se__l1_epochs(e->l1)); /* writers look at both in one stay */
+    return SE_OK;
 }
 
 /* ---- writes ---- */
@@ -105,12 +107,26 @@ static void add_all(se_engine *e, const struct write *writes, size_t n)
     }
 }
 
+/* The early look found it, and no rebuild has begun since: it is there. */
+static bool is_known(const struct write *w, uint64_t epoch)
+{
+    return w->known && w->at_epoch == epoch;
+}
+
 void se__existence_expect(se_engine *e, struct write *w)
 {
     if (!e->filter)
         return;
     w->at = se__filter_spot(e->filter, w->id, w->id_len);
     se__filter_expect(e->filter, w->at);
+}
+
+void se__existence_look_inside(se_engine *e, struct write *w)
+{
+    if (!e->filter)
+        return;
+    w->at_epoch = se__filter_epoch(e->filter);
+    w->known = se__filter_knows_inside(e->filter, w->at);
 }
 
 static bool enters(se_engine *e, const se_item *item)
@@ -129,10 +145,12 @@ uint64_t se__existence_before(se_engine *e, struct write *writes, size_t n)
 {
     if (!e->filter)
         return 0;
-    for (size_t i = 0; i < n; i++)
-        writes[i].enters = enters(e, writes[i].item);
     uint64_t epoch = se__filter_epoch(e->filter);
-    add_all(e, writes, n);
+    for (size_t i = 0; i < n; i++) {
+        writes[i].enters = enters(e, writes[i].item);
+        if (writes[i].enters && !is_known(&writes[i], epoch))
+            (void)se__filter_add_at(e->filter, writes[i].at);
+    }
     return epoch;
 }
 

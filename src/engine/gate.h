@@ -4,7 +4,11 @@
  * Calls that write, wait or do I/O enter and leave; se_shutdown closes the gate and waits until all
  * are out. Reads that L1 answers only look (se__gate_open).
  *
- * Threads: any.  Locks: one mutex, for the wait only.  Memory: in place.
+ * The first threads of the process have a row each, to which nobody else writes: entering is one
+ * exchange there, leaving one store. Later ones share rows and add.
+ *
+ * Threads: any; a call enters and leaves on one thread, and may enter again inside.  Locks: one mutex,
+ * for the wait only.  Memory: in place.
  */
 #ifndef SE_ENGINE_GATE_H
 #define SE_ENGINE_GATE_H
@@ -13,13 +17,14 @@
 
 #include <stdatomic.h>
 
-#define GATE_STRIPES 16
+#define GATE_OWN 32u
+#define GATE_SHARED 16u
 
 struct gate {
-    struct {
+    struct gate_row {
         _Alignas(64) _Atomic int64_t inside; /* seq_cst with `closed`: either the caller sees it
                                                 closed or closing sees the caller */
-    } stripes[GATE_STRIPES];
+    } rows[GATE_OWN + GATE_SHARED];          /* of the threads 1 .. GATE_OWN, and of all others */
     atomic_bool closed;
     struct se__mutex lock; /* rank: leaf */
     struct se__cond left;

@@ -1,7 +1,7 @@
 /*
  * write - one way in for every write: check, build, admit, reserve, version, WAL, L1, ack.
  *
- *   init     arguments are checked and the item is built: nothing has changed yet
+ *   init     arguments are checked and the item is built: nothing has changed yet (write_init.c)
  *   publish  pressure, memory (L1 ticket), version, WAL group commit where asked for, L1 under the
  *            version guard
  *   ack      waits until the home tier has it, where that was asked for; outside of the gate, so
@@ -15,166 +15,10 @@
  * a record of a write that did not happen must not be replayed. If the WAL then fails, the write
  * stands and the ack is SE_PENDING.
  */
-#include "base/hash.h"
 #include "base/mem.h"
-#include "base/utf8.h"
 #include "engine/engine.h"
 
-#include <inttypes.h>
-#include <string.h>
-
-/* ---- options ---- */
-
-void se_submit_options_init_sized(se_submit_options *options, size_t size)
-{
-    memset(options, 0, size);
-    options->struct_size = size;
-}
-
-/* The caller's options as this library knows them; fields beyond an older caller's struct are 0. */
-static se_result read_options(const se_submit_options *given, se_submit_options *o)
-{
-    *o = (se_submit_options){0};
-    if (!given)
-        return SE_OK;
-    if (given->struct_size < sizeof(size_t) || given->struct_size > 4096)
-        return se__error(SE_ERR_INVALID,
-                         "options: struct_size is %zu: call se_submit_options_init() first",
-                         given->struct_size);
-    memcpy(o, given, given->struct_size < sizeof *o ? given->struct_size : sizeof *o);
-    return SE_OK;
-}
-
-static se_result check_route(const se_engine *e, uint32_t route)
-{
-    if (route & ~(uint32_t)ITEM_ROUTE_ALL)
-        return se__error(SE_ERR_INVALID, "route: %u is not made of SE_ROUTE_L2 and SE_ROUTE_L3",
-                         route);
-    if (route == SE_ROUTE_L2 && !e->settings.has_redis)
-        return se__error(SE_ERR_INVALID, "route: SE_ROUTE_L2 alone needs a redis_url");
-    if (route == SE_ROUTE_L3 && !e->settings.has_sql)
-        return se__error(SE_ERR_INVALID, "route: SE_ROUTE_L3 alone needs an sql_url");
-    return SE_OK;
-}
-
-static se_result check_options(const se_engine *e, const se_submit_options *o)
-{
-    size_t len;
-    se_result r = check_route(e, o->route);
-    if (r == SE_OK && o->state)
-        r = se__id_check("state", o->state, 1, SE_STATE_MAX, &len);
-    if (r != SE_OK)
-        return r;
-    if ((int)o->content_type < SE_CONTENT_AUTO || o->content_type > SE_CONTENT_JSON)
-        return se__error(SE_ERR_INVALID, "content_type: %d is not an se_content_type",
-                         (int)o->content_type);
-    if ((int)o->ack < SE_ACK_DEFAULT || o->ack > SE_ACK_L3)
-        return se__error(SE_ERR_INVALID, "ack: %d is not an se_ack", (int)o->ack);
-    if (o->expires_at_ms < 0)
-        return se__error(SE_ERR_INVALID, "expires_at_ms: %" PRId64 " is before 1970",
-                         o->expires_at_ms);
-    if (o->delivery && o->delivery_ack != SE_ACK_DEFAULT && o->delivery_ack != SE_ACK_WAL &&
-        o->delivery_ack != SE_ACK_L3)
-        return se__error(SE_ERR_INVALID, "delivery_ack: %d is neither SE_ACK_WAL nor SE_ACK_L3",
-                         (int)o->delivery_ack);
-    if (o->cache_ttl_ms > INT64_MAX)
-        return se__error(SE_ERR_INVALID, "cache_ttl_ms: %" PRIu64 " is above %" PRId64,
-                         o->cache_ttl_ms, INT64_MAX);
-    return SE_OK;
-}
-
-se_ack se__write_resolve_ack(const se_engine *e, se_ack ack)
-{
-    if (ack == SE_ACK_DEFAULT)
-        ack = e->settings.c.default_ack;
-    if (ack == SE_ACK_WAL && !e->wal)
-        ack = SE_ACK_L3;
-    if (ack == SE_ACK_L3 && !e->home.ops)
-        ack = SE_ACK_MEMORY;
-    return ack;
-}
-
-/* ---- init ---- */
-
-static se_result check_content(const se_engine *e, const struct write_spec *spec,
-                               const se_submit_options *o)
-{
-    uint64_t max = atomic_load_explicit(&e->payload_max, memory_order_relaxed);
-    if (!spec->content && spec->len)
-        return se__error(SE_ERR_INVALID, "id '%s': content is NULL and len is %zu", spec->id,
-                         spec->len);
-    if (spec->len > max)
-        return se__error(SE_ERR_TOO_BIG, "id '%s': content of %zu bytes, allowed are %" PRIu64,
-                         spec->id, spec->len, max);
-    if (o->content_type == SE_CONTENT_JSON && !se__json_valid(spec->content, spec->len))
-        return se__error(SE_ERR_INVALID, "id '%s': content_type is JSON and the content is not",
-                         spec->id);
-    return SE_OK;
-}
-
-static struct item_spec spec_of(const struct write_spec *spec, const se_submit_options *o,
-                                size_t id_len)
-{
-    struct item_spec item = {.id = spec->id, .id_len = id_len, .route = (uint8_t)o->route};
-    if (spec->deleted) {
-        item.deleted = true;
-        item.content_type = SE_CONTENT_BINARY;
-        return item;
-    }
-    item.content = spec->content;
-    item.content_len = spec->len;
-    item.expires_at_ms = o->expires_at_ms;
-    item.cache_ttl_ms = o->cache_ttl_ms;
-    item.state = o->state;
-    item.content_type = o->content_type;
-    return item;
-}
-
-/* What the put will look at is fetched meanwhile: docs/l1.md. */
-static se_result build(se_engine *e, struct item_spec *item, struct write *w)
-{
-    uint8_t content_hash[SE_HASH_SIZE];
-    w->id = item->id;
-    w->id_len = item->id_len;
-    w->bytes = item->id_len + item->content_len;
-    w->hash = se__l1_hash(e->l1, item->id, item->id_len);
-    se__l1_expect_bucket(e->l1, w->hash);
-    se__existence_expect(e, w);
-    w->entry = se__l1_entry_memory();
-    w->item = se__item_begin(item);
-    if (!w->item)
-        return se__error_nomem();
-    se__hash128(0, item->content, item->content_len, content_hash);
-    item->content_hash = content_hash;
-    se__l1_expect_entry(e->l1, w->hash); /* its bucket has come by now */
-    se__item_end(w->item, item);
-    w->size = se__item_size_inline(w->item);
-    return SE_OK;
-}
-
-se_result se__write_init(se_engine *e, const struct write_spec *spec, struct write *w)
-{
-    *w = (struct write){0};
-    size_t id_len;
-    se_submit_options o;
-    se_result r = se__id_check("id", spec->id, 1, SE_ID_MAX, &id_len);
-    if (r == SE_OK)
-        r = read_options(spec->options, &o);
-    if (r == SE_OK && spec->options)
-        r = check_options(e, &o);
-    if (r == SE_OK && !spec->deleted)
-        r = check_content(e, spec, &o);
-    if (r != SE_OK)
-        return r;
-    struct item_spec item = spec_of(spec, &o, id_len);
-    r = build(e, &item, w);
-    w->ack = se__write_resolve_ack(e, o.ack);
-    if (r == SE_OK && o.delivery)
-        r = se__delivery_ask(e, &o, w);
-    if (r != SE_OK)
-        se__write_done(e, w);
-    return r;
-}
+/* ---- what is given away, and the end ---- */
 
 /* Later looks at the item are for the WAL's sake, a waiter's, or that of somebody who is told. */
 void se__write_give(const se_engine *e, struct write *w)
@@ -196,8 +40,7 @@ void se__write_done(se_engine *e, struct write *w)
     if (w->item)
         se_item_release(w->item);
     w->item = NULL;
-    if (w->entry)
-        se__free(w->entry);
+    se__l1_entry_free(e->l1, w->entry);
     w->entry = NULL;
 }
 
@@ -238,15 +81,18 @@ static void unwatch(se_engine *e, struct write *w)
 /* Counts what the put did, for the balance of law 13 (docs/flush.md). */
 static void account(se_engine *e, const struct write *w, const struct l1_put_result *put)
 {
-    se__metrics_add(e->metrics, M_L1_PUT_BYTES, put->stored == L1_STORED ? w->bytes : 0);
-    se__metrics_inc(e->metrics, M_ACCEPTED);
-    se__metrics_inc(e->metrics, put->stored == L1_STALE ? M_OPS_L1_PUT_LOST : M_OPS_L1_PUT_OK);
-    if (put->stored == L1_STALE || put->superseded)
-        se__metrics_inc(e->metrics, M_SUPERSEDED);
-    if (put->dead_replaced)
-        se__metrics_inc(e->metrics, M_SUPERSEDED);
-    if (put->stored == L1_STORED && !e->home.ops)
-        se__metrics_inc(e->metrics, M_PERSISTED); /* L1 is the home */
+    struct metrics *m = e->metrics;
+    bool stored = put->stored == L1_STORED;
+    unsigned superseded =
+        (put->stored == L1_STALE || put->superseded) + (unsigned)put->dead_replaced;
+    if (stored)
+        se__metrics_add(m, M_L1_PUT_BYTES, w->bytes);
+    se__metrics_inc(m, M_ACCEPTED);
+    se__metrics_inc(m, put->stored == L1_STALE ? M_OPS_L1_PUT_LOST : M_OPS_L1_PUT_OK);
+    if (superseded)
+        se__metrics_add(m, M_SUPERSEDED, superseded);
+    if (stored && !e->home.ops)
+        se__metrics_inc(m, M_PERSISTED); /* L1 is the home */
 }
 
 /* True if the entry's version came from outside, above everything this engine has
@@ -506,6 +352,8 @@ se_result se__write_publish(se_engine *e, struct write *writes, size_t n, uint64
             writes[i].ack = SE_ACK_WAL;
     }
     uint64_t epoch = se__existence_before(e, writes, n);
+    for (size_t i = 0; i < n; i++)
+        se__write_fill(&writes[i]);
     if (writes[0].expect == L1_EXPECT_ANY)
         r = append_before(e, writes, n, deadline_ms);
     if (r == SE_ERR_BACKPRESSURE)

@@ -17,6 +17,25 @@ static_assert(FILTER_PARTS == 64, "a part has a bit in a word, and the top 6 bit
 
 /* ---- life ---- */
 
+/* Rows for the first threads; those who have many give others (se__filter_read_in). */
+static se_result open_rows(struct filter *f)
+{
+    const unsigned own = 4, shared = 1;
+    size_t bytes = SE__EPOCH_ROWS(own, shared) * sizeof(struct epoch_row);
+    struct epoch_row *rows = se__alloc_aligned(SE__EPOCH_LINE, bytes);
+    f->own_rows = rows;
+    if (!rows)
+        return se__error_nomem();
+    se__epochs_init(&f->own, rows, own, shared);
+    f->epochs = &f->own;
+    return SE_OK;
+}
+
+void se__filter_read_in(struct filter *f, struct epochs *epochs)
+{
+    f->epochs = epochs;
+}
+
 static se_result open_insides(struct filter *f)
 {
     f->parts = se__alloc_zeroed(FILTER_PARTS, sizeof *f->parts);
@@ -24,7 +43,8 @@ static se_result open_insides(struct filter *f)
         return se__error_nomem();
     for (unsigned i = 0; i < FILTER_PARTS; i++)
         se__mutex_init(&f->parts[i].lock);
-    return se__readers_open(&f->readers);
+    se_result r = open_rows(f);
+    return r == SE_OK ? se__readers_open(&f->readers) : r;
 }
 
 se_result se__filter_open(uint64_t seed, struct filter **filter)
@@ -58,6 +78,7 @@ void se__filter_close(struct filter *f)
     for (unsigned i = 0; f->parts && i < FILTER_PARTS; i++)
         close_part(f, i);
     se__readers_close(f->readers);
+    se__free(f->own_rows);
     se__free(f->parts);
     se__free(f);
 }
@@ -103,9 +124,9 @@ static enum cuckoo_look look_in(struct pair pair, uint64_t key)
 
 static enum cuckoo_look look(const struct filter *f, struct filter_spot at)
 {
-    unsigned ticket = se__readers_enter(f->readers);
+    struct epoch_place inside = se__epoch_enter(f->epochs);
     enum cuckoo_look found = look_in(se__filter_pair(f, at.part), at.key);
-    se__readers_leave(f->readers, ticket);
+    se__epoch_leave(inside);
     return found;
 }
 
@@ -124,11 +145,11 @@ bool se__filter_has(const struct filter *f, const char *id, size_t id_len)
 void se__filter_prefetch(const struct filter *f, const char *id, size_t id_len)
 {
     struct filter_spot at = se__filter_spot(f, id, id_len);
-    unsigned ticket = se__readers_enter(f->readers);
+    struct epoch_place inside = se__epoch_enter(f->epochs);
     struct pair pair = se__filter_pair(f, at.part);
     if (pair.table)
         se__cuckoo_prefetch(pair.table, at.key);
-    se__readers_leave(f->readers, ticket);
+    se__epoch_leave(inside);
 }
 
 void se__filter_expect(const struct filter *f, struct filter_spot at)
@@ -158,9 +179,9 @@ static struct cuckoo *open_table(struct filter *f, unsigned part, const struct c
     }
     struct cuckoo *fresh = se__cuckoo_new(slots);
     struct place *p = &f->places[part];
-    /* release: pairs with the acquire in se__filter_pair: readers see it empty, not undefined */
+    /* seq_cst, as se__place_table: readers see it empty, not undefined */
     if (fresh && full)
-        atomic_store_explicit(&p->extra, fresh, memory_order_release);
+        atomic_store(&p->extra, fresh);
     else if (fresh)
         se__place_table(p, fresh);
     return fresh;
@@ -196,14 +217,20 @@ static void add_locked(struct filter *f, struct part *p, struct filter_spot at)
         atomic_fetch_or_explicit(&f->full, se__part_bit(at.part), memory_order_release);
 }
 
-/* Nothing is to be done: it is there, or nothing is excluded anyway; and no list waits for it. The
- * caller has taken the epoch: a rebuild that begins after the look at `rebuilding` changes it. */
-static bool is_known(const struct filter *f, struct filter_spot at)
+bool se__filter_knows_inside(const struct filter *f, struct filter_spot at)
 {
     /* acquire: pairs with begin, and with commit: who sees the bit gone sees the new table */
     if (atomic_load_explicit(&f->rebuilding, memory_order_acquire) & se__part_bit(at.part))
         return false;
-    return is_full(f, at.part) || look(f, at) == CUCKOO_FOUND;
+    return is_full(f, at.part) || look_in(se__filter_pair(f, at.part), at.key) == CUCKOO_FOUND;
+}
+
+static bool is_known(const struct filter *f, struct filter_spot at)
+{
+    struct epoch_place inside = se__epoch_enter(f->epochs);
+    bool known = se__filter_knows_inside(f, at);
+    se__epoch_leave(inside);
+    return known;
 }
 
 uint64_t se__filter_add(struct filter *f, const char *id, size_t id_len)
@@ -296,6 +323,7 @@ void se__filter_part_stats(const struct filter *f, unsigned part, struct filter_
 void se__filter_stats(const struct filter *f, struct filter_stats *stats)
 {
     struct filter_stats sum = {.bytes = se__alloc_size(f) + se__alloc_size(f->parts) +
+                                        se__alloc_size(f->own_rows) +
                                         se__readers_bytes(f->readers)};
     sum.bytes += atomic_load_explicit(&f->retired_bytes, memory_order_relaxed); /* a number */
     for (unsigned i = 0; i < FILTER_PARTS; i++) {

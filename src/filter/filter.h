@@ -42,6 +42,7 @@
 #define FILTER_PART_BUCKETS (65536u / FILTER_PARTS)
 
 struct filter;
+struct epochs;
 
 /* Why an absent id cannot be excluded; a set of bits. */
 enum filter_doubt {
@@ -54,6 +55,9 @@ enum filter_doubt {
 SE_NODISCARD se_result se__filter_open(uint64_t seed, struct filter **filter);
 void se__filter_close(struct filter *f); /* NULL is allowed */
 uint64_t se__filter_seed(const struct filter *f);
+/* Those who look will be in these epochs, which outlive the filter, instead of its own: for who is in
+ * them anyway. Before anybody looks. */
+void se__filter_read_in(struct filter *f, struct epochs *epochs);
 unsigned se__filter_part(const char *id, size_t id_len);
 
 /* True: no id of L3, and none that was added. No lock, no I/O. */
@@ -70,6 +74,10 @@ struct filter_spot {
 struct filter_spot se__filter_spot(const struct filter *f, const char *id, size_t id_len);
 void se__filter_expect(const struct filter *f, struct filter_spot at);
 uint64_t se__filter_add_at(struct filter *f, struct filter_spot at);
+/* The same in two steps, where the caller is in the filter's epochs anyway: nothing is to be done (it is
+ * there, or nothing is excluded anyway; and no list waits for it), as long as the epoch that was taken
+ * before this look has not passed: a rebuild that begins after it changes that. */
+bool se__filter_knows_inside(const struct filter *f, struct filter_spot at);
 /* Before an id is published anywhere. Returns the epoch; the caller compares it after publishing. */
 uint64_t se__filter_add(struct filter *f, const char *id, size_t id_len);
 uint64_t se__filter_epoch(const struct filter *f); /* seq_cst with the locks of what is published */

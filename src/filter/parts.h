@@ -13,6 +13,7 @@
 #ifndef SE_FILTER_PARTS_H
 #define SE_FILTER_PARTS_H
 
+#include "base/epoch.h"
 #include "base/os.h"
 #include "base/readers.h"
 #include "filter/cuckoo.h"
@@ -69,15 +70,17 @@ struct place {
     _Atomic uint32_t buckets;              /* the table's: for addresses to be fetched, relaxed */
 };
 
-/* With the part's lock held. release: pairs with the acquire in se__filter_pair. */
+/* With the part's lock held. seq_cst, as the load in se__filter_pair. */
 static inline void se__place_table(struct place *p, struct cuckoo *t)
 {
     atomic_store_explicit(&p->buckets, t ? se__cuckoo_buckets(t) : 0, memory_order_relaxed);
-    atomic_store_explicit(&p->table, t, memory_order_release);
+    atomic_store(&p->table, t);
 }
 
 struct filter {
     uint64_t seed;
+    /* Who looks is in one of these; who copies a whole part, or waits meanwhile, in the other. */
+    struct epochs *epochs;
     struct readers *readers;
     struct part *parts; /* FILTER_PARTS; apart from what every lookup reads */
     atomic_uint doubts;
@@ -86,6 +89,8 @@ struct filter {
     _Atomic uint64_t epoch;
     _Atomic uint64_t retired_bytes; /* tables that wait for their readers */
     struct place places[FILTER_PARTS];
+    struct epochs own; /* unless others were given */
+    void *own_rows;
 };
 
 static inline uint64_t se__part_bit(unsigned part)
@@ -99,12 +104,9 @@ struct pair {
 };
 static inline struct pair se__filter_pair(const struct filter *f, unsigned part)
 {
-    /* acquire: pairs with the releases in filter.c and rebuild.c; extra first (see above) */
-    struct cuckoo *extra = atomic_load_explicit(&f->places[part].extra, memory_order_acquire);
-    return (struct pair){
-        .table = atomic_load_explicit(&f->places[part].table, memory_order_acquire),
-        .extra = extra,
-    };
+    /* seq_cst, as the stores in filter.c and rebuild.c: base/epoch.h; extra first (see above) */
+    struct cuckoo *extra = atomic_load(&f->places[part].extra);
+    return (struct pair){.table = atomic_load(&f->places[part].table), .extra = extra};
 }
 
 #endif

@@ -10,6 +10,9 @@
 
 #include <assert.h>
 
+#define LOOKS 64u /* for readers in the way, before giving others the processor in between */
+#define PATIENCE 256u
+
 /* ---- the lists ---- */
 
 void se__rebuild_arrived(struct rebuild *r, uint64_t key)
@@ -169,9 +172,9 @@ static struct pair put_in_place_locked(struct build *b)
 {
     struct place *place = &b->f->places[b->part];
     struct pair old = se__filter_pair(b->f, b->part);
-    /* release, in this order: see the head of the file */
+    /* in this order: see the head of the file; seq_cst: base/epoch.h */
     se__place_table(place, b->table);
-    atomic_store_explicit(&place->extra, NULL, memory_order_release);
+    atomic_store(&place->extra, NULL);
     atomic_fetch_and_explicit(&b->f->full, ~se__part_bit(b->part), memory_order_release);
     b->table = NULL;
     return old;
@@ -182,8 +185,18 @@ static uint64_t bytes_of(const struct cuckoo *t)
     return t ? se__cuckoo_bytes(t) : 0;
 }
 
+/* Those who look are inside for less than a microsecond, unless they do not get the processor. */
+static void wait_for_looks(struct filter *f)
+{
+    uint64_t tag = se__epoch_now(f->epochs);
+    for (unsigned tries = 0; se__epoch_passed(f->epochs) <= tag; tries++)
+        if (tries >= LOOKS)
+            se__pause_ms(tries < PATIENCE ? 0 : 1);
+}
+
 static void retire(struct filter *f, struct pair old)
 {
+    wait_for_looks(f);
     se__readers_wait(f->readers);
     atomic_fetch_sub_explicit(&f->retired_bytes, bytes_of(old.table) + bytes_of(old.extra),
                               memory_order_relaxed);

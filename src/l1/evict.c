@@ -191,8 +191,9 @@ void se__l1_tend(struct l1 *map, int64_t now_wall_ms, uint64_t now_mono_ms)
         struct stripe *s = &map->stripes[i];
         se__mutex_lock(&s->lock);
         se__stripe_end(map, s, true);
-        se__stripe_reap(s);
+        se__stripe_reap(map, s);
     }
     se__accounts_tend(map);
+    se__depot_tend(map, now_mono_ms);
     se__l1_pages_tend(map);
 }

@@ -133,10 +133,14 @@ void se__retired_free(uintptr_t what)
         se_item_release(at);
 }
 
-static void free_harvest(const struct harvest *h)
+static void free_harvest(struct l1 *map, const struct harvest *h)
 {
-    for (unsigned i = 0; i < h->n; i++)
-        se__retired_free(h->what[i]);
+    for (unsigned i = 0; i < h->n; i++) {
+        if (h->what[i] & RETIRED_FLUSH)
+            se__spare_give(map, (struct flush_state *)(h->what[i] & WORD_POINTER));
+        else
+            se__retired_free(h->what[i]);
+    }
 }
 
 /* With a reader inside that does not get the processor, the limbo can fill up. */
@@ -145,7 +149,7 @@ static void make_room(struct l1 *map, struct stripe *s)
     for (;;) {
         struct harvest h = {.n = 0};
         collect(map, s, &h);
-        free_harvest(&h);
+        free_harvest(map, &h);
         se__l1_unreserve(map, h.bytes);
         if (s->limbo_n < LIMBO_MAX)
             return;
@@ -185,7 +189,7 @@ size_t se__stripe_end_keeping(struct l1 *map, struct stripe *s, bool *waiting)
     collect(map, s, &h);
     *waiting = *waiting || s->limbo_n > 0;
     unlock(map, s);
-    free_harvest(&h);
+    free_harvest(map, &h);
     return h.bytes;
 }
 
@@ -263,7 +267,7 @@ size_t se__account_end(struct l1 *map, struct account *a, se_item *left)
     if (a->limbo_n >= LIMBO_EAGER || a->limbo_bytes > map->limbo_share)
         collect_account(map, a, &h);
     give_turn(a);
-    free_harvest(&h);
+    free_harvest(map, &h);
     return h.bytes;
 }
 
@@ -279,7 +283,7 @@ size_t se__account_empty(struct l1 *map, struct account *a, bool *waiting)
     collect_account(map, a, &h);
     *waiting = *waiting || a->limbo_n > 0;
     give_turn(a);
-    free_harvest(&h);
+    free_harvest(map, &h);
     return h.bytes;
 }
 
@@ -290,7 +294,7 @@ void se__accounts_tend(struct l1 *map)
         se__l1_unreserve(map, se__account_empty(map, &map->accounts[i], &waiting));
 }
 
-void se__stripe_reap(struct stripe *s)
+void se__stripe_reap(struct l1 *map, struct stripe *s)
 {
     size_t left = atomic_load_explicit(&s->detached_items, memory_order_relaxed);
     while (left > 0) {
@@ -300,7 +304,7 @@ void se__stripe_reap(struct stripe *s)
         se__mutex_lock(&s->lock);
         reap(s, n, &h);
         se__mutex_unlock(&s->lock);
-        free_harvest(&h);
+        free_harvest(map, &h);
         left -= n;
     }
 }

@@ -60,6 +60,7 @@ static se_result open_parts(struct l1 *map)
     size_t stripes = (size_t)1 << map->stripe_bits;
     unsigned own = own_rows_for(map->bytes_max), shared = own / 4;
     unsigned accounts = accounts_for(map->bytes_max);
+    map->fixed_bytes += accounts * se__spares_cost();
     char *block = open_block(map, stripes * (sizeof(struct stripe) + sizeof(struct front)) +
                                       accounts * sizeof(struct account) +
                                       SE__EPOCH_ROWS(own, shared) * sizeof(struct epoch_row));
@@ -114,6 +115,7 @@ se_result se__l1_open(const struct l1_options *options, struct l1 **map)
     m->stripe_mask = (1u << m->stripe_bits) - 1;
     m->front_mask = m->stripe_mask * (uint32_t)sizeof(struct front);
     m->opened_ms = se__mono_ms();
+    se__depot_open(&m->depot, m->bytes_max);
     se_result r = open_map(m);
     if (r != SE_OK) {
         se__l1_close(m);
@@ -133,6 +135,9 @@ void se__l1_close(struct l1 *map)
     for (size_t i = 0; map->accounts && i <= map->account_mask; i++)
         for (unsigned k = 0; k < map->accounts[i].limbo_n; k++)
             se__retired_free(map->accounts[i].limbo[k].what);
+    for (size_t i = 0; map->accounts && i <= map->account_mask; i++)
+        se__spares_close(&map->accounts[i]);
+    se__depot_close(&map->depot);
     se__free(map->memory);
     se__free(map->self);
 }
@@ -160,16 +165,19 @@ static void fetch_entry(uintptr_t word)
     __builtin_prefetch(at + SE__EPOCH_LINE, 1);
 }
 
-void se__l1_expect_entry(struct l1 *map, uint64_t hash)
+struct epochs *se__l1_epochs(struct l1 *map)
 {
-    struct epoch_place inside = se__epoch_enter(&map->epochs);
+    return &map->epochs;
+}
+
+void se__l1_expect_entry_inside(struct l1 *map, uint64_t hash)
+{
     const struct table *t = atomic_load(&se__l1_front(map, hash)->table);
     uint32_t bucket = se__bucket_of(t->buckets, hash);
     uint64_t tags = atomic_load_explicit(&t->heads[bucket].tags, memory_order_acquire);
     uint64_t match = se__table_match(tags, se__table_tag(hash));
     if (match)
         fetch_entry(atomic_load(se__table_word(t, bucket * BUCKET_SLOTS + se__table_first(match))));
-    se__epoch_leave(inside);
 }
 
 /* ---- putting ---- */
@@ -317,7 +325,7 @@ static size_t publish(struct publication *p, struct entry *e, bool present)
     if (e->flush)
         e->flush->dead = false;
     if (p->how->dirty && !e->flush->queued)
-        se__entry_queue(p->map, e, false, se__mono_ms());
+        se__entry_queue(p->map, e, false, se__mono_ms_coarse()); /* a tick early at most */
     se__stripe_enter(p->map, p->s, e);
     if (old)
         leave_behind(p, old);
@@ -362,7 +370,7 @@ void se__l1_put(struct l1 *map, uint64_t hash, se_item *item, struct l1_ticket *
     if (result->renew)
         return; /* the ticket is for the next try */
     if (p.spare)
-        se__free(p.spare);
+        se__spare_give(map, p.spare);
     se__l1_settle_put(map, ticket, kept, unevictable);
     if (misfits)
         se__stripe_fit(map, p.s);

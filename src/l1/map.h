@@ -72,9 +72,11 @@ uint64_t se__l1_hash(const struct l1 *map, const char *id, size_t id_len);
 /* ---- writing ---- */
 
 /* For a put that is going to come: have the processor fetch what it will look at, in two steps with
- * something else to do after each of them. The first gets the id's bucket, the second its entry. */
+ * something else to do after each of them. The first gets the id's bucket, the second its entry. That
+ * is for who is inside the map's epochs (base/epoch.h). */
 void se__l1_expect_bucket(struct l1 *map, uint64_t hash);
-void se__l1_expect_entry(struct l1 *map, uint64_t hash);
+struct epochs *se__l1_epochs(struct l1 *map);
+void se__l1_expect_entry_inside(struct l1 *map, uint64_t hash);
 
 /* Room and memory for one put of an item of this size, made before anything
  * happens that cannot be undone. */
@@ -89,7 +91,9 @@ SE_NODISCARD se_result se__l1_prepare(struct l1 *map, size_t id_len, size_t item
 /* Allocates what tickets bring along before there is one, so that it is near when it is needed; NULL
  * without memory. The caller's until given to prepare_with, which takes it on success (NULL: it
  * allocates). */
-void *se__l1_entry_memory(void);
+void *se__l1_entry_memory(struct l1 *map);
+void se__l1_entry_free(struct l1 *map,
+                       void *entry); /* that is still the caller's; NULL is allowed */
 SE_NODISCARD se_result se__l1_prepare_with(struct l1 *map, size_t item_size, void *entry,
                                            struct l1_ticket *ticket);
 void se__l1_cancel(struct l1 *map, struct l1_ticket *ticket);

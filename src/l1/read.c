@@ -229,9 +229,9 @@ static void prefetch_bucket(const struct table *t, uint64_t hash)
 
 void se__l1_prefetch(struct l1 *map, uint64_t hash)
 {
-    struct epoch_place inside = se__epoch_enter(&map->epochs);
-    prefetch_bucket(table_of(map, hash), hash);
-    se__epoch_leave(inside);
+    const struct front *f = se__l1_front(map, hash);
+    se__table_expect(atomic_load_explicit(&f->table, memory_order_relaxed),
+                     atomic_load_explicit(&f->buckets, memory_order_relaxed), hash);
 }
 
 /* Has the processor fetch what find_in_table will read: heads and words first, items in

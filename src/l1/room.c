@@ -51,14 +51,21 @@ static void give(_Atomic size_t *to, size_t bytes)
     atomic_fetch_add_explicit(to, bytes, memory_order_relaxed);
 }
 
+/* The credit has become so much more (or, as -bytes, less), and it was no ticket that took it. */
+static void credited(struct account *a, size_t bytes)
+{
+    if (bytes)
+        give(&a->unevictable, bytes);
+}
+
 /* What an account has too much of goes back to all. Returns how much. */
 static size_t give_back(struct l1 *map, struct account *a, size_t bytes)
 {
     size_t credit = atomic_fetch_add_explicit(&a->credit, bytes, memory_order_relaxed) + bytes;
-    if (credit <= 2 * map->lease)
-        return 0;
-    size_t back = take_up_to(&a->credit, credit - map->lease);
-    give(&map->free, back);
+    size_t back = credit <= 2 * map->lease ? 0 : take_up_to(&a->credit, credit - map->lease);
+    credited(a, bytes - back);
+    if (back)
+        give(&map->free, back);
     return back;
 }
 
@@ -112,7 +119,7 @@ void se__l1_unreserve(struct l1 *map, size_t bytes)
         forgive(map, a, back);
 }
 
-/* Takes bytes from what is free; evicts nothing. */
+/* Takes bytes from what is free, for a ticket: they count as unevictable. Evicts nothing. */
 static bool reserve(struct l1 *map, size_t bytes)
 {
     struct account *a = mine(map);
@@ -120,21 +127,31 @@ static bool reserve(struct l1 *map, size_t bytes)
         return true;
     if (take(&map->free, bytes + map->lease)) {
         give(&a->credit, map->lease);
+        credited(a, map->lease);
+        se__l1_count_unevictable(map, bytes);
         owe(map, a, bytes + map->lease);
         return true;
     }
     size_t got = se__l1_reserve_some(map, bytes);
     if (got == bytes)
-        return true;
-    se__l1_unreserve(map, got);
-    return false;
+        se__l1_count_unevictable(map, bytes);
+    else
+        se__l1_unreserve(map, got);
+    return got == bytes;
+}
+
+static size_t take_credit(struct account *a, size_t bytes)
+{
+    size_t taken = take_up_to(&a->credit, bytes);
+    credited(a, -taken);
+    return taken;
 }
 
 size_t se__l1_reserve_some(struct l1 *map, size_t bytes)
 {
     size_t got = take_up_to(&map->free, bytes);
     for (unsigned i = 0; got < bytes && i <= map->account_mask; i++)
-        got += take_up_to(&map->accounts[i].credit, bytes - got);
+        got += take_credit(&map->accounts[i], bytes - got);
     return got;
 }
 
@@ -188,11 +205,13 @@ static size_t wait_for_limbos(struct l1 *map, size_t bytes)
     return got;
 }
 
-bool se__l1_reserve_evicting(struct l1 *map, size_t bytes)
+/* As reserve, evicting what is missing. No stripe is locked. */
+static bool reserve_evicting(struct l1 *map, size_t bytes)
 {
     if (reserve(map, bytes))
         return true;
-    size_t got = se__l1_reserve_some(map, bytes), out = 1, freed;
+    size_t got = se__depot_empty(&map->depot, bytes), out = 1, freed;
+    got += got < bytes ? se__l1_reserve_some(map, bytes - got) : 0;
     while (got < bytes && out > 0) {
         out = se__l1_choose(map, bytes - got, &freed);
         got += freed;
@@ -200,7 +219,17 @@ bool se__l1_reserve_evicting(struct l1 *map, size_t bytes)
         got += got < bytes ? wait_for_limbos(map, bytes - got) : 0;
     }
     se__l1_unreserve(map, got < bytes ? got : got - bytes);
+    if (got >= bytes)
+        se__l1_count_unevictable(map, bytes);
     return got >= bytes;
+}
+
+bool se__l1_reserve_evicting(struct l1 *map, size_t bytes)
+{
+    if (!reserve_evicting(map, bytes))
+        return false;
+    se__l1_count_unevictable(map, -bytes); /* it is no ticket's */
+    return true;
 }
 
 /* ---- tickets ---- */
@@ -218,15 +247,17 @@ static se_result open_ticket(struct l1 *map, size_t item_size, bool flush, struc
         return se__error(SE_ERR_TOO_BIG,
                          "an item that takes %zu bytes can never fit into l1_max_bytes %zu",
                          item_size, map->bytes_max);
-    if (!se__l1_reserve_evicting(map, bytes))
+    if (!reserve_evicting(map, bytes))
         return se__error(SE_ERR_BACKPRESSURE, "memory is full of items that may not be dropped");
-    se__l1_count_unevictable(map, bytes);
     *ticket = (struct l1_ticket){.bytes = bytes};
     return SE_OK;
 }
 
-void *se__l1_entry_memory(void)
+void *se__l1_entry_memory(struct l1 *map)
 {
+    struct flush_state *spare = se__spare_take(map);
+    if (spare)
+        return spare;
     /* Not se__alloc_zeroed: glibc's calloc goes past the thread's own free chunks. */
     char *state = se__alloc(sizeof(struct flush_state));
     if (state) {
@@ -234,6 +265,12 @@ void *se__l1_entry_memory(void)
         __builtin_prefetch(state + SE__EPOCH_LINE, 1);
     }
     return state;
+}
+
+void se__l1_entry_free(struct l1 *map, void *entry)
+{
+    if (entry)
+        se__spare_give(map, entry);
 }
 
 se_result se__l1_ticket(struct l1 *map, size_t item_size, bool flush, struct l1_ticket *ticket)
@@ -249,7 +286,7 @@ se_result se__l1_prepare_with(struct l1 *map, size_t item_size, void *entry,
     se_result r = open_ticket(map, item_size, true, &t);
     if (r != SE_OK)
         return r;
-    t.entry = entry ? entry : se__l1_entry_memory();
+    t.entry = entry ? entry : se__l1_entry_memory(map);
     if (!t.entry) {
         se__l1_settle(map, &t, 0);
         return se__error_nomem();
@@ -281,7 +318,7 @@ void se__l1_settle(struct l1 *map, struct l1_ticket *ticket, size_t kept)
 
 void se__l1_cancel(struct l1 *map, struct l1_ticket *ticket)
 {
-    se__free(ticket->entry);
+    se__l1_entry_free(map, ticket->entry);
     se__l1_settle(map, ticket, 0);
 }
 
@@ -291,7 +328,8 @@ size_t se__l1_unevictable_bytes(const struct l1 *map)
 {
     size_t sum = 0;
     for (unsigned i = 0; i <= map->account_mask; i++)
-        sum += atomic_load_explicit(&map->accounts[i].unevictable, memory_order_relaxed);
+        sum += atomic_load_explicit(&map->accounts[i].unevictable, memory_order_relaxed) -
+               atomic_load_explicit(&map->accounts[i].credit, memory_order_relaxed);
     /* accounts that change while they are added up may come out below nothing */
     return sum <= SIZE_MAX / 2 ? sum : 0;
 }

@@ -35,7 +35,7 @@ se_result se__stripe_open(struct stripe *s, struct front *front, size_t *bytes)
     struct table *t = se__table_new(BUCKETS_MIN);
     if (!t)
         return se__error_nomem();
-    atomic_init(&front->table, t);
+    se__front_show(front, t);
     s->front = front;
     se__lessons_init(&s->lessons);
     se__mutex_init(&s->lock);
@@ -189,15 +189,27 @@ static void store_word(const struct stripe *s, const struct entry *e)
         atomic_store(at, word);
 }
 
-static void store_state(const struct entry *e)
+/* known: readers may have found the state already. Else they will by a word that is stored later. */
+static void store_state(const struct entry *e, bool known)
 {
     struct flush_state *f = e->flush;
     se_item *shown = f->hidden ? NULL : e->item;
     f->item = e->item;
     f->marks = e->marks;
     f->based_on = e->based_on;
-    if (atomic_load_explicit(&f->shown, memory_order_relaxed) != shown)
+    if (!known)
+        atomic_store_explicit(&f->shown, shown, memory_order_relaxed);
+    else if (atomic_load_explicit(&f->shown, memory_order_relaxed) != shown)
         atomic_store(&f->shown, shown);
+}
+
+static bool is_known(const struct stripe *s, const struct entry *e)
+{
+    if (e->slot == NO_SLOT)
+        return true;
+    uintptr_t word = atomic_load_explicit(se__table_word(se__stripe_table(s), e->slot),
+                                          memory_order_relaxed); /* ours: the lock is held */
+    return word == ((uintptr_t)e->flush | WORD_FLUSH);
 }
 
 void se__stripe_enter(struct l1 *map, struct stripe *s, struct entry *e)
@@ -207,7 +219,7 @@ void se__stripe_enter(struct l1 *map, struct stripe *s, struct entry *e)
     if (f && se__flush_clean(f) && !f->hidden && !f->doubted && e->slot != NO_SLOT)
         e->flush = NULL;
     if (e->flush)
-        store_state(e);
+        store_state(e, is_known(s, e));
     if (e->slot != NO_SLOT)
         store_word(s, e);
     if (f && !e->flush)
@@ -285,7 +297,7 @@ bool se__stripe_add(struct l1 *map, struct stripe *s, uint64_t hash, se_item *it
         take_state(e, spare);
     se__copy_born(map, item);
     if (e->flush)
-        store_state(e);
+        store_state(e, false);
     if (slot)
         e->slot = se__table_insert(se__stripe_table(s), hash,
                                    e->flush ? (uintptr_t)e->flush | WORD_FLUSH : (uintptr_t)item);
@@ -389,7 +401,7 @@ static void take_in_loose(struct stripe *s, struct table *t)
 {
     for (struct flush_state *f = se__stripe_loose(s); f; f = atomic_load(&f->loose))
         se__table_insert(t, f->node.hash, (uintptr_t)f | WORD_FLUSH);
-    atomic_store(&s->front->table, t);
+    se__front_show(s->front, t);
     atomic_store(&s->front->loose, NULL);
     s->loose_entries = 0;
 }

@@ -74,6 +74,7 @@ struct retired {
     uint64_t tag;   /* see base/epoch.h */
 };
 #define ACCOUNT_LIMBO 8u
+#define SPARES 10u
 #define RETIRED_FLUSH ((uintptr_t)1)
 #define RETIRED_TABLE ((uintptr_t)2)
 
@@ -83,6 +84,9 @@ struct front {
     _Atomic(struct table *) table;
     /* Entries that found no slot because a bigger table could not be had. */
     _Atomic(struct flush_state *) loose;
+    /* The table's: for addresses to be fetched without a look at it; relaxed. */
+    _Atomic uint32_t buckets;
+    uint32_t unused[3];
 };
 
 #define STRIPE_EPOCHS 32u
@@ -123,8 +127,9 @@ struct account {
     _Alignas(64) _Atomic size_t credit;
     _Atomic int64_t owed;   /* bytes to be evicted by those who come next */
     _Atomic uint32_t share; /* of what was taken last that was owed, in 65536ths */
-    /* of entries that are not evictable and of open tickets, as far as this account's threads have
-     * made or ended them: only the sum of all accounts means something (modulo 2^64) */
+    /* Of entries that are not evictable and of open tickets, as far as this account's threads have
+     * made or ended them, and of the credit: only the sum of all accounts less their credits means
+     * something (modulo 2^64). So a ticket, which takes from the credit, has counted itself by that. */
     _Atomic size_t unevictable;
     /* What these threads' puts have replaced, freed some puts later while the processor still has it:
      * a stripe comes to so many puts much later. Of whoever has the turn. */
@@ -132,6 +137,20 @@ struct account {
     unsigned limbo_n;
     size_t limbo_bytes;
     struct retired limbo[ACCOUNT_LIMBO];
+    /* Flush states for these threads' puts (spares.c); of whoever has their turn. */
+    _Alignas(64) atomic_bool spares_taken;
+    unsigned spares_n;
+    struct flush_state *spares[SPARES];
+};
+
+/* What accounts have too much of, as a list of magazines of SPARES. */
+struct magazine;
+struct depot {
+    struct se__mutex lock; /* a leaf; guards all below but max */
+    struct magazine *first;
+    size_t n, max;
+    size_t least; /* n since it was looked at last, at most */
+    uint64_t looked_ms;
 };
 
 struct l1 {
@@ -149,6 +168,7 @@ struct l1 {
     uint64_t opened_ms;
     struct account *accounts;
     unsigned account_mask;
+    struct depot depot;
     size_t lease;       /* what an account takes ahead */
     size_t limbo_share; /* bytes that a stripe lets wait to be freed together */
     void *memory;       /* of stripes, accounts and epoch rows */
@@ -226,10 +246,23 @@ static inline struct account *se__l1_account(const struct l1 *map)
     return &map->accounts[se__thread_id() & map->account_mask];
 }
 
+/* ---- spares.c: flush states that are free ---- */
+size_t se__spares_cost(void); /* of an account's, and of a magazine */
+void se__depot_open(struct depot *d, size_t bytes_max);
+void se__depot_close(struct depot *d);
+void se__spares_close(struct account *a);
+struct flush_state *se__spare_take(struct l1 *map); /* NULL: there is none */
+/* Keeps it, or frees it. Its bytes are not used any more. A stripe may be locked. */
+void se__spare_give(struct l1 *map, struct flush_state *f);
+size_t se__depot_bytes(struct depot *d);
+/* Frees magazines until that is `bytes`. They stay reserved: they are the caller's. Returns how many. */
+size_t se__depot_empty(struct depot *d, size_t bytes);
+void se__depot_tend(struct l1 *map, uint64_t now_mono_ms);
+
 /* ---- one stripe, locked by the caller ---- */
 /* Bits of the hash from 40 on. A front's address is found from the same bits without a multiplication. */
 #define STRIPE_SHIFT 40u
-#define FRONT_SHIFT (STRIPE_SHIFT - 4)
+#define FRONT_SHIFT (STRIPE_SHIFT - 5)
 static_assert(sizeof(struct front) == 1u << (STRIPE_SHIFT - FRONT_SHIFT), "a front's address");
 static inline size_t se__l1_stripe_of(const struct l1 *map, uint64_t hash)
 {
@@ -248,6 +281,11 @@ static inline struct front *se__l1_front(const struct l1 *map, uint64_t hash)
 static inline struct table *se__stripe_table(const struct stripe *s)
 {
     return atomic_load_explicit(&s->front->table, memory_order_relaxed);
+}
+static inline void se__front_show(struct front *f, struct table *t)
+{
+    atomic_store_explicit(&f->buckets, t->buckets, memory_order_relaxed);
+    atomic_store(&f->table, t); /* seq_cst: base/epoch.h */
 }
 static inline struct flush_state *se__stripe_loose(const struct stripe *s)
 {
@@ -309,7 +347,7 @@ size_t se__account_end(struct l1 *map, struct account *a, se_item *left);
 size_t se__account_empty(struct l1 *map, struct account *a, bool *waiting);
 void se__accounts_tend(struct l1 *map); /* all of them */
 /* Frees detached items that no caller holds any more. Not locked by the caller. */
-void se__stripe_reap(struct stripe *s);
+void se__stripe_reap(struct l1 *map, struct stripe *s);
 
 /* Gives the stripe, not locked by the caller, the table that its number of entries asks for, if
  * there is room for it. */

@@ -168,6 +168,15 @@ static inline _Atomic uintptr_t *se__table_word(const struct table *t, uint32_t 
 {
     return &t->words[slot];
 }
+/* Has the processor fetch a bucket. Only addresses are computed: the table may be gone, or have another
+ * number of buckets by now. */
+static inline void se__table_expect(const struct table *t, uint32_t buckets, uint64_t hash)
+{
+    uint32_t bucket = se__bucket_of(buckets, hash);
+    __builtin_prefetch(t);
+    __builtin_prefetch((const struct bucket_head *)(t + 1) + bucket);
+    __builtin_prefetch((const char *)t - (size_t)(buckets - bucket) * BUCKET_BYTES);
+}
 static inline uint32_t se__table_slots(const struct table *t)
 {
     return t->buckets * BUCKET_SLOTS;

@@ -2,6 +2,7 @@
  * The filter by function: doubts, parts and their rebuilding, their sizes, want of memory. What it takes and how often it is wrong is
  * in test_chance.c, copies in test_copies.c.
  */
+#include "base/epoch.h"
 #include "base/mem.h"
 #include "filter_fixture.h"
 #include "item/item.h"
@@ -52,6 +53,63 @@ Test(filter, has_what_was_added)
     cr_assert_eq(stats(f).added, s.added);
     cr_assert_eq(se__filter_seed(f), SEED);
     se__filter_close(f);
+}
+
+/* Who looks early must not rely on what a rebuild may leave out. */
+Test(filter, is_not_sure_of_an_id_while_its_part_is_rebuilt)
+{
+    struct filter *f = open_trusted();
+    struct id id = id_of(1);
+    struct filter_spot at = se__filter_spot(f, id.text, id.len);
+    cr_assert_not(se__filter_knows_inside(f, at));
+    uint64_t epoch = se__filter_add_at(f, at);
+    cr_assert(se__filter_knows_inside(f, at));
+    cr_assert_eq(se__filter_epoch(f), epoch);
+    cr_assert_eq(se__filter_begin(f, at.part), SE_OK);
+    cr_assert_not(se__filter_knows_inside(f, at));
+    cr_assert_neq(se__filter_epoch(f), epoch, "who looked before is told so");
+    cr_assert_eq(se__filter_commit(f, at.part), SE_OK);
+    cr_assert_not(se__filter_knows_inside(f, at), "the scan has not found it");
+    se__filter_close(f);
+}
+
+struct rebuilder {
+    struct filter *f;
+    unsigned part;
+    atomic_bool done;
+};
+
+static void *commit_part(void *arg)
+{
+    struct rebuilder *r = arg;
+    cr_assert_eq(se__filter_commit(r->f, r->part), SE_OK);
+    atomic_store(&r->done, true);
+    return NULL;
+}
+
+/* A table is not freed under who looks, in whichever epochs that is. */
+Test(filter, a_rebuild_waits_for_who_is_in_the_epochs_that_were_given)
+{
+    struct epoch_row *rows = aligned_alloc(SE__EPOCH_LINE, SE__EPOCH_ROWS(8, 1) * sizeof *rows);
+    struct epochs epochs;
+    pthread_t thread;
+    struct filter *f = open_trusted();
+    se__epochs_init(&epochs, rows, 8, 1);
+    se__filter_read_in(f, &epochs);
+    add_ids(f, 0, 1000);
+    struct rebuilder r = {.f = f, .part = 3};
+    cr_assert_eq(se__filter_begin(f, r.part), SE_OK);
+    struct epoch_place inside = se__epoch_enter(&epochs);
+    cr_assert_eq(pthread_create(&thread, NULL, commit_part, &r), 0);
+    while (part_stats(f, r.part).used > 0) /* the old table is out of sight */
+        se__pause_ms(1);
+    se__pause_ms(20);
+    cr_assert_not(atomic_load(&r.done));
+    se__epoch_leave(inside);
+    pthread_join(thread, NULL);
+    cr_assert(atomic_load(&r.done));
+    se__filter_close(f);
+    free(rows);
 }
 
 /* The part is the Merkle bucket's, so a scan of buckets is a scan of a part. */

@@ -234,6 +234,7 @@ void check_account(struct fixture *f)
     for (unsigned i = 0; i <= map->account_mask; i++)
         for (unsigned k = 0; k < map->accounts[i].limbo_n; k++)
             sum.used += se__item_size((const se_item *)map->accounts[i].limbo[k].what);
+    sum.used += se__depot_bytes(&map->depot);
     struct l1_stats stats = stats_of(f);
     cr_assert_eq(stats.bytes, sum.used, "used %zu, counted %zu", stats.bytes, sum.used);
     cr_assert_eq(stats.unevictable_bytes, sum.unevictable, "unevictable %zu, counted %zu",

@@ -266,19 +266,20 @@ Test(growth, nothing_is_lost_from_sight_while_entries_get_their_slots)
 }
 
 /* Every allocation of one whole sequence fails, one after the other. */
+#define WRITES 600u /* two thirds of their flush states serve the next one */
 static bool sequence(int64_t allowed)
 {
     char id[16];
     fixture_open(&f, 256 * 1024, false);
-    se_item *items[120];
-    for (unsigned i = 0; i < 120; i++) {
-        snprintf(id, sizeof id, "id%u", i % 100);
+    se_item *items[WRITES];
+    for (unsigned i = 0; i < WRITES; i++) {
+        snprintf(id, sizeof id, "id%u", i % (WRITES - 20));
         items[i] = make_item(id, i + 1, 10);
     }
     unsigned put = 0;
     bool enough = true;
     se__mem_fail_after(allowed);
-    for (unsigned i = 0; i < 120; i++) {
+    for (unsigned i = 0; i < WRITES; i++) {
         const char *at = se_item_id(items[i]);
         struct l1_ticket ticket;
         struct l1_put_result r;
@@ -298,9 +299,9 @@ static bool sequence(int64_t allowed)
     }
     se__mem_fail_after(-1);
     check_account(&f);
-    for (unsigned i = 0; i < 120; i++) {
+    for (unsigned i = 0; i < WRITES; i++) {
         uint64_t seen = shown(&f, se_item_id(items[i]));
-        cr_assert(put < 120 || seen >= i + 1);
+        cr_assert(put < WRITES || seen >= i + 1);
         se_item_release(items[i]);
     }
     flush_all();
