@@ -376,7 +376,8 @@ static void ask_tiers(se_engine *e, struct lookup **ask, size_t n, struct room *
     for (size_t i = 0; i < n; i++) {
         struct lookup *l = ask[i];
         l->epoch = se__l1_epoch(e->l1, l->hash);
-        l->cached = look_in_l1(e, l); /* again: the last leader may just have landed */
+        /* again: a leader may have landed since */
+        l->cached = l->seat.ended > l->moment && look_in_l1(e, l);
         if (!l->cached && e->wal)
             ask_overlay(e, l);
     }
@@ -400,22 +401,20 @@ static void lead(se_engine *e, struct lookup **ask, size_t n, struct room *room,
                  uint64_t deadline_ms)
 {
     ask_tiers(e, ask, n, room, deadline_ms);
+    uint64_t end = se__flights_end_of(e->loads);
     for (size_t i = 0; i < n; i++) {
         struct lookup *l = ask[i];
+        l->flies = false;
         /* Who joined after a write that has come and gone since the result was judged must not get
          * it, not even an outage: the write may be in the WAL. */
-        if (se__flight_close(e->loads, l->flight)) {
-            se__flight_drop(l->flight);
-            l->flight = NULL;
+        if (se__flight_close(e->loads, &l->seat, end))
             continue;
-        }
         bool overtaken = se__l1_epoch(e->l1, l->hash) != l->epoch;
         /* Else an outage is everybody's: followers get it instead of asking a dead tier one after
          * the other. */
         bool outage = l->result == SE_ERR_BACKEND || l->result == SE_ERR_STATE;
         bool again = overtaken || l->held_back || (l->again && !outage);
-        se__flight_land(e->loads, l->flight, l->result, l->item, again);
-        l->flight = NULL;
+        se__flight_land(e->loads, &l->seat, l->result, l->item, again);
     }
 }
 
@@ -423,8 +422,8 @@ static void follow(se_engine *e, struct lookup *l, uint64_t deadline_ms)
 {
     bool again;
     se_item *item;
-    se_result r = se__flight_follow(e->loads, l->flight, deadline_ms, &item, &again);
-    l->flight = NULL;
+    se_result r = se__flight_follow(e->loads, &l->seat, deadline_ms, &item, &again);
+    l->flies = false;
     se__metrics_inc(e->metrics, M_LOAD_SHARED);
     if (again) {
         se_item_release(item);
@@ -440,32 +439,33 @@ static void follow(se_engine *e, struct lookup *l, uint64_t deadline_ms)
 #define AHEAD 6 /* ids: a look into the filter takes some 30 ns, a word from memory 100 */
 
 /* One round: every unsettled lookup leads or follows. For the first one L1 has just been asked; a
- * leader asks it again anyway. */
+ * leader asks it again if what it asks for may have come meanwhile. */
 static void round_trip(se_engine *e, struct lookup *lookups, size_t n, struct lookup **ask,
                        struct room *room, bool first, uint64_t deadline_ms)
 {
     size_t leads = 0;
+    uint64_t moment = first ? 0 : se__flights_moment(e->loads);
     for (size_t i = 0; i < n; i++) {
         struct lookup *l = &lookups[i];
         if (e->filter && i + AHEAD < n)
             se__filter_prefetch(e->filter, l[AHEAD].id, l[AHEAD].id_len);
         if (l->settled || (!first && look_in_l1(e, l)))
             continue;
+        l->moment = first ? l->moment : moment;
         l->again = l->held_back = l->wants_lease = l->corrupt_l2 = false;
         l->lease.taken = false;
         if (!se__cache_entries(e) && exclude(e, l))
             continue;
-        se_result r = se__flight_join(e->loads, l->hash, l->id, l->id_len, &l->flight, &l->leads);
-        if (r != SE_OK)
-            settle(l, r, NULL);
-        else if (l->leads)
+        se__flight_join(e->loads, l->hash, l->id, l->id_len, &l->seat);
+        l->flies = true;
+        if (l->seat.leads)
             ask[leads++] = l;
     }
     if (leads)
         lead(e, ask, leads, room, deadline_ms);
     for (size_t i = 0; i < n;
          i++) { /* after ours have landed: two calls may wait for each other's ids */
-        if (!lookups[i].settled && lookups[i].flight)
+        if (!lookups[i].settled && lookups[i].flies)
             follow(e, &lookups[i], deadline_ms);
     }
 }
@@ -495,9 +495,11 @@ static void run(se_engine *e, struct lookup *lookups, size_t n, struct lookup **
 static size_t first_look(se_engine *e, struct lookup *lookups, size_t n)
 {
     size_t left = 0;
+    uint64_t moment = se__flights_moment(e->loads);
     for (size_t i = 0; i < n; i++) {
         if (lookups[i].settled)
             continue;
+        lookups[i].moment = lookups[i].unseen ? moment : lookups[i].moment;
         bool hit = lookups[i].unseen && look_in_l1(e, &lookups[i]);
         lookups[i].epoch = 0;
         se__metrics_inc(e->metrics, hit ? M_OPS_L1_GET_HIT : M_OPS_L1_GET_MISS);

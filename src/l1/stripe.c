@@ -96,22 +96,17 @@ static bool find(const struct stripe *s, uint64_t hash, struct entry *e,
                  bool (*fits)(uintptr_t word, const void *arg), const void *arg)
 {
     const struct table *t = se__stripe_table(s);
-    uint32_t bucket = se__table_home(t, hash);
-    for (uint32_t n = 0; n < t->buckets; n++, bucket = bucket + 1 == t->buckets ? 0 : bucket + 1) {
-        struct bucket_head *h = &t->heads[bucket];
-        uint64_t match = se__table_match(atomic_load_explicit(&h->tags, memory_order_relaxed),
-                                         se__table_tag(hash));
-        for (; match; match &= match - 1) {
-            uint32_t slot = bucket * BUCKET_SLOTS + se__table_first(match);
+    struct table_walk w = se__table_walk(t, hash);
+    do {
+        for (unsigned match = se__table_walk_match(&w); match; match &= match - 1) {
+            uint32_t slot = w.bucket * BUCKET_SLOTS + (unsigned)__builtin_ctz(match);
             uintptr_t word = atomic_load(se__table_word(t, slot));
             if (word && fits(word, arg)) {
                 unpack(e, word, slot, hash);
                 return true;
             }
         }
-        if (atomic_load_explicit(&h->passed, memory_order_relaxed) == 0)
-            break;
-    }
+    } while (se__table_walk_on(&w));
     for (struct flush_state *f = se__stripe_loose(s); f; f = atomic_load(&f->loose)) {
         uintptr_t word = (uintptr_t)f | WORD_FLUSH;
         if (f->node.hash == hash && fits(word, arg)) {

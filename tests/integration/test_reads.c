@@ -92,6 +92,31 @@ Test(reads, a_miss_asks_redis_once_and_leaves_a_copy_there)
     cr_assert_eq(stand_gets(&s, "l3", "hit"), loaded);
 }
 
+/* What a lookup asks of the tiers, for a caller who asked L1 at that moment and was told no. */
+static double asked_by_one_who_looked_at(uint64_t moment, const char *id)
+{
+    struct lookup l;
+    double asked = stand_gets(&s, "l2", "hit");
+    cr_assert_eq(se__lookup_init(s.e, id, &l), SE_OK);
+    l.moment = moment;
+    cr_assert_eq(se__lookup(s.e, &l, 1, se__read_deadline(s.e)), SE_OK);
+    cr_assert_eq(l.result, SE_OK);
+    se_item_release(l.item);
+    return stand_gets(&s, "l2", "hit") - asked;
+}
+
+/* Another caller's load may land between a look into L1 and the flight: that one is not made again. Where
+ * none has, L1 has nothing new to say. */
+Test(reads, a_leader_asks_l1_again_only_if_a_load_has_ended_since)
+{
+    uint64_t before = se__flights_moment(s.e->loads);
+    bed_expect(s.e, "id007", "id007");
+    cr_assert_eq(asked_by_one_who_looked_at(before, "id007"), 0);
+    cr_assert_eq(asked_by_one_who_looked_at(0, "id007"), 0);
+    cr_assert_eq(asked_by_one_who_looked_at(se__flights_moment(s.e->loads), "id007"), 1,
+                 "it says that L1 did not have it");
+}
+
 /* ---- many at once ---- */
 
 #define READERS 32
