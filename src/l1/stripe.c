@@ -22,10 +22,12 @@
  * on: 14 buckets at 80 %, 600 at 90 %, 2 to 4 at these (simulated). */
 #define CHURN_FULL_PERCENT 75u
 #define CHURN_NEW_PERCENT 65u
-/* Once a quarter of as many have left as are there. Smaller tables are read soon, and their ghosts reach
- * far enough. */
+/* Once a quarter of as many have left as are there. Smaller tables are read soon. */
 #define CHURN_SHARE 4u
-#define CHURN_BUCKETS_MIN 256u
+#define CHURN_BUCKETS_MIN 32u
+/* The ghosts of tables that would have fewer buckets if they were kept full reach far enough: there are
+ * no more of them than there would be then. */
+#define GHOSTS_MORE_MIN 256u
 #define SHRINK_MIN 64u /* entries fewer than this are no matter */
 
 /* ---- life ---- */
@@ -357,6 +359,13 @@ static uint32_t buckets_for(const struct table *t, uint32_t n)
     return wanted < TABLE_BUCKETS_MAX ? (uint32_t)wanted : TABLE_BUCKETS_MAX;
 }
 
+/* Of a table with so many buckets for n entries. */
+static uint32_t haunted_for(uint32_t buckets, uint32_t n)
+{
+    uint64_t full = buckets_of(n, NEW_PERCENT);
+    return full < GHOSTS_MORE_MIN && full < buckets ? (uint32_t)full : buckets;
+}
+
 static uint32_t entries_of(const struct stripe *s)
 {
     return se__stripe_table(s)->used + s->loose_entries;
@@ -410,6 +419,7 @@ static bool replace_table(struct l1 *map, struct stripe *s, struct table *t)
         wanted_buckets(s) < t->buckets / 2 || entries_of(s) > se__table_slots(t))
         return false; /* another was faster, or no table is large enough */
     struct flush_state *loose = se__stripe_loose(s);
+    t->haunted = haunted_for(t->buckets, entries_of(s));
     se__table_move(old, t, hash_of_word, map);
     take_in_loose(s, t);
     recount_loose(map, s, loose);

@@ -81,6 +81,9 @@ struct table {
 
     uint32_t used;   /* slots; the rest are free */
     uint32_t erased; /* entries that have left it */
+    /* of buckets, among whose ghosts an id's are: all, or fewer where the table is kept emptier than
+     * the reach of its ghosts is to be */
+    uint32_t haunted;
     struct bucket_rest *rests;
     struct queue small, main; /* S3-FIFO, see evict.c */
     size_t cost;              /* se__l1_cost of the block */

@@ -299,6 +299,20 @@ Test(table, a_new_entry_did_not_come_back_late)
     close_table();
 }
 
+/* A table that is kept emptier has places for more ghosts than are wanted. */
+Test(table, ghosts_can_be_kept_to_the_first_buckets)
+{
+    open_table(64);
+    t->haunted = 8;
+    for (unsigned i = 0; i < 64; i++)
+        se__table_haunt(t, ghost_hash(i, 1, 100 + i));
+    unsigned left = 0;
+    for (unsigned i = 0; i < 64; i++)
+        left += se__table_haunted(t, ghost_hash(i, 1, 100 + i)) < GHOST_NONE;
+    cr_assert_eq(left, 8 * GHOST_DEPTH);
+    close_table();
+}
+
 Test(table, moving_keeps_most_ghosts_and_what_came_back_late)
 {
     open_table(40);
