@@ -359,11 +359,11 @@ static uint32_t buckets_for(const struct table *t, uint32_t n)
     return wanted < TABLE_BUCKETS_MAX ? (uint32_t)wanted : TABLE_BUCKETS_MAX;
 }
 
-/* Of a table with so many buckets for n entries. */
-static uint32_t haunted_for(uint32_t buckets, uint32_t n)
+/* Of the table that follows t. */
+static uint32_t haunted_for(const struct table *t, uint32_t buckets)
 {
-    uint64_t full = buckets_of(n, NEW_PERCENT);
-    return full < GHOSTS_MORE_MIN && full < buckets ? (uint32_t)full : buckets;
+    uint32_t full = buckets * CHURN_NEW_PERCENT / NEW_PERCENT + 1;
+    return is_churned(t) && full < GHOSTS_MORE_MIN ? full : buckets;
 }
 
 static uint32_t entries_of(const struct stripe *s)
@@ -419,7 +419,7 @@ static bool replace_table(struct l1 *map, struct stripe *s, struct table *t)
         wanted_buckets(s) < t->buckets / 2 || entries_of(s) > se__table_slots(t))
         return false; /* another was faster, or no table is large enough */
     struct flush_state *loose = se__stripe_loose(s);
-    t->haunted = haunted_for(t->buckets, entries_of(s));
+    t->haunted = haunted_for(old, t->buckets);
     se__table_move(old, t, hash_of_word, map);
     take_in_loose(s, t);
     recount_loose(map, s, loose);
