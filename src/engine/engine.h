@@ -270,6 +270,8 @@ struct lookup {
     /* the rest belongs to read.c */
     struct seat seat;
     bool flies; /* the seat is taken */
+    se_engine *engine;
+    se_item *came, *kept; /* references: what a tier told of, and what L1 made of it; or NULL */
     bool settled, again, held_back;
     bool cached;        /* the item is L1's own */
     se_item *candidate; /* found above the home tier, but maybe older than what that holds */

@@ -145,6 +145,27 @@ static uint64_t redis_deadline(const se_engine *e, uint64_t deadline_ms)
     return trip_deadline(e->settings.c.redis_timeout_ms, deadline_ms);
 }
 
+static void forget_early(struct lookup *l)
+{
+    se_item_release(l->came);
+    se_item_release(l->kept);
+    l->came = l->kept = NULL;
+}
+
+/* An item that has come goes to L1 while the tier still sends others. Not where the answer may be
+ * another: beside a candidate, and from the L2 of a read_only engine. */
+static void keep_early(void *arg, se_item *item)
+{
+    struct lookup *l = arg;
+    bool unchanged;
+    forget_early(l); /* of a call that is repeated */
+    if (l->candidate || l->engine->settings.c.read_only || se__says_gone(item))
+        return;
+    se__see_version(l->engine, se_item_version(item));
+    l->kept = se__l1_promote(l->engine->l1, l->hash, item, l->epoch, &unchanged);
+    l->came = se_item_retain(item);
+}
+
 /* Packs the reads of all unsettled lookups that `wanted` lets through; returns how many. */
 static size_t pack(se_engine *e, struct lookup **ask, size_t n, struct tier_read *reads,
                    size_t *from, bool (*wanted)(se_engine *e, const struct lookup *l))
@@ -153,7 +174,11 @@ static size_t pack(se_engine *e, struct lookup **ask, size_t n, struct tier_read
     for (size_t i = 0; i < n; i++) {
         if (ask[i]->settled || !wanted(e, ask[i]))
             continue;
-        reads[count] = (struct tier_read){.id = ask[i]->id, .id_len = ask[i]->id_len};
+        ask[i]->engine = e;
+        reads[count] = (struct tier_read){.id = ask[i]->id,
+                                          .id_len = ask[i]->id_len,
+                                          .on_item = n > 1 ? keep_early : NULL,
+                                          .arg = ask[i]};
         from[count++] = i;
     }
     return count;
@@ -363,10 +388,13 @@ static void promote(se_engine *e, struct lookup *l)
 {
     bool unchanged = se__l1_epoch(e->l1, l->hash) == l->epoch;
     if (l->result == SE_OK && !l->again && !l->cached) {
-        se_item *item = se__l1_promote(e->l1, l->hash, l->item, l->epoch, &unchanged);
+        bool early = l->kept && l->came == l->item;
+        se_item *item = early ? se_item_retain(l->kept)
+                              : se__l1_promote(e->l1, l->hash, l->item, l->epoch, &unchanged);
         se_item_release(l->item);
         settle_item(l, item);
     }
+    forget_early(l);
     l->again = l->again || !unchanged;
 }
 
