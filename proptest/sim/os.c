@@ -256,6 +256,13 @@ uint64_t se__random_u64(void)
 
 /* ---- forked children: there are none ---- */
 
+/* A simulated process does not fork. */
+se_result se__fork_takes(struct se__fork_locks *l)
+{
+    (void)l;
+    return SE_OK;
+}
+
 se_result se__forkword_open(struct se__forkword *f)
 {
     uint32_t *word = se__alloc(sizeof *word);

@@ -9,8 +9,8 @@ void se__epochs_init(struct epochs *e, struct epoch_row *rows, unsigned own, uns
     e->own = own;
     e->shared = rows + 1 + own;
     e->shared_mask = shared - 1;
-    atomic_init(&e->now,
-                SE__EPOCH_BEHIND); /* so that no result is below 0; never 0: nobody inside */
+    /* So that no result is below 0; and never 0, which says that nobody is inside. */
+    atomic_init(&e->now, SE__EPOCH_BEHIND);
     for (unsigned i = 0; i < SE__EPOCH_ROWS(own, shared); i++) {
         atomic_init(&rows[i].inside[0], 0);
         atomic_init(&rows[i].inside[1], 0);

@@ -29,6 +29,16 @@ SE_NODISCARD char *se__hand_over(char *memory, size_t bytes);
  * (malloc_usable_size and its header). 0 where the caller's allocator does not tell. */
 size_t se__alloc_size(const void *memory);
 bool se__alloc_is_malloc(void); /* and not the caller's allocator */
+/* What an allocation of `bytes` takes from the system, at most: a chunk of glibc's malloc (a word of
+ * header, multiples of 16, at least 32), or from its mmap threshold on whole pages with two words of
+ * header. Known before allocating, so that it can be reserved. */
+static inline size_t se__alloc_cost(size_t bytes)
+{
+    if (bytes >= 128u * 1024)
+        return (bytes + 16 + 4095) & ~(size_t)4095;
+    size_t chunk = (bytes + 8 + 15) & ~(size_t)15;
+    return chunk < 32 ? 32 : chunk;
+}
 
 /* For tests: the next n allocations of the process succeed, then every one fails until called
  * again; n < 0: none fails. Returns false where it is compiled out (NDEBUG: release builds pay

@@ -135,6 +135,15 @@ struct se__fork_dial {
 };
 void se__fork_dial_begin(struct se__fork_dial *d, const char *path);
 void se__fork_dial_end(struct se__fork_dial *d);
+/* Another library's locks: whoever calls fork() takes them before, and both processes give them back,
+ * so that a child finds them free. Neither may fork or come back here. Once for a process: more calls
+ * change nothing. */
+struct se__fork_locks {
+    void (*take)(void), (*give)(void);
+    bool listed;
+    struct se__fork_locks *next;
+};
+SE_NODISCARD se_result se__fork_takes(struct se__fork_locks *l);
 /* For descriptors that others have made: programs started by exec() do not get it. */
 void se__exec_closes(int fd);
 

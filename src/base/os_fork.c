@@ -1,5 +1,6 @@
 /*
- * os_fork - a word that is zero in forked children, and descriptors that they do not get.
+ * os_fork - a word that is zero in forked children, descriptors that they do not get, locks that they
+ * find free.
  *
  * The kernel wipes the page (MADV_WIPEONFORK) in every child, however it was forked, at no cost to
  * anybody. Where it cannot (before Linux 4.14, some sandboxes), words are kept on a list that a
@@ -42,6 +43,7 @@ struct kept {
 static struct kept *not_inherited;
 #define DIAL_SPAN 16 /* so many descriptors may be opened by others meanwhile */
 static struct se__fork_dial *dials;
+static struct se__fork_locks *others; /* of other libraries */
 static pthread_mutex_t pages_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_once_t handlers_once = PTHREAD_ONCE_INIT;
 static int handlers_result;
@@ -49,10 +51,15 @@ static int handlers_result;
 static void before_fork(void)
 {
     pthread_mutex_lock(&pages_lock);
+    for (struct se__fork_locks *l = others; l; l = l->next)
+        l->take();
 }
 
-static void after_fork_parent(void)
+/* In both processes. */
+static void release(void)
 {
+    for (struct se__fork_locks *l = others; l; l = l->next)
+        l->give();
     pthread_mutex_unlock(&pages_lock);
 }
 
@@ -75,7 +82,7 @@ static void close_dials(void)
     dials = NULL;
 }
 
-static void after_fork_child(void)
+static void in_child(void)
 {
     close_dials();
     for (struct page *p = pages; p; p = p->next)
@@ -85,12 +92,12 @@ static void after_fork_child(void)
             close(k->fd);
         k->fd = -1; /* the number may become another file's */
     }
-    pthread_mutex_unlock(&pages_lock);
+    release();
 }
 
 static void install_handlers(void)
 {
-    handlers_result = pthread_atfork(before_fork, after_fork_parent, after_fork_child);
+    handlers_result = pthread_atfork(before_fork, release, in_child);
 }
 
 static void list_page(struct page *page)
@@ -214,6 +221,23 @@ void se__fork_dial_end(struct se__fork_dial *d)
     if (*at)
         *at = d->next;
     pthread_mutex_unlock(&pages_lock);
+}
+
+/* ---- locks ---- */
+
+se_result se__fork_takes(struct se__fork_locks *l)
+{
+    pthread_once(&handlers_once, install_handlers);
+    if (handlers_result != 0)
+        return se__error_nomem();
+    pthread_mutex_lock(&pages_lock);
+    if (!l->listed) {
+        l->next = others;
+        others = l;
+    }
+    l->listed = true;
+    pthread_mutex_unlock(&pages_lock);
+    return SE_OK;
 }
 
 void se__exec_closes(int fd)

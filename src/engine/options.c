@@ -40,12 +40,10 @@ static const struct option table[] = {
      "Longest content; lowered at connect to what the database takes."},
     {"batch_flush_ms", OPTION_U32, AT(batch_flush_ms), "100", 1, HOUR_MS,
      "A batch leaves when its oldest write is this old; with the default sooner, once the worker "
-     "has "
-     "rested as long as batches cost."},
+     "has rested as long as batches cost."},
     {"batch_flush_count", OPTION_U32, AT(batch_flush_count), "1000", 1, 100000,
      "A batch leaves at this many writes; with the default sooner, where they would take longer "
-     "than "
-     "batch_flush_ms."},
+     "than batch_flush_ms."},
     {"batch_flush_bytes", OPTION_SIZE, AT(batch_flush_bytes), "1MiB", 1, 1 << 30,
      "A batch leaves at this many bytes; with the default sooner, as batch_flush_count."},
     {"flush_workers", OPTION_U32, AT(flush_workers), "2", 1, 64,
@@ -105,12 +103,10 @@ static const struct option table[] = {
      "How long L3 keeps the tombstone of a delete."},
     {"l1_huge_pages", OPTION_BOOL, AT(l1_huge_pages), "true", 0, 0,
      "Ask the kernel for huge pages where L1's items lie close together (Linux 6.1); false for "
-     "processes "
-     "that fork children which live on."},
+     "processes that fork children which live on."},
     {"sql_compression", OPTION_COMPRESSION, AT(sql_compression), "off", 0, 0,
      "How L3 stores contents: off (plain), on (zstd where it saves an eighth), dictionary (zstd "
-     "with "
-     "the table's newest dictionary)."},
+     "with the table's newest dictionary)."},
 };
 
 const struct option *se__options(size_t *n)

@@ -93,6 +93,10 @@ void se__pace_learn(struct tuner *t, const struct tier_write *writes, size_t n, 
 /* All but the rest. */
 void se__pace_of(const struct tuner *t, const struct tuner_bounds *bounds,
                  struct worker_pace *pace);
+/* The limits of batches, from what is known. */
+void se__flush_choose(struct worker *w);
+/* The batch in w->batch has ended: until when the partition rests, counted from its start. */
+void se__flush_rest(struct worker *w, uint64_t began_ns, bool well);
 
 /* ---- batch.c ---- */
 /* Takes what is queued and brings it home, into the WAL, or back into the queue. `ask_home`
@@ -105,11 +109,6 @@ uint64_t se__flush_retry_at(struct worker *w, uint32_t failures);
 /* The home tier holds `newer`: the clock must not stay behind it. */
 void se__flush_saw(struct worker *w, const se_item *item, uint64_t newer);
 void se__flush_log_dead(struct worker *w, const se_item *item, const struct split_item *fate);
-
-/* The limits of batches, from what is known. */
-void se__flush_choose(struct worker *w);
-/* The batch in w->batch has ended: until when the partition rests, counted from its start. */
-void se__flush_rest(struct worker *w, uint64_t began_ns, bool well);
 
 /* ---- renew.c ---- */
 /* A write that lost against `newer`, where that is further ahead than the clock may be pushed:

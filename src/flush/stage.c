@@ -115,8 +115,8 @@ static void report_doubts(struct stage *s, size_t doubts, size_t n, const char *
 static void learn(struct stage *s, const struct tier_write *writes, size_t n, uint64_t took_ns,
                   struct tier_reply reply)
 {
-    se__mutex_lock(&s->lock);
     se__pace_learn(&s->tuner, writes, n, took_ns, reply);
+    se__mutex_lock(&s->lock);
     se__pace_of(&s->tuner, &s->bounds, &s->pace);
     se__mutex_unlock(&s->lock);
 }

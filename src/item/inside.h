@@ -21,6 +21,7 @@
 #ifndef SE_ITEM_INSIDE_H
 #define SE_ITEM_INSIDE_H
 
+#include "base/mem.h"
 #include "item/item.h"
 
 #include <stdatomic.h>
@@ -54,18 +55,9 @@ static inline size_t se__item_content_at(const se_item *item)
     return item->id_len + 1u + (item->flags & ITEM_FLAG_TIMES ? ITEM_TIMES_SIZE : 0) +
            (item->state_len ? item->state_len + 1u : 0);
 }
-/* What glibc's malloc sets aside: a word of header, multiples of 16, at least 32; from 128 KiB on
- * whole pages with two words of header. */
-static inline size_t se__item_chunk(size_t bytes)
-{
-    if (bytes >= 128 * 1024)
-        return (bytes + 16 + 4095) & ~(size_t)4095;
-    size_t chunk = (bytes + 8 + 15) & ~(size_t)15;
-    return chunk < 32 ? 32 : chunk;
-}
 static inline size_t se__item_size_inline(const se_item *item)
 {
-    return se__item_chunk(ITEM_HEADER_SIZE + se__item_content_at(item) + item->content_len);
+    return se__alloc_cost(ITEM_HEADER_SIZE + se__item_content_at(item) + item->content_len);
 }
 
 /* Neither a tombstone nor with any limit to its life. */

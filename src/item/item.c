@@ -47,7 +47,7 @@ static size_t bytes_for(size_t id_len, size_t state_len, size_t content_len, boo
 
 size_t se__item_size_for(size_t id_len, size_t state_len, size_t content_len)
 {
-    return se__item_chunk(bytes_for(id_len, state_len, content_len, true));
+    return se__alloc_cost(bytes_for(id_len, state_len, content_len, true));
 }
 
 size_t se__item_size(const se_item *item)

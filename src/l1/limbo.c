@@ -34,7 +34,7 @@ static size_t bytes_of(uintptr_t what)
 {
     void *at = (void *)(what & WORD_POINTER);
     if (what & RETIRED_FLUSH)
-        return se__l1_cost(sizeof(struct flush_state));
+        return se__alloc_cost(sizeof(struct flush_state));
     if (what & RETIRED_TABLE)
         return ((struct table *)at)->cost;
     return se__item_size_inline(at);

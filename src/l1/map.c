@@ -4,7 +4,7 @@
  * what leaves it in limbo.c, eviction in evict.c, lives and sweeping in lives.c.
  *
  * Memory: a put reserves what its item and flush state will take, at most, before it allocates
- * (se__l1_cost: known beforehand, so nothing is corrected later). Tables count as well, and what is
+ * (se__alloc_cost: known beforehand, so nothing is corrected later). Tables count as well, and what is
  * retired and not yet freed.
  */
 #include "l1/stripe.h"
@@ -51,7 +51,7 @@ static char *open_block(struct l1 *map, size_t bytes)
     map->memory = se__alloc_zeroed(1, bytes + SE__EPOCH_LINE);
     if (!map->memory)
         return NULL;
-    map->fixed_bytes += se__l1_cost(bytes + SE__EPOCH_LINE);
+    map->fixed_bytes += se__alloc_cost(bytes + SE__EPOCH_LINE);
     return (char *)map->memory + (-(uintptr_t)map->memory % SE__EPOCH_LINE);
 }
 
@@ -103,7 +103,7 @@ se_result se__l1_open(const struct l1_options *options, struct l1 **map)
         return se__error_nomem();
     struct l1 *m = (struct l1 *)(memory + (-(uintptr_t)memory % SE__EPOCH_LINE));
     m->self = memory;
-    m->fixed_bytes = se__l1_cost(bytes);
+    m->fixed_bytes = se__alloc_cost(bytes);
     m->bytes_max = options->bytes_max;
     se__hash_secret(options->seed, &m->secret);
     m->resident = options->resident;
@@ -322,7 +322,7 @@ static size_t publish(struct publication *p, struct entry *e, bool present)
     if (old)
         leave_behind(p, old);
     return se__item_size_inline(p->item) +
-           (had_state && !p->spare ? se__l1_cost(sizeof(struct flush_state)) : 0);
+           (had_state && !p->spare ? se__alloc_cost(sizeof(struct flush_state)) : 0);
 }
 
 /* Under the stripe's lock. Returns as publish does. */

@@ -30,7 +30,7 @@ struct block {
 
 static size_t blocks_cost(size_t cap)
 {
-    return se__l1_cost(cap * sizeof(struct block));
+    return se__alloc_cost(cap * sizeof(struct block));
 }
 
 static void forget(struct l1 *map, struct pages *p)

@@ -213,7 +213,7 @@ void se__l1_count_unevictable(struct l1 *map, size_t change)
 /* The bytes alone. */
 static se_result open_ticket(struct l1 *map, size_t item_size, bool flush, struct l1_ticket *ticket)
 {
-    size_t bytes = item_size + (flush ? se__l1_cost(sizeof(struct flush_state)) : 0);
+    size_t bytes = item_size + (flush ? se__alloc_cost(sizeof(struct flush_state)) : 0);
     if (item_size > map->bytes_max || bytes > map->bytes_max - map->fixed_bytes)
         return se__error(SE_ERR_TOO_BIG,
                          "an item that takes %zu bytes can never fit into l1_max_bytes %zu",

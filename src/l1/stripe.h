@@ -86,8 +86,7 @@ struct front {
 };
 
 #define STRIPE_EPOCHS 32u
-#define STRIPE_EPOCH_SHIFT                                                                         \
-    59u /* the hash's highest bits: not those by which it came to the stripe */
+#define STRIPE_EPOCH_SHIFT 59u /* the hash's highest bits: others than the stripe's */
 
 /* In the order in which a put reads it: two cache lines, and one of the limbo. */
 struct stripe {
@@ -185,7 +184,7 @@ static inline struct flush_state *se__word_flush(uintptr_t word)
 }
 static inline size_t se__entry_bytes(const struct entry *e)
 {
-    return se__item_size_inline(e->item) + (e->flush ? se__l1_cost(sizeof *e->flush) : 0);
+    return se__item_size_inline(e->item) + (e->flush ? se__alloc_cost(sizeof *e->flush) : 0);
 }
 static inline bool se__flush_unconfirmed(const struct flush_state *f)
 {
@@ -264,13 +263,14 @@ void se__stripe_find_flush(const struct stripe *s, struct flush_state *f, struct
 bool se__stripe_at(const struct stripe *s, uint32_t slot, struct entry *e);
 void se__stripe_leave(struct l1 *map, struct stripe *s, const struct entry *e);
 void se__stripe_enter(struct l1 *map, struct stripe *s, struct entry *e);
-/* A new entry of `item`, out of the account, for which the caller makes or gives a reference; with *spare as its state if it is given or if there is
- * no slot for it (then *spare is taken). Returns false if it can have neither. */
+/* A new entry of `item`, out of the account, for which the caller makes or gives a reference; with
+ * *spare as its state if `with_state` or if there is no slot for it (then *spare is taken). Returns
+ * false if it can have neither. */
 SE_NODISCARD bool se__stripe_add(struct l1 *map, struct stripe *s, uint64_t hash, se_item *item,
                                  bool with_state, struct flush_state **spare, struct entry *e);
-/* Gives e, which is out of the account, `item` with a reference that the caller makes or gives; near_put: it is to have
- * MARK_PUT, and will raise the floor for its predecessors too. Returns the old one: the caller
- * retires it after se__stripe_enter, when it is out of sight. */
+/* Gives e, which is out of the account, `item` with a reference that the caller makes or gives;
+ * near_put: it is to have MARK_PUT, and will raise the floor for its predecessors too. Returns the
+ * old one: the caller retires it after se__stripe_enter, when it is out of sight. */
 SE_NODISCARD se_item *se__stripe_replace(struct l1 *map, struct stripe *s, struct entry *e,
                                          se_item *item, bool near_put);
 /* A put over an entry counts like a hit. */
@@ -294,8 +294,8 @@ static inline _Atomic uint32_t *se__stripe_epoch(struct stripe *s, uint64_t hash
 }
 void se__stripe_advance_epoch(struct stripe *s, uint64_t hash);
 
-/* Unlocks: ends whatever has changed an entry. Frees what was retired and nobody can be looking at any more: if `now`, else only once
- * there is enough of it. */
+/* Unlocks: ends whatever has changed an entry. Frees what was retired and nobody can be looking at
+ * any more: at once if `now`, else only when there is enough of it. */
 void se__stripe_end(struct l1 *map, struct stripe *s, bool now);
 /* The same (now), but the freed bytes are the caller's. Returns how many; sets *waiting if something
  * is left that readers are in the way of. */

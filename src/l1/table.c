@@ -21,7 +21,7 @@ static size_t block_bytes(uint32_t buckets)
 /* Aligned by hand: so the size of what malloc takes is known beforehand. */
 size_t se__table_cost(uint32_t buckets)
 {
-    return se__l1_cost(block_bytes(buckets) + TABLE_LINE);
+    return se__alloc_cost(block_bytes(buckets) + TABLE_LINE);
 }
 
 struct table *se__table_new(uint32_t buckets)

@@ -30,6 +30,7 @@
 #ifndef SE_L1_TABLE_H
 #define SE_L1_TABLE_H
 
+#include "base/mem.h"
 #include "item/item.h"
 
 #include <assert.h>
@@ -86,20 +87,11 @@ struct table {
     uint32_t haunted;
     struct bucket_rest *rests;
     struct queue small, main; /* S3-FIFO, see evict.c */
-    size_t cost;              /* se__l1_cost of the block */
+    size_t cost;              /* se__alloc_cost of the block */
     void *memory;
 };
 static_assert(BUCKET_BYTES == TABLE_LINE, "a bucket's words lie on one cache line");
 
-/* What an allocation of `bytes` takes from the system, at most: a chunk of glibc's malloc, or whole
- * pages from its mmap threshold on. Known before allocating, so that it can be reserved. */
-static inline size_t se__l1_cost(size_t bytes)
-{
-    if (bytes >= 128u * 1024)
-        return (bytes + 16 + 4095) & ~(size_t)4095;
-    size_t chunk = (bytes + 8 + 15) & ~(size_t)15;
-    return chunk < 32 ? 32 : chunk;
-}
 size_t se__table_cost(uint32_t buckets);
 /* NULL without memory. Freeing it is freeing its `memory`. */
 SE_NODISCARD struct table *se__table_new(uint32_t buckets);

@@ -11,6 +11,7 @@
  * Schemas in the file are not trusted: functions and views in them cannot reach beyond it
  * (trusted_schema=OFF).
  */
+#include "base/sqlite.h"
 #include "base/mem.h"
 #include "l3/sqlite_asked.h"
 #include "l3/store.h"
@@ -347,7 +348,7 @@ static se_result connect_file(void *driver, bool writer, uint64_t deadline_ms, v
     int flags = d->read_only ? SQLITE_OPEN_READONLY
                              : SQLITE_OPEN_READWRITE | (writer ? SQLITE_OPEN_CREATE : 0);
     *code =
-        sqlite3_open_v2(d->path, &c->db, flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, NULL);
+        se__sqlite_connect(d->path, flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, &c->db);
     if (*code == SQLITE_OK) {
         arm(c, deadline_ms);
         sqlite3_progress_handler(c->db, PROGRESS_STEPS, out_of_time, c);

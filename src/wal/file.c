@@ -19,6 +19,7 @@
 
 #include "base/hash.h"
 #include "base/mem.h"
+#include "base/sqlite.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -125,8 +126,7 @@ static int connect_file(const char *path, enum wal_file_mode mode, struct wal_fi
         return SQLITE_NOMEM;
     int flags =
         mode == WAL_FILE_READ ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE;
-    int rc =
-        sqlite3_open_v2(name, &f->db, flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, NULL);
+    int rc = se__sqlite_connect(name, flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, &f->db);
     se__free(name);
     if (rc != SQLITE_OK)
         return rc;

@@ -8,6 +8,7 @@
  */
 #include "base/hash.h"
 #include "base/mem.h"
+#include "base/sqlite.h"
 #include "wal/journal.h"
 #include "wal/pages.h"
 #include "wal/state.h"
@@ -157,7 +158,7 @@ static void copy_through_sqlite(struct salvage *s)
         return;
     }
     s->suspicious = true;
-    if (sqlite3_open_v2(name, &db, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, NULL) == SQLITE_OK) {
+    if (se__sqlite_connect(name, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, &db) == SQLITE_OK) {
         sqlite3_db_config(db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
         sqlite3_busy_timeout(db, 2000);
         s->suspicious = se__wal_journal_check(s->from) != SE_OK || !looks_sound(db);

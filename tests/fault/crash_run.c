@@ -6,6 +6,7 @@
  */
 #include "base/os.h"
 #include "fault/crash.h"
+#include "support/random.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -38,10 +39,7 @@ static struct {
 
 uint32_t crash_pick(uint32_t n)
 {
-    run.random ^= run.random << 13; /* xorshift64 (Marsaglia 2003) */
-    run.random ^= run.random >> 7;
-    run.random ^= run.random << 17;
-    return (uint32_t)((run.random >> 11) % n);
+    return (uint32_t)((random_next(&run.random) >> 11) % n);
 }
 
 static const char *const db_text[] = {"up", "away", "flapping"};

@@ -269,6 +269,46 @@ Test(fork, children_of_a_busy_engine_with_servers)
     forks_amidst(&servers_wal, (unsigned)local_size("forks", 16));
 }
 
+/* ---- children with engines of their own ---- */
+
+static int open_own(const struct bed *own)
+{
+    alarm(20); /* one that waits for a lock of its parent's threads */
+    in_a_child = true;
+    se_engine *e = NULL;
+    if (se_open(&own->config, &e) != SE_OK)
+        return 1;
+    if (se_submit(e, "own", "1", 1, NULL) != SE_OK || se_flush(e, 10000) != SE_OK)
+        return 2;
+    return se_close(e, 10000) == SE_OK ? 0 : 3;
+}
+
+/* Whatever its parent's threads held of the library, of SQLite and of the allocator when it was forked. */
+Test(fork, a_child_opens_an_engine_of_its_own_whatever_its_parent_does)
+{
+    struct stand s;
+    struct bed own;
+    struct work w;
+    stand_make(&s, &sqlite_wal);
+    bed_make(&own, &sqlite_wal, NULL, NULL);
+    s.bed.config.batch_flush_ms = 1;
+    s.e = bed_open(&s.bed);
+    work_begin(&w, s.e, "w");
+    for (unsigned long i = 0; i < local_size("forks", 24); i++) {
+        (void)fflush(NULL);
+        pid_t child = fork();
+        if (child == 0)
+            _exit(open_own(&own));
+        cr_assert(child > 0);
+        expect_ended_well(child);
+    }
+    work_end(&w);
+    model_check(&w.m, s.e);
+    bed_close(&s.bed, s.e);
+    stand_remove(&s);
+    bed_remove(&own);
+}
+
 /* ---- two engines on one WAL ---- */
 
 static void expect_locked(struct bed *b)

@@ -4,6 +4,7 @@
  */
 #include "base/os.h"
 #include "flush/rig.h"
+#include "support/random.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -25,10 +26,7 @@ static struct history h;
 
 static uint64_t draw(uint64_t below)
 {
-    h.random ^= h.random << 13;
-    h.random ^= h.random >> 7;
-    h.random ^= h.random << 17;
-    return (h.random >> 11) % below;
+    return (random_next(&h.random) >> 11) % below;
 }
 
 static void name(char *id, size_t cap, size_t i)

@@ -3,6 +3,7 @@
  * row and a byte, with noise, become slow, and become fast again.
  */
 #include "flush/tuner.h"
+#include "support/random.h"
 #include "support/test.h"
 
 #include <math.h>
@@ -12,19 +13,6 @@
 #define MS 1000000.0
 
 static uint64_t seed;
-
-static uint64_t next_random(void)
-{
-    seed ^= seed << 13;
-    seed ^= seed >> 7;
-    seed ^= seed << 17;
-    return seed;
-}
-
-static double uniform(void)
-{
-    return (double)(next_random() >> 11) / 9007199254740992.0;
-}
 
 struct server {
     double round_ns, row_ns, byte_ns;
@@ -46,11 +34,11 @@ static void one_batch(struct tuner *t, const struct tuner_bounds *bounds, const 
     se__tuner_choose(t, bounds, &o->rows_last, &o->bytes_last);
     se__tuner_next(t, bounds, &rows_max, &bytes_max);
     while (rows < rows_max && (rows == 0 || bytes < bytes_max)) {
-        bool large = s->every && next_random() % s->every == 0;
+        bool large = s->every && random_next(&seed) % s->every == 0;
         bytes += large ? s->large_bytes : s->row_bytes;
         rows++;
     }
-    double noise = 0.9 + 0.2 * uniform();
+    double noise = 0.9 + 0.2 * random_share(&seed);
     double ns = (s->round_ns + s->row_ns * (double)rows + s->byte_ns * (double)bytes) * noise;
     if (ns > bounds->longest_ms * 4 * MS) {
         se__tuner_late(t, rows);
@@ -221,19 +209,19 @@ Test(flush_limits, whatever_is_learnt_the_limits_stay_within_their_bounds)
     for (int run = 0; run < 300; run++) {
         struct tuner t = {0};
         for (int n = 0; n < 200; n++) {
-            size_t rows = (size_t)(next_random() >> (next_random() % 64)) % 1000001;
-            size_t bytes = (size_t)(next_random() >> (next_random() % 64)) % (1u << 30);
-            if (next_random() % 10 == 0)
+            size_t rows = (size_t)(random_next(&seed) >> (random_next(&seed) % 64)) % 1000001;
+            size_t bytes = (size_t)(random_next(&seed) >> (random_next(&seed) % 64)) % (1u << 30);
+            if (random_next(&seed) % 10 == 0)
                 se__tuner_late(&t, rows);
             else
-                se__tuner_learn(&t, rows, bytes, next_random() >> (next_random() % 64));
+                se__tuner_learn(&t, rows, bytes, random_next(&seed) >> (random_next(&seed) % 64));
             cr_assert(isfinite(t.round_ns) && t.round_ns >= 0);
             cr_assert(isfinite(t.row_ns) && t.row_ns >= 0);
             cr_assert(isfinite(t.byte_ns) && t.byte_ns >= 0);
-            struct tuner_bounds b = {.rows_max = 1 + next_random() % 100000,
-                                     .bytes_max = 1 + next_random() % (1u << 30),
-                                     .target_ms = (uint32_t)(next_random() % 3600000),
-                                     .longest_ms = (uint32_t)(next_random() % 3600000)};
+            struct tuner_bounds b = {.rows_max = 1 + random_next(&seed) % 100000,
+                                     .bytes_max = 1 + random_next(&seed) % (1u << 30),
+                                     .target_ms = (uint32_t)(random_next(&seed) % 3600000),
+                                     .longest_ms = (uint32_t)(random_next(&seed) % 3600000)};
             size_t rows_chosen, bytes_chosen;
             se__tuner_choose(&t, &b, &rows_chosen, &bytes_chosen);
             cr_assert(rows_chosen >= 1 && rows_chosen <= b.rows_max);

@@ -2,6 +2,7 @@
  * Suspects: what is doubted, until when, and what an overflow means. Against a plain model as well.
  */
 #include "flush/suspects.h"
+#include "support/random.h"
 #include "support/test.h"
 
 static struct suspects *suspects;
@@ -125,9 +126,7 @@ Test(flush_suspects, agrees_with_a_model)
     uint64_t random = 88172645463325252u, versions[KEYS] = {0}, numbers[KEYS] = {0}, noted = 0;
     open_for(KEYS);
     for (unsigned step = 0; step < 200000; step++) {
-        random ^= random << 13;
-        random ^= random >> 7;
-        random ^= random << 17;
+        random_next(&random);
         unsigned i = (unsigned)(random >> 20) % KEYS;
         uint64_t version = 1 + (random >> 50) % 8;
         if (random % 5000 == 0) {

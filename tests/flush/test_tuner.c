@@ -3,6 +3,7 @@
  */
 #include "flush/batcher.h"
 #include "flush/tuner.h"
+#include "support/random.h"
 #include "support/test.h"
 
 #include <math.h>
@@ -12,19 +13,6 @@
 #define MS 1000000.0
 
 static uint64_t seed;
-
-static uint64_t next_random(void)
-{
-    seed ^= seed << 13;
-    seed ^= seed >> 7;
-    seed ^= seed << 17;
-    return seed;
-}
-
-static double uniform(void)
-{
-    return (double)(next_random() >> 11) / 9007199254740992.0;
-}
 
 static uint64_t cost(double round_ns, double row_ns, size_t rows)
 {
@@ -54,8 +42,8 @@ Test(flush_tuner, costs_are_found_where_sizes_differ)
         for (int k = 0; k < 3; k++) {
             struct tuner t = {0};
             for (int n = 0; n < 300; n++) {
-                size_t rows = 1 + next_random() % (n % 2 ? 30 : 1000);
-                double noise = 0.95 + 0.1 * uniform();
+                size_t rows = 1 + random_next(&seed) % (n % 2 ? 30 : 1000);
+                double noise = 0.95 + 0.1 * random_share(&seed);
                 se__tuner_learn(&t, rows, 0, cost(ROUNDS[i] * noise, ROWS[k] * noise, rows));
             }
             cr_assert(near(t.row_ns, ROWS[k], 0.1), "%g %g: %g", ROUNDS[i], ROWS[k], t.row_ns);
@@ -116,12 +104,12 @@ Test(flush_tuner, whatever_is_learnt_the_rest_stays_within_its_bound)
     for (int run = 0; run < 300; run++) {
         struct tuner t = {0};
         for (int n = 0; n < 200; n++) {
-            size_t rows = (size_t)(next_random() >> (next_random() % 64));
-            uint64_t ns = next_random() >> (next_random() % 64);
+            size_t rows = (size_t)(random_next(&seed) >> (random_next(&seed) % 64));
+            uint64_t ns = random_next(&seed) >> (random_next(&seed) % 64);
             se__tuner_learn(&t, rows % 1000001, 0, ns);
             cr_assert(isfinite(t.round_ns) && t.round_ns >= 0);
             cr_assert(isfinite(t.row_ns) && t.row_ns >= 0);
-            uint32_t max_ms = (uint32_t)(next_random() >> (next_random() % 32 + 32));
+            uint32_t max_ms = (uint32_t)(random_next(&seed) >> (random_next(&seed) % 32 + 32));
             uint32_t rest = se__tuner_rest_ms(&t, rows % 1000001, 0, max_ms);
             cr_assert_leq(rest, max_ms);
             cr_assert(rest == max_ms || rest >= 10 * t.round_ns / MS - 1e-6);

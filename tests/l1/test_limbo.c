@@ -122,7 +122,7 @@ Test(limbo, who_needs_room_gets_it)
         put(&f, "a", v);
     cr_assert_eq(mine()->limbo_n, 5);
     size_t all = MIB - stats_of(&f).bytes + mine()->limbo_bytes;
-    cr_assert_eq(se__l1_prepare(f.map, 1, all - se__l1_cost(sizeof(struct flush_state)), &ticket),
+    cr_assert_eq(se__l1_prepare(f.map, 1, all - se__alloc_cost(sizeof(struct flush_state)), &ticket),
                  SE_OK);
     cr_assert_eq(mine()->limbo_n, 0);
     cr_assert_eq(stats_of(&f).bytes, MIB);

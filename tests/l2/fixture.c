@@ -6,6 +6,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+struct redis_server server;
+struct l2 l2;
+
 static const char *text_or(const char *text, const char *otherwise)
 {
     return text ? text : otherwise;
@@ -18,18 +21,18 @@ static void drop_line(void *arg, se_log_level level, const char *message)
     (void)message;
 }
 
-void l2_open(struct l2 *l, struct redis_server *server, const struct l2_options *options)
+void l2_open(struct l2 *l, struct redis_server *on, const struct l2_options *options)
 {
     static const struct l2_options NONE;
     const struct l2_options *o = options ? options : &NONE;
     static const struct se__log QUIET = {.fn = drop_line, .name = "test"};
     char text[256];
     struct url url;
-    *l = (struct l2){.server = server};
+    *l = (struct l2){.server = on};
     if (o->tcp)
-        redis_server_tcp_url(server, text, sizeof text);
+        redis_server_tcp_url(on, text, sizeof text);
     else
-        redis_server_url(server, text, sizeof text);
+        redis_server_url(on, text, sizeof text);
     cr_assert_eq(se__url_parse("redis_url", text_or(o->url, text), &url), SE_OK);
     struct redis_options ro = {.url = &url,
                                .prefix = text_or(o->prefix, PREFIX),
@@ -46,6 +49,23 @@ void l2_open(struct l2 *l, struct redis_server *server, const struct l2_options 
                  se_errmsg());
     if (!o->home)
         l2_accept(l, GENERATION);
+}
+
+void l2_start(const struct redis_server_options *with, const struct l2_options *options)
+{
+    redis_server_start(&server, with);
+    l2_open(&l2, &server, options);
+}
+
+void l2_setup(void)
+{
+    l2_start(NULL, NULL);
+}
+
+void l2_teardown(void)
+{
+    l2_close(&l2);
+    redis_server_stop(&server);
 }
 
 void l2_close(struct l2 *l)

@@ -31,9 +31,16 @@ struct l2 {
     struct redis *redis;
 };
 
+/* What nearly every suite here stands on: a server, and the tier open on it. */
+extern struct redis_server server;
+extern struct l2 l2;
+void l2_start(const struct redis_server_options *with, const struct l2_options *options);
+void l2_setup(void); /* the same with defaults */
+void l2_teardown(void);
+
 /* Opens the tier on a running server, prepares it and (unless not_accepted or
  * home) accepts it with GENERATION. */
-void l2_open(struct l2 *l, struct redis_server *server, const struct l2_options *options);
+void l2_open(struct l2 *l, struct redis_server *on, const struct l2_options *options);
 void l2_close(struct l2 *l);
 /* Accepts whatever server was met last. */
 void l2_accept(struct l2 *l, uint64_t generation);

@@ -5,6 +5,7 @@
 #include "l2/fixture.h"
 
 #include "l2/scripts.h"
+#include "support/random.h"
 
 #include <hiredis/hiredis.h>
 #include <stdatomic.h>
@@ -13,22 +14,7 @@
 
 enum { IDS = 250 };
 
-static struct redis_server server;
-static struct l2 l2;
-
-static void setup(void)
-{
-    redis_server_start(&server, NULL);
-    l2_open(&l2, &server, NULL);
-}
-
-static void teardown(void)
-{
-    l2_close(&l2);
-    redis_server_stop(&server);
-}
-
-TestSuite(l2_bulk, .init = setup, .fini = teardown);
+TestSuite(l2_bulk, .init = l2_setup, .fini = l2_teardown);
 
 static void ask(const char *command)
 {
@@ -351,14 +337,6 @@ struct hammer {
     _Atomic unsigned faults;
 };
 
-static uint64_t next_random(uint64_t *seed)
-{
-    *seed ^= *seed << 13;
-    *seed ^= *seed >> 7;
-    *seed ^= *seed << 17;
-    return *seed;
-}
-
 static void hammer(void *arg)
 {
     struct hammer *h = arg;
@@ -367,7 +345,7 @@ static void hammer(void *arg)
         fill(writes, IDS, "x", 1);
         for (size_t i = 0; i < IDS; i++) {
             /* mostly newer than all before, sometimes older */
-            uint64_t version = round * 16 + next_random(&h->seed) % 32;
+            uint64_t version = round * 16 + random_next(&h->seed) % 32;
             char id[16];
             name(i, id);
             swap_in(&writes[i], l2_item(id, h->worker ? "one" : "nil", version));

@@ -4,6 +4,8 @@
  */
 #include "l2/fixture.h"
 
+#include "support/random.h"
+
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,22 +13,12 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-static struct redis_server server;
-static struct l2 l2;
-
 static void setup(void)
 {
-    redis_server_start(&server, &(struct redis_server_options){.tcp = true});
-    l2_open(&l2, &server, NULL);
+    l2_start(&(struct redis_server_options){.tcp = true}, NULL);
 }
 
-static void teardown(void)
-{
-    l2_close(&l2);
-    redis_server_stop(&server);
-}
-
-TestSuite(l2_faults, .init = setup, .fini = teardown);
+TestSuite(l2_faults, .init = setup, .fini = l2_teardown);
 
 static void ask(const char *command)
 {
@@ -438,10 +430,7 @@ static void write_some(void *arg)
     uint64_t x = 88172645463325252u + h->number;
     char id[8];
     for (int i = 0; i < WRITES; i++) {
-        x ^= x << 13;
-        x ^= x >> 7;
-        x ^= x << 17;
-        uint64_t version = x % 100000 + 1;
+        uint64_t version = random_next(&x) % 100000 + 1;
         snprintf(id, sizeof id, "h%u", (unsigned)(i % 8));
         struct tier_write w = {.item = l2_item(id, "same", version), .kind = RECORD_ITEM};
         struct tier_reply reply =

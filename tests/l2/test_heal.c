@@ -7,22 +7,12 @@
 
 #include <stdio.h>
 
-static struct redis_server server;
-static struct l2 l2;
-
 static void setup(void)
 {
-    redis_server_start(&server, NULL);
-    l2_open(&l2, &server, &(struct l2_options){.workers = 3});
+    l2_start(NULL, &(struct l2_options){.workers = 3});
 }
 
-static void teardown(void)
-{
-    l2_close(&l2);
-    redis_server_stop(&server);
-}
-
-TestSuite(l2_heal, .init = setup, .fini = teardown);
+TestSuite(l2_heal, .init = setup, .fini = l2_teardown);
 
 struct bytes {
     uint8_t data[512];

@@ -5,21 +5,18 @@
 
 #include <stdio.h>
 
-static struct redis_server server;
-static struct l2 l2, other; /* two engines on one Redis */
+static struct l2 other; /* a second engine on the same Redis */
 
 static void setup(void)
 {
-    redis_server_start(&server, NULL);
-    l2_open(&l2, &server, NULL);
+    l2_setup();
     l2_open(&other, &server, NULL);
 }
 
 static void teardown(void)
 {
     l2_close(&other);
-    l2_close(&l2);
-    redis_server_stop(&server);
+    l2_teardown();
 }
 
 TestSuite(l2_lease, .init = setup, .fini = teardown);

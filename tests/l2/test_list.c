@@ -8,22 +8,12 @@
 /* Everything that means something to a glob. */
 #define ODD_PREFIX "s[a-z]*?\\{x}:"
 
-static struct redis_server server;
-static struct l2 l2;
-
 static void setup(void)
 {
-    redis_server_start(&server, NULL);
-    l2_open(&l2, &server, &(struct l2_options){.prefix = ODD_PREFIX, .readers = 2});
+    l2_start(NULL, &(struct l2_options){.prefix = ODD_PREFIX, .readers = 2});
 }
 
-static void teardown(void)
-{
-    l2_close(&l2);
-    redis_server_stop(&server);
-}
-
-TestSuite(l2_list, .init = setup, .fini = teardown);
+TestSuite(l2_list, .init = setup, .fini = l2_teardown);
 
 static struct tier_ids list(const char *prefix)
 {

@@ -9,22 +9,7 @@
 
 #define IDS 250u
 
-static struct redis_server server;
-static struct l2 l2;
-
-static void setup(void)
-{
-    redis_server_start(&server, NULL);
-    l2_open(&l2, &server, NULL);
-}
-
-static void teardown(void)
-{
-    l2_close(&l2);
-    redis_server_stop(&server);
-}
-
-TestSuite(l2_many, .init = setup, .fini = teardown);
+TestSuite(l2_many, .init = l2_setup, .fini = l2_teardown);
 
 static char ids[IDS][16];
 

@@ -3,6 +3,8 @@
  */
 #include "l2/fixture.h"
 
+#include "support/random.h"
+
 #include "tier/sights.h"
 
 #include <stdio.h>
@@ -11,32 +13,14 @@
 /* Everything that means something to a glob. */
 #define ODD_PREFIX "s[a-z]*?\\{x}:"
 
-static struct redis_server server;
-static struct l2 l2;
-
 static void setup(void)
 {
-    redis_server_start(&server, NULL);
-    l2_open(&l2, &server, &(struct l2_options){.prefix = ODD_PREFIX});
+    l2_start(NULL, &(struct l2_options){.prefix = ODD_PREFIX});
 }
 
-static void teardown(void)
-{
-    l2_close(&l2);
-    redis_server_stop(&server);
-}
-
-TestSuite(l2_survey, .init = setup, .fini = teardown, .timeout = 120);
+TestSuite(l2_survey, .init = setup, .fini = l2_teardown, .timeout = 120);
 
 static uint64_t seed = 0x2545f4914f6cdd1d;
-
-static uint64_t next_random(void)
-{
-    seed ^= seed << 13;
-    seed ^= seed >> 7;
-    seed ^= seed << 17;
-    return seed;
-}
 
 /* ---- the model ---- */
 
@@ -81,7 +65,7 @@ static void damage(enum holds holds, uint8_t *bytes, size_t *len)
 {
     switch (holds) {
     case HEADER_FLIPPED:
-        bytes[next_random() % RECORD_HEADER_SIZE] ^= (uint8_t)(1 + next_random() % 255);
+        bytes[random_next(&seed) % RECORD_HEADER_SIZE] ^= (uint8_t)(1 + random_next(&seed) % 255);
         break;
     case CONTENT_FLIPPED:
     case LARGE_FLIPPED:
@@ -118,26 +102,26 @@ static enum record_kind kind_of(enum holds holds)
 static size_t content_len_of(enum holds holds)
 {
     if (holds == ITEM_LARGE || holds >= LARGE_FLIPPED)
-        return 40 + next_random() % 5000; /* across every share of bytes_max */
+        return 40 + random_next(&seed) % 5000; /* across every share of bytes_max */
     if (holds == ITEM || holds == OLD_WORLD)
-        return 1 + next_random() % 600;
-    return holds == ITEM_EMPTY ? 0 : 1 + next_random() % 20;
+        return 1 + random_next(&seed) % 600;
+    return holds == ITEM_EMPTY ? 0 : 1 + random_next(&seed) % 20;
 }
 
 static se_item *item_of(const struct entry *e)
 {
     static char content[8192], state[SE_STATE_MAX + 1];
     for (size_t i = 0; i < sizeof content; i++)
-        content[i] = (char)next_random();
+        content[i] = (char)random_next(&seed);
     memset(state, 's', SE_STATE_MAX);
-    bool stateful = (e->holds == ITEM || e->holds == ITEM_LARGE) && next_random() % 2;
+    bool stateful = (e->holds == ITEM || e->holds == ITEM_LARGE) && random_next(&seed) % 2;
     struct item_spec spec = {.id = e->id,
                              .id_len = strlen(e->id),
                              .content = content,
                              .content_len = content_len_of(e->holds),
-                             .version = 1 + next_random() % INT64_MAX,
-                             .expires_at_ms = (int64_t)(next_random() % 3) * 1999999999999,
-                             .route = (uint8_t)(1 + next_random() % 3),
+                             .version = 1 + random_next(&seed) % INT64_MAX,
+                             .expires_at_ms = (int64_t)(random_next(&seed) % 3) * 1999999999999,
+                             .route = (uint8_t)(1 + random_next(&seed) % 3),
                              .deleted = e->holds == TOMBSTONE || e->holds == TOMBSTONE_TAILED,
                              .state = stateful ? state : NULL};
     se_item *item = se__item_new(&spec);
@@ -175,7 +159,7 @@ static void put_entry(struct entry *e)
 {
     char out[64];
     if (e->holds == TEXT) {
-        store(e->id, (const uint8_t *)"hello", next_random() % 6);
+        store(e->id, (const uint8_t *)"hello", random_next(&seed) % 6);
     } else if (e->holds == NOTHING) {
         store(e->id, (const uint8_t *)"", 0);
     } else if (e->holds == LIST) {
@@ -194,10 +178,10 @@ static void put_entry(struct entry *e)
 static void random_id(struct entry *e, size_t number)
 {
     static const char *const PIECES[] = {"*", "?", "[ab]", "\\", "{t}", "^", "-", "\xc3\xa4", "a:"};
-    int n = snprintf(e->id, sizeof e->id, "%s", PIECES[next_random() % 9]);
-    if (next_random() % 20 == 0)
+    int n = snprintf(e->id, sizeof e->id, "%s", PIECES[random_next(&seed) % 9]);
+    if (random_next(&seed) % 20 == 0)
         n += snprintf(e->id + n, sizeof e->id - n, "%0*d", (int)(240 - n), 0);
-    snprintf(e->id + n, sizeof e->id - n, "%s%zu", PIECES[next_random() % 9], number);
+    snprintf(e->id + n, sizeof e->id - n, "%s%zu", PIECES[random_next(&seed) % 9], number);
 }
 
 static struct model fill_server(size_t n)
@@ -347,7 +331,8 @@ Test(l2_survey, bounds_leave_out_what_is_not_between_them)
     struct model m = fill_server(10 * KINDS);
     qsort(m.entries, m.n, sizeof *m.entries, by_id);
     for (int i = 0; i < 60; i++) {
-        const char *a = m.entries[next_random() % m.n].id, *b = m.entries[next_random() % m.n].id;
+        const char *a = m.entries[random_next(&seed) % m.n].id,
+                   *b = m.entries[random_next(&seed) % m.n].id;
         struct tier_survey survey = {.depth = DEPTHS[i % 2],
                                      .after = i % 5   ? a
                                               : i % 2 ? ""

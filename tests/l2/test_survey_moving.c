@@ -9,22 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static struct redis_server server;
-static struct l2 l2;
-
-static void setup(void)
-{
-    redis_server_start(&server, NULL);
-    l2_open(&l2, &server, NULL);
-}
-
-static void teardown(void)
-{
-    l2_close(&l2);
-    redis_server_stop(&server);
-}
-
-TestSuite(l2_survey_moving, .init = setup, .fini = teardown, .timeout = 120);
+TestSuite(l2_survey_moving, .init = l2_setup, .fini = l2_teardown, .timeout = 120);
 
 static struct tier_reply page(const struct tier_survey *survey, struct tier_cursor *cursor,
                               struct tier_sights *sights)

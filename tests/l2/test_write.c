@@ -3,27 +3,14 @@
  */
 #include "l2/fixture.h"
 
+#include "support/random.h"
+
 #include "l2/scripts.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
-static struct redis_server server;
-static struct l2 l2;
-
-static void setup(void)
-{
-    redis_server_start(&server, NULL);
-    l2_open(&l2, &server, NULL);
-}
-
-static void teardown(void)
-{
-    l2_close(&l2);
-    redis_server_stop(&server);
-}
-
-TestSuite(l2_write, .init = setup, .fini = teardown);
+TestSuite(l2_write, .init = l2_setup, .fini = l2_teardown);
 
 Test(l2_write, what_is_written_is_read)
 {
@@ -241,21 +228,13 @@ Test(l2_write, a_batch_of_many_calls_is_one_answer)
 
 static uint64_t seed = 0x9e3779b97f4a7c15;
 
-static uint64_t next_random(void)
-{
-    seed ^= seed << 13;
-    seed ^= seed >> 7;
-    seed ^= seed << 17;
-    return seed;
-}
-
 static se_item *random_item(const char *id)
 {
     char content[8];
     /* Few versions and contents, so that ties and repeats are common. */
-    snprintf(content, sizeof content, "c%u", (unsigned)(next_random() % 4));
-    uint64_t version = (next_random() % 6) + (next_random() % 2 ? UINT64_C(1) << 55 : 1);
-    return next_random() % 5 == 0 ? l2_tombstone(id, version) : l2_item(id, content, version);
+    snprintf(content, sizeof content, "c%u", (unsigned)(random_next(&seed) % 4));
+    uint64_t version = (random_next(&seed) % 6) + (random_next(&seed) % 2 ? UINT64_C(1) << 55 : 1);
+    return random_next(&seed) % 5 == 0 ? l2_tombstone(id, version) : l2_item(id, content, version);
 }
 
 Test(l2_write, random_orders_end_with_the_greatest_write)
@@ -269,7 +248,7 @@ Test(l2_write, random_orders_end_with_the_greatest_write)
         struct tier_write writes[IDS];
         size_t n = 0;
         for (size_t i = 0; i < IDS; i++)
-            if (next_random() % 3)
+            if (random_next(&seed) % 3)
                 writes[n++] = (struct tier_write){.item = random_item(ids[i]), .kind = RECORD_ITEM};
         for (size_t i = 0; i < n; i++)
             if (se__item_deleted(writes[i].item))

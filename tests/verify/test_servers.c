@@ -222,24 +222,24 @@ static struct tier_node root(struct tier tier)
 static void digests_of_both_tiers_agree(struct l3_fixture *f)
 {
     struct bed b;
-    struct tier_node l2, l3;
+    struct tier_node in_l2, in_l3;
     static struct tier_node many[2][4096];
     bed_open(&b, f);
     fill(&b);
-    l2 = root(b.l2.tier);
-    l3 = root(f->tier);
-    cr_assert(l2.count == N && se__merkle_equal(&l2, &l3));
+    in_l2 = root(b.l2.tier);
+    in_l3 = root(f->tier);
+    cr_assert(in_l2.count == N && se__merkle_equal(&in_l2, &in_l3));
     cr_assert_eq(se__merkle_nodes(b.l2.tier, 0, 65535, 4, 20000, many[0]), SE_OK);
     cr_assert_eq(se__merkle_nodes(f->tier, 0, 65535, 4, 20000, many[1]), SE_OK);
     for (unsigned i = 0; i < 4096; i++)
         cr_assert(se__merkle_equal(&many[0][i], &many[1][i]));
-    cr_assert_eq(se__merkle_prefix(b.l2.tier, "item:001", 20000, &l2), SE_OK);
-    cr_assert_eq(se__merkle_prefix(f->tier, "item:001", 20000, &l3), SE_OK);
-    cr_assert(l2.count == 100 && se__merkle_equal(&l2, &l3));
+    cr_assert_eq(se__merkle_prefix(b.l2.tier, "item:001", 20000, &in_l2), SE_OK);
+    cr_assert_eq(se__merkle_prefix(f->tier, "item:001", 20000, &in_l3), SE_OK);
+    cr_assert(in_l2.count == 100 && se__merkle_equal(&in_l2, &in_l3));
     plant(&b, "item:00150", 7, 0);
-    cr_assert_eq(se__merkle_prefix(b.l2.tier, "item:0015", 20000, &l2), SE_OK);
-    cr_assert_eq(se__merkle_prefix(f->tier, "item:0015", 20000, &l3), SE_OK);
-    cr_assert(l2.count == 10 && l3.count == 10 && !se__merkle_equal(&l2, &l3));
+    cr_assert_eq(se__merkle_prefix(b.l2.tier, "item:0015", 20000, &in_l2), SE_OK);
+    cr_assert_eq(se__merkle_prefix(f->tier, "item:0015", 20000, &in_l3), SE_OK);
+    cr_assert(in_l2.count == 10 && in_l3.count == 10 && !se__merkle_equal(&in_l2, &in_l3));
     bed_close(&b);
 }
 ON_BOTH_DIALECTS(digests_of_both_tiers_agree)
