@@ -6,6 +6,7 @@
 #include "engine/engine.h"
 
 #define L1_BYTES ((size_t)1 << 20)
+#define READS_BEFORE 2000u /* more than L1 holds */
 
 void reads_id(size_t n, char id[BENCH_ID_LEN + 1])
 {
@@ -60,11 +61,22 @@ void reads_close(struct reads *r)
     bench_check(se_close(r->engine, 60000), "se_close");
 }
 
-/* L1 keeps a few of thousands for a whole round now and then. */
-static void prove(struct reads *r, uint64_t before, size_t reads)
+/* What a round asks for is not in L1, and L1 is full, as it mostly is: it forgets everything and takes
+ * in others. (Left alone, what it has learnt in the rounds before keeps one in a hundred for a whole
+ * round.) */
+static void prepare(struct reads *r)
 {
-    uint64_t served = se__metrics_sum(r->engine->metrics, r->hits) - before;
-    if (served < reads - reads / 200)
+    se__l1_invalidate_prefix(r->engine->l1, "");
+    for (size_t i = 0; i < READS_BEFORE; i++)
+        read_one(r, i);
+    r->next += READS_BEFORE;
+    r->before = se__metrics_sum(r->engine->metrics, r->hits);
+}
+
+static void prove(struct reads *r, size_t reads)
+{
+    uint64_t served = se__metrics_sum(r->engine->metrics, r->hits) - r->before;
+    if (served != reads)
         bench_fail("the tier has served %llu of %zu reads", (unsigned long long)served, reads);
     r->next += reads;
 }
@@ -72,9 +84,9 @@ static void prove(struct reads *r, uint64_t before, size_t reads)
 double reads_run(void *arg)
 {
     struct reads *r = arg;
-    uint64_t before = se__metrics_sum(r->engine->metrics, r->hits);
+    prepare(r);
     double p50 = bench_p50_us(read_one, r, READS);
-    prove(r, before, READS);
+    prove(r, READS);
     return p50;
 }
 
@@ -98,11 +110,11 @@ static void read_many(struct reads *r, size_t from)
 double reads_run_many(void *arg)
 {
     struct reads *r = arg;
-    uint64_t before = se__metrics_sum(r->engine->metrics, r->hits);
+    prepare(r);
     uint64_t start = se__mono_ns();
-    for (size_t i = 0; i < READ_ITEMS; i += MANY)
+    for (size_t i = 0; i < READ_ITEMS - READS_BEFORE; i += MANY)
         read_many(r, i);
-    double figure = (double)READ_ITEMS / (double)(se__mono_ns() - start) * 1e6;
-    prove(r, before, READ_ITEMS);
+    double figure = (double)(READ_ITEMS - READS_BEFORE) / (double)(se__mono_ns() - start) * 1e6;
+    prove(r, READ_ITEMS - READS_BEFORE);
     return figure;
 }

@@ -21,6 +21,7 @@ struct reads {
     se_engine *engine;
     enum metric hits; /* the counter that must grow with each read */
     size_t next;      /* id to ask first */
+    uint64_t before;  /* of the counter */
 };
 
 /* Writes READ_ITEMS ids through an engine of its own, then opens the one to read
@@ -29,7 +30,7 @@ void reads_open(struct reads *r, const char *redis_url, const char *sql_url, enu
 void reads_close(struct reads *r);
 /* A side: p50 in us. */
 double reads_run(void *reads);
-/* A side: thousands of ids a second, each read once, in calls of MANY. */
+/* A side: thousands of ids a second, each read at most once, in calls of MANY. */
 double reads_run_many(void *reads);
 /* The id of the n-th read, for the peer to do the same. */
 void reads_id(size_t n, char id[BENCH_ID_LEN + 1]);

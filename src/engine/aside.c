@@ -18,7 +18,8 @@ struct aside {
     void *arg;
     const se_submit_options *options;
     uint64_t deadline_ms;
-    struct flight *flight; /* that is led; NULL: none, or it has landed */
+    struct seat seat; /* in the factories' flights */
+    bool leads;       /* and has not landed */
 };
 
 static se_result look(const struct aside *a, struct lookup *l)
@@ -33,9 +34,9 @@ static se_result look(const struct aside *a, struct lookup *l)
 
 static void land(struct aside *a, se_result result, se_item *item)
 {
-    if (a->flight)
-        se__flight_land(a->e->factories, a->flight, result, item, false);
-    a->flight = NULL;
+    if (a->leads)
+        se__flight_land(a->e->factories, &a->seat, result, item, false);
+    a->leads = false;
 }
 
 /* Writes content if the id is still absent by `basis`. *conflict: it is not. */
@@ -103,10 +104,10 @@ static se_result run_factory(struct aside *a, struct lookup *basis, se_item **it
     return r;
 }
 
-static se_result lead(struct aside *a, struct flight *flight, se_item **item)
+static se_result lead(struct aside *a, se_item **item)
 {
     struct lookup l = {0};
-    a->flight = flight;
+    a->leads = true;
     se_result r = look(a, &l); /* again: the last leader may just have landed */
     if (r == SE_OK)
         *item = l.item;
@@ -116,11 +117,11 @@ static se_result lead(struct aside *a, struct flight *flight, se_item **item)
     return r;
 }
 
-static se_result follow(const struct aside *a, struct flight *flight, se_item **item)
+static se_result follow(struct aside *a, se_item **item)
 {
-    bool again, own = se__flight_mine(flight);
+    bool again, own = se__flight_mine(&a->seat);
     se_result r =
-        se__flight_follow(a->e->factories, flight, own ? 0 : a->deadline_ms, item, &again);
+        se__flight_follow(a->e->factories, &a->seat, own ? 0 : a->deadline_ms, item, &again);
     if (own)
         return se__error(SE_ERR_STATE, "id '%s': asked for inside its own factory", a->id);
     if (r == SE_ERR_TIMEOUT)
@@ -135,15 +136,11 @@ static se_result join(struct aside *a, struct lookup *l, se_item **item)
 {
     se_result r = SE_NOT_FOUND;
     while (r == SE_NOT_FOUND) {
-        struct flight *flight;
-        bool leads;
-        r = se__flight_join(a->e->factories, l->hash, a->id, l->id_len, &flight, &leads);
-        if (r != SE_OK)
-            return r;
-        if (leads)
-            return lead(a, flight, item);
+        se__flight_join(a->e->factories, l->hash, a->id, l->id_len, &a->seat);
+        if (a->seat.leads)
+            return lead(a, item);
         se_item *theirs = NULL;
-        r = follow(a, flight, &theirs);
+        r = follow(a, &theirs);
         se_item_release(theirs);
         if (!theirs)
             return r;

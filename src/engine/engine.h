@@ -273,9 +273,14 @@ struct lookup {
      * maybe older than L3's, is no answer. */
     bool sure;
     bool unseen; /* in: the caller has not just asked L1 for the id; then it is asked first */
+    uint64_t moment; /* in: of the loads, from before the caller asked L1; 0: L1 is asked again, to be
+                        sure */
     /* the rest belongs to read.c */
-    struct flight *flight;
-    bool leads, settled, again, held_back;
+    struct seat seat;
+    bool flies; /* the seat is taken */
+    se_engine *engine;
+    se_item *came, *kept; /* references: what a tier told of, and what L1 made of it; or NULL */
+    bool settled, again, held_back;
     bool cached;        /* the item is L1's own */
     se_item *candidate; /* found above the home tier, but maybe older than what that holds */
     size_t at;          /* with wants_lease: which of the reads of L2 is its */

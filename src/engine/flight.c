@@ -1,36 +1,25 @@
 /*
- * flight - see flight.h. A small striped table of chained flights; a flight is freed by whoever
- * gives it up last.
+ * flight - see flight.h. A small striped table of chained flights, each in its leader's memory.
  */
 #include "engine/flight.h"
 
 #include "base/mem.h"
 
+#include <stdatomic.h>
 #include <string.h>
 
 #define STRIPES 64 /* a power of two */
 
-struct flight {
-    struct flight *next; /* in its stripe */
-    uint64_t hash;
-    uint64_t leader; /* thread id */
-    unsigned users;
-    bool closed, landed, again; /* closed: not in the table any more */
-    se_result result;
-    se_item *item;
-    char *error; /* the leader's text, for errors */
-    size_t id_len;
-    char id[];
-};
-
 struct stripe {
-    struct se__mutex lock; /* guards the chain and every flight in it */
+    struct se__mutex lock; /* guards the chain, and every seat of its flights */
     struct se__cond landed;
-    struct flight *first;
+    struct seat *first;
+    uint64_t ended; /* when a flight of this stripe ended last */
 };
 
 struct flights {
     struct stripe stripes[STRIPES];
+    _Atomic uint64_t moment;
 };
 
 se_result se__flights_open(struct flights **flights)
@@ -57,123 +46,138 @@ void se__flights_close(struct flights *f)
     se__free(f);
 }
 
+uint64_t se__flights_moment(const struct flights *f)
+{
+    /* acquire: pairs with the release below */
+    return atomic_load_explicit(&f->moment, memory_order_acquire);
+}
+
+uint64_t se__flights_end_of(struct flights *f)
+{
+    /* release: who takes this moment or a later one sees in L1 what the leader has put there */
+    return atomic_fetch_add_explicit(&f->moment, 1, memory_order_release) + 1;
+}
+
 static struct stripe *stripe_of(struct flights *f, uint64_t hash)
 {
     return &f->stripes[(hash >> 32) & (STRIPES - 1)];
 }
 
-static struct flight *find_locked(struct stripe *s, uint64_t hash, const char *id, size_t id_len)
+static struct seat *find_locked(const struct stripe *s, const struct seat *seat)
 {
-    for (struct flight *x = s->first; x; x = x->next) {
-        if (x->hash == hash && x->id_len == id_len && memcmp(x->id, id, id_len) == 0)
+    for (struct seat *x = s->first; x; x = x->next) {
+        if (x->hash == seat->hash && x->id_len == seat->id_len &&
+            memcmp(x->id, seat->id, seat->id_len) == 0)
             return x;
     }
     return NULL;
 }
 
-se_result se__flight_join(struct flights *f, uint64_t hash, const char *id, size_t id_len,
-                          struct flight **flight, bool *leads)
+static void lead_locked(struct stripe *s, struct seat *seat)
+{
+    seat->leads = true;
+    seat->thread = se__thread_id();
+    seat->next = s->first;
+    s->first = seat;
+}
+
+static void follow_locked(struct seat *leader, struct seat *seat)
+{
+    seat->leader = leader;
+    seat->thread = leader->thread;
+    seat->next = leader->followers;
+    leader->followers = seat;
+}
+
+void se__flight_join(struct flights *f, uint64_t hash, const char *id, size_t id_len,
+                     struct seat *seat)
 {
     struct stripe *s = stripe_of(f, hash);
-    struct flight *fresh = se__alloc(sizeof *fresh + id_len);
-    if (!fresh)
-        return se__error_nomem();
-    *fresh = (struct flight){.hash = hash, .leader = se__thread_id(), .id_len = id_len};
-    memcpy(fresh->id, id, id_len);
+    *seat = (struct seat){.hash = hash, .id = id, .id_len = id_len};
     se__mutex_lock(&s->lock);
-    struct flight *x = find_locked(s, hash, id, id_len);
-    *leads = !x;
-    if (!x) {
-        x = fresh;
-        x->next = s->first;
-        s->first = x;
-        fresh = NULL;
-    }
-    x->users++;
+    struct seat *leader = find_locked(s, seat);
+    seat->ended = s->ended;
+    if (leader)
+        follow_locked(leader, seat);
+    else
+        lead_locked(s, seat);
     se__mutex_unlock(&s->lock);
-    se__free(fresh);
-    *flight = x;
-    return SE_OK;
 }
 
-bool se__flight_mine(const struct flight *flight)
+bool se__flight_mine(const struct seat *seat)
 {
-    return flight->leader == se__thread_id(); /* constant since it was made */
+    return seat->thread == se__thread_id(); /* constant since it was taken */
 }
 
-static void free_flight(struct flight *x)
+static void unlink_locked(struct seat **at, const struct seat *seat)
 {
-    se_item_release(x->item);
-    se__free(x->error);
-    se__free(x);
-}
-
-static void close_locked(struct stripe *s, struct flight *x)
-{
-    struct flight **at = &s->first;
-    if (x->closed)
-        return;
-    while (*at != x)
+    while (*at != seat)
         at = &(*at)->next;
-    *at = x->next;
-    x->closed = true;
+    *at = seat->next;
 }
 
-bool se__flight_close(struct flights *f, struct flight *x)
+static void close_locked(struct stripe *s, struct seat *seat, uint64_t end)
 {
-    struct stripe *s = stripe_of(f, x->hash);
+    s->ended = end > s->ended ? end : s->ended;
+    if (seat->closed)
+        return;
+    unlink_locked(&s->first, seat);
+    seat->closed = true;
+}
+
+bool se__flight_close(struct flights *f, struct seat *seat, uint64_t end)
+{
+    struct stripe *s = stripe_of(f, seat->hash);
     se__mutex_lock(&s->lock);
-    close_locked(s, x);
-    bool alone = x->users == 1;
+    close_locked(s, seat, end);
+    bool alone = !seat->followers;
     se__mutex_unlock(&s->lock);
     return alone;
 }
 
-void se__flight_drop(struct flight *x)
+/* error: NULL, also without memory: then the follower gets the code only. */
+static void land_one(struct seat *seat, se_result result, se_item *item, bool again)
 {
-    free_flight(x);
+    seat->again = again;
+    seat->result = result;
+    seat->item = item ? se_item_retain(item) : NULL;
+    seat->error = result < 0 ? se__strdup(se_errmsg()) : NULL;
+    seat->leader = NULL;
+    seat->landed = true;
 }
 
-void se__flight_land(struct flights *f, struct flight *x, se_result result, se_item *item,
+void se__flight_land(struct flights *f, struct seat *seat, se_result result, se_item *item,
                      bool again)
 {
-    /* without memory followers get the code only */
-    char *error = result < 0 ? se__strdup(se_errmsg()) : NULL;
-    struct stripe *s = stripe_of(f, x->hash);
+    struct stripe *s = stripe_of(f, seat->hash);
     se__mutex_lock(&s->lock);
-    close_locked(s, x);
-    x->landed = true;
-    x->again = again;
-    x->result = result;
-    x->item = item ? se_item_retain(item) : NULL;
-    x->error = error;
-    bool last = --x->users == 0;
-    if (!last)
+    close_locked(s, seat, 0);
+    for (struct seat *x = seat->followers; x; x = x->next)
+        land_one(x, result, item, again);
+    if (seat->followers)
         se__cond_broadcast(&s->landed);
     se__mutex_unlock(&s->lock);
-    if (last)
-        free_flight(x);
 }
 
-se_result se__flight_follow(struct flights *f, struct flight *x, uint64_t deadline_ms,
+se_result se__flight_follow(struct flights *f, struct seat *seat, uint64_t deadline_ms,
                             se_item **item, bool *again)
 {
-    struct stripe *s = stripe_of(f, x->hash);
+    struct stripe *s = stripe_of(f, seat->hash);
     se__mutex_lock(&s->lock);
     bool in_time = true;
-    while (!x->landed && in_time)
+    while (!seat->landed && in_time)
         in_time = se__cond_wait_until(&s->landed, &s->lock, deadline_ms);
-    bool landed = x->landed;
-    se_result r = landed ? x->result : SE_ERR_TIMEOUT;
-    *again = landed && x->again;
-    *item = landed && x->item ? se_item_retain(x->item) : NULL;
-    if (landed && r < 0)
-        se__error(r, "%s", x->error ? x->error : se_strerror(r));
-    bool last = --x->users == 0;
-    se__mutex_unlock(&s->lock);
-    if (last)
-        free_flight(x);
+    bool landed = seat->landed;
     if (!landed)
-        se__error(r, "another caller's lookup of the same id did not end in time");
-    return r;
+        unlink_locked(&seat->leader->followers, seat);
+    se__mutex_unlock(&s->lock);
+    *again = landed && seat->again;
+    *item = landed ? seat->item : NULL;
+    if (!landed)
+        return se__error(SE_ERR_TIMEOUT,
+                         "another caller's lookup of the same id did not end in time");
+    if (seat->result < 0)
+        se__error(seat->result, "%s", seat->error ? seat->error : se_strerror(seat->result));
+    se__free(seat->error);
+    return seat->result;
 }

@@ -33,11 +33,12 @@ static void end_if_timed(se_engine *e, uint64_t start_ns)
 
 /* ---- single ids ---- */
 
-/* What L1 does not have. */
-static se_result look_below(se_engine *e, const char *id, se_item **item)
+/* What L1 does not have; moment: of the loads, before it was asked. */
+static se_result look_below(se_engine *e, const char *id, uint64_t moment, se_item **item)
 {
     struct lookup l;
     se_result r = se__lookup_init(e, id, &l);
+    l.moment = moment;
     if (r == SE_OK)
         r = se__lookup(e, &l, 1, se__read_deadline(e));
     if (r != SE_OK)
@@ -68,10 +69,10 @@ static void count_hit(se_engine *e)
 static se_result get_checked(se_engine *e, const char *id, size_t id_len, bool timed,
                              se_item **item)
 {
-    uint64_t started = start_if(timed);
+    uint64_t started = start_if(timed), moment = se__flights_moment(e->loads);
     *item = se__l1_get(e->l1, se__l1_hash(e->l1, id, id_len), id, id_len);
     if (!*item)
-        return look_below(e, id, item);
+        return look_below(e, id, moment, item);
     count_hit(e);
     end_if_timed(e, started);
     return se__take_hit(item);
@@ -200,7 +201,7 @@ se_result se_get_copy(se_engine *e, const char *id, void *buffer, size_t cap, si
         r = se__id_check("id", id, 1, SE_ID_MAX, &id_len);
     if (r != SE_OK)
         return r;
-    uint64_t started = start_if(timed_now());
+    uint64_t started = start_if(timed_now()), moment = se__flights_moment(e->loads);
     uint64_t hash = se__l1_hash(e->l1, id, id_len);
     if (se__l1_get_copy(e->l1, hash, id, id_len, buffer, cap, &copy)) {
         se__metrics_inc(e->metrics, M_OPS_L1_GET_HIT);
@@ -211,7 +212,7 @@ se_result se_get_copy(se_engine *e, const char *id, void *buffer, size_t cap, si
         return SE_OK;
     }
     se_item *item = NULL;
-    r = look_below(e, id, &item);
+    r = look_below(e, id, moment, &item);
     if (r == SE_OK)
         copy_out(item, buffer, cap, len);
     se_item_release(item);

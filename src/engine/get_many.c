@@ -49,13 +49,13 @@ static se_result check_missing(const char *const *ids, size_t n, se_item *const 
 
 /* Lookups of those that L1 did not have, in their order. */
 static struct lookup *make_lookups(const struct l1_key *keys, size_t n, se_item *const *items,
-                                   size_t misses)
+                                   size_t misses, uint64_t moment)
 {
     struct lookup *lookups = se__alloc_zeroed(misses, sizeof *lookups);
     for (size_t i = 0, at = 0; lookups && i < n; i++)
         if (!items[i])
-            lookups[at++] =
-                (struct lookup){.id = keys[i].id, .id_len = keys[i].id_len, .hash = keys[i].hash};
+            lookups[at++] = (struct lookup){
+                .id = keys[i].id, .id_len = keys[i].id_len, .hash = keys[i].hash, .moment = moment};
     return lookups;
 }
 
@@ -96,12 +96,13 @@ static se_result get_keys(se_engine *e, const char *const *ids, const struct l1_
 {
     size_t misses = 0;
     struct lookup *lookups = NULL;
+    uint64_t moment = se__flights_moment(e->loads);
     se__l1_get_many(e->l1, keys, n, items);
     for (size_t i = 0; i < n; i++)
         misses += !items[i];
     se_result r = misses ? check_missing(ids, n, items) : SE_OK;
     if (r == SE_OK && misses) {
-        lookups = make_lookups(keys, n, items, misses);
+        lookups = make_lookups(keys, n, items, misses, moment);
         r = lookups ? se__lookup(e, lookups, misses, se__read_deadline(e)) : se__error_nomem();
     }
     if (r == SE_OK) {

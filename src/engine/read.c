@@ -145,6 +145,27 @@ static uint64_t redis_deadline(const se_engine *e, uint64_t deadline_ms)
     return trip_deadline(e->settings.c.redis_timeout_ms, deadline_ms);
 }
 
+static void forget_early(struct lookup *l)
+{
+    se_item_release(l->came);
+    se_item_release(l->kept);
+    l->came = l->kept = NULL;
+}
+
+/* An item that has come goes to L1 while the tier still sends others. Not where the answer may be
+ * another: beside a candidate, and from the L2 of a read_only engine. */
+static void keep_early(void *arg, se_item *item)
+{
+    struct lookup *l = arg;
+    bool unchanged;
+    forget_early(l); /* of a call that is repeated */
+    if (l->candidate || l->engine->settings.c.read_only || se__says_gone(item))
+        return;
+    se__see_version(l->engine, se_item_version(item));
+    l->kept = se__l1_promote(l->engine->l1, l->hash, item, l->epoch, &unchanged);
+    l->came = se_item_retain(item);
+}
+
 /* Packs the reads of all unsettled lookups that `wanted` lets through; returns how many. */
 static size_t pack(se_engine *e, struct lookup **ask, size_t n, struct tier_read *reads,
                    size_t *from, bool (*wanted)(se_engine *e, const struct lookup *l))
@@ -153,7 +174,11 @@ static size_t pack(se_engine *e, struct lookup **ask, size_t n, struct tier_read
     for (size_t i = 0; i < n; i++) {
         if (ask[i]->settled || !wanted(e, ask[i]))
             continue;
-        reads[count] = (struct tier_read){.id = ask[i]->id, .id_len = ask[i]->id_len};
+        ask[i]->engine = e;
+        reads[count] = (struct tier_read){.id = ask[i]->id,
+                                          .id_len = ask[i]->id_len,
+                                          .on_item = n > 1 ? keep_early : NULL,
+                                          .arg = ask[i]};
         from[count++] = i;
     }
     return count;
@@ -363,10 +388,13 @@ static void promote(se_engine *e, struct lookup *l)
 {
     bool unchanged = se__l1_epoch(e->l1, l->hash) == l->epoch;
     if (l->result == SE_OK && !l->again && !l->cached) {
-        se_item *item = se__l1_promote(e->l1, l->hash, l->item, l->epoch, &unchanged);
+        bool early = l->kept && l->came == l->item;
+        se_item *item = early ? se_item_retain(l->kept)
+                              : se__l1_promote(e->l1, l->hash, l->item, l->epoch, &unchanged);
         se_item_release(l->item);
         settle_item(l, item);
     }
+    forget_early(l);
     l->again = l->again || !unchanged;
 }
 
@@ -376,7 +404,8 @@ static void ask_tiers(se_engine *e, struct lookup **ask, size_t n, struct room *
     for (size_t i = 0; i < n; i++) {
         struct lookup *l = ask[i];
         l->epoch = se__l1_epoch(e->l1, l->hash);
-        l->cached = look_in_l1(e, l); /* again: the last leader may just have landed */
+        /* again: a leader may have landed since */
+        l->cached = l->seat.ended > l->moment && look_in_l1(e, l);
         if (!l->cached && e->wal)
             ask_overlay(e, l);
     }
@@ -400,22 +429,20 @@ static void lead(se_engine *e, struct lookup **ask, size_t n, struct room *room,
                  uint64_t deadline_ms)
 {
     ask_tiers(e, ask, n, room, deadline_ms);
+    uint64_t end = se__flights_end_of(e->loads);
     for (size_t i = 0; i < n; i++) {
         struct lookup *l = ask[i];
+        l->flies = false;
         /* Who joined after a write that has come and gone since the result was judged must not get
          * it, not even an outage: the write may be in the WAL. */
-        if (se__flight_close(e->loads, l->flight)) {
-            se__flight_drop(l->flight);
-            l->flight = NULL;
+        if (se__flight_close(e->loads, &l->seat, end))
             continue;
-        }
         bool overtaken = se__l1_epoch(e->l1, l->hash) != l->epoch;
         /* Else an outage is everybody's: followers get it instead of asking a dead tier one after
          * the other. */
         bool outage = l->result == SE_ERR_BACKEND || l->result == SE_ERR_STATE;
         bool again = overtaken || l->held_back || (l->again && !outage);
-        se__flight_land(e->loads, l->flight, l->result, l->item, again);
-        l->flight = NULL;
+        se__flight_land(e->loads, &l->seat, l->result, l->item, again);
     }
 }
 
@@ -423,8 +450,8 @@ static void follow(se_engine *e, struct lookup *l, uint64_t deadline_ms)
 {
     bool again;
     se_item *item;
-    se_result r = se__flight_follow(e->loads, l->flight, deadline_ms, &item, &again);
-    l->flight = NULL;
+    se_result r = se__flight_follow(e->loads, &l->seat, deadline_ms, &item, &again);
+    l->flies = false;
     se__metrics_inc(e->metrics, M_LOAD_SHARED);
     if (again) {
         se_item_release(item);
@@ -440,32 +467,33 @@ static void follow(se_engine *e, struct lookup *l, uint64_t deadline_ms)
 #define AHEAD 6 /* ids: a look into the filter takes some 30 ns, a word from memory 100 */
 
 /* One round: every unsettled lookup leads or follows. For the first one L1 has just been asked; a
- * leader asks it again anyway. */
+ * leader asks it again if what it asks for may have come meanwhile. */
 static void round_trip(se_engine *e, struct lookup *lookups, size_t n, struct lookup **ask,
                        struct room *room, bool first, uint64_t deadline_ms)
 {
     size_t leads = 0;
+    uint64_t moment = first ? 0 : se__flights_moment(e->loads);
     for (size_t i = 0; i < n; i++) {
         struct lookup *l = &lookups[i];
         if (e->filter && i + AHEAD < n)
             se__filter_prefetch(e->filter, l[AHEAD].id, l[AHEAD].id_len);
         if (l->settled || (!first && look_in_l1(e, l)))
             continue;
+        l->moment = first ? l->moment : moment;
         l->again = l->held_back = l->wants_lease = l->corrupt_l2 = false;
         l->lease.taken = false;
         if (!se__cache_entries(e) && exclude(e, l))
             continue;
-        se_result r = se__flight_join(e->loads, l->hash, l->id, l->id_len, &l->flight, &l->leads);
-        if (r != SE_OK)
-            settle(l, r, NULL);
-        else if (l->leads)
+        se__flight_join(e->loads, l->hash, l->id, l->id_len, &l->seat);
+        l->flies = true;
+        if (l->seat.leads)
             ask[leads++] = l;
     }
     if (leads)
         lead(e, ask, leads, room, deadline_ms);
     for (size_t i = 0; i < n;
          i++) { /* after ours have landed: two calls may wait for each other's ids */
-        if (!lookups[i].settled && lookups[i].flight)
+        if (!lookups[i].settled && lookups[i].flies)
             follow(e, &lookups[i], deadline_ms);
     }
 }
@@ -495,9 +523,11 @@ static void run(se_engine *e, struct lookup *lookups, size_t n, struct lookup **
 static size_t first_look(se_engine *e, struct lookup *lookups, size_t n)
 {
     size_t left = 0;
+    uint64_t moment = se__flights_moment(e->loads);
     for (size_t i = 0; i < n; i++) {
         if (lookups[i].settled)
             continue;
+        lookups[i].moment = lookups[i].unseen ? moment : lookups[i].moment;
         bool hit = lookups[i].unseen && look_in_l1(e, &lookups[i]);
         lookups[i].epoch = 0;
         se__metrics_inc(e->metrics, hit ? M_OPS_L1_GET_HIT : M_OPS_L1_GET_MISS);

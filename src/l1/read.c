@@ -32,23 +32,19 @@ static inline bool shows(uintptr_t word, const char *id, size_t id_len, struct f
 static inline bool find_in_table(const struct table *t, uint64_t hash, const char *id,
                                  size_t id_len, struct found *f)
 {
-    uint32_t bucket = se__bucket_of(t->buckets, hash);
-    uint8_t tag = se__table_tag(hash);
-    __builtin_prefetch(&t->words[bucket * BUCKET_SLOTS]); /* at the same time as its head */
-    for (uint32_t n = 0; n < t->buckets; n++, bucket = bucket + 1 == t->buckets ? 0 : bucket + 1) {
-        struct bucket_head *h = &t->heads[bucket];
-        /* acquire: with the tag its word and the `passed` before it are seen */
-        uint64_t match = se__table_match(atomic_load_explicit(&h->tags, memory_order_acquire), tag);
-        for (; match; match &= match - 1) {
-            f->slot = se__table_first(match);
-            f->head = h;
+    struct table_walk w = se__table_walk(t, hash);
+    __builtin_prefetch(&t->words[w.bucket * BUCKET_SLOTS]); /* at the same time as its head */
+    do {
+        /* acquire, inside: with the tag its word and the `passed` before it are seen */
+        for (unsigned match = se__table_walk_match(&w); match; match &= match - 1) {
+            unsigned at = (unsigned)__builtin_ctz(match); /* of the sixteen */
+            f->slot = at % BUCKET_SLOTS;
+            f->head = &t->heads[w.bucket + at / BUCKET_SLOTS];
             /* seq_cst: base/epoch.h */
-            if (shows(atomic_load(&t->words[bucket * BUCKET_SLOTS + f->slot]), id, id_len, f))
+            if (shows(atomic_load(&t->words[w.bucket * BUCKET_SLOTS + at]), id, id_len, f))
                 return true;
         }
-        if (atomic_load_explicit(&h->passed, memory_order_acquire) == 0)
-            return false;
-    }
+    } while (se__table_walk_on(&w));
     return false;
 }
 

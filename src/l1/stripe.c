@@ -22,10 +22,12 @@
  * on: 14 buckets at 80 %, 600 at 90 %, 2 to 4 at these (simulated). */
 #define CHURN_FULL_PERCENT 75u
 #define CHURN_NEW_PERCENT 65u
-/* Once a quarter of as many have left as are there. Smaller tables are read soon, and their ghosts reach
- * far enough. */
+/* Once a quarter of as many have left as are there. Smaller tables are read soon. */
 #define CHURN_SHARE 4u
-#define CHURN_BUCKETS_MIN 256u
+#define CHURN_BUCKETS_MIN 32u
+/* The ghosts of tables that would have fewer buckets if they were kept full reach far enough: there are
+ * no more of them than there would be then. */
+#define GHOSTS_MORE_MIN 256u
 #define SHRINK_MIN 64u /* entries fewer than this are no matter */
 
 /* ---- life ---- */
@@ -96,22 +98,17 @@ static bool find(const struct stripe *s, uint64_t hash, struct entry *e,
                  bool (*fits)(uintptr_t word, const void *arg), const void *arg)
 {
     const struct table *t = se__stripe_table(s);
-    uint32_t bucket = se__table_home(t, hash);
-    for (uint32_t n = 0; n < t->buckets; n++, bucket = bucket + 1 == t->buckets ? 0 : bucket + 1) {
-        struct bucket_head *h = &t->heads[bucket];
-        uint64_t match = se__table_match(atomic_load_explicit(&h->tags, memory_order_relaxed),
-                                         se__table_tag(hash));
-        for (; match; match &= match - 1) {
-            uint32_t slot = bucket * BUCKET_SLOTS + se__table_first(match);
+    struct table_walk w = se__table_walk(t, hash);
+    do {
+        for (unsigned match = se__table_walk_match(&w); match; match &= match - 1) {
+            uint32_t slot = w.bucket * BUCKET_SLOTS + (unsigned)__builtin_ctz(match);
             uintptr_t word = atomic_load(se__table_word(t, slot));
             if (word && fits(word, arg)) {
                 unpack(e, word, slot, hash);
                 return true;
             }
         }
-        if (atomic_load_explicit(&h->passed, memory_order_relaxed) == 0)
-            break;
-    }
+    } while (se__table_walk_on(&w));
     for (struct flush_state *f = se__stripe_loose(s); f; f = atomic_load(&f->loose)) {
         uintptr_t word = (uintptr_t)f | WORD_FLUSH;
         if (f->node.hash == hash && fits(word, arg)) {
@@ -374,6 +371,13 @@ static uint32_t buckets_for(const struct table *t, uint32_t n)
     return wanted < TABLE_BUCKETS_MAX ? (uint32_t)wanted : TABLE_BUCKETS_MAX;
 }
 
+/* Of the table that follows t. */
+static uint32_t haunted_for(const struct table *t, uint32_t buckets)
+{
+    uint32_t full = buckets * CHURN_NEW_PERCENT / NEW_PERCENT + 1;
+    return is_churned(t) && full < GHOSTS_MORE_MIN ? full : buckets;
+}
+
 static uint32_t entries_of(const struct stripe *s)
 {
     return se__stripe_table(s)->used + s->loose_entries;
@@ -427,6 +431,7 @@ static bool replace_table(struct l1 *map, struct stripe *s, struct table *t)
         wanted_buckets(s) < t->buckets / 2 || entries_of(s) > se__table_slots(t))
         return false; /* another was faster, or no table is large enough */
     struct flush_state *loose = se__stripe_loose(s);
+    t->haunted = haunted_for(old, t->buckets);
     se__table_move(old, t, hash_of_word, map);
     take_in_loose(s, t);
     recount_loose(map, s, loose);

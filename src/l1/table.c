@@ -33,6 +33,7 @@ struct table *se__table_new(uint32_t buckets)
     char *words = memory + (-(uintptr_t)memory % TABLE_LINE);
     struct table *t = (struct table *)(words + buckets * BUCKET_BYTES);
     *t = (struct table){.buckets = buckets,
+                        .haunted = buckets,
                         .heads = (struct bucket_head *)(t + 1),
                         .words = (_Atomic uintptr_t *)words,
                         .small = {NO_NEXT, NO_NEXT, 0},
@@ -132,7 +133,7 @@ static uint8_t fingerprint(uint64_t hash)
 
 static uint8_t *ghosts_of(struct table *t, uint64_t hash)
 {
-    return t->rests[se__table_home(t, hash)].ghosts[hash >> 8 & (GHOST_ROWS - 1)];
+    return t->rests[se__bucket_of(t->haunted, hash)].ghosts[hash >> 8 & (GHOST_ROWS - 1)];
 }
 
 void se__table_haunt(struct table *t, uint64_t hash)
@@ -228,8 +229,8 @@ void se__table_move(struct table *from, struct table *to,
     }
     /* Where a bucket's ids have gone is not known without their hashes: about
      * half of its ghosts are found again. */
-    for (uint32_t b = 0; b < from->buckets; b++) {
-        uint32_t at = (uint32_t)((uint64_t)b * to->buckets / from->buckets);
+    for (uint32_t b = 0; b < from->haunted; b++) {
+        uint32_t at = (uint32_t)((uint64_t)b * to->haunted / from->haunted);
         for (unsigned i = 0; i < GHOST_ROWS; i++)
             move_ghosts(from->rests[b].ghosts[i], to->rests[at].ghosts[i]);
     }

@@ -82,6 +82,9 @@ struct table {
 
     uint32_t used;   /* slots; the rest are free */
     uint32_t erased; /* entries that have left it */
+    /* of buckets, among whose ghosts an id's are: all, or fewer where the table is kept emptier than
+     * the reach of its ghosts is to be */
+    uint32_t haunted;
     struct bucket_rest *rests;
     struct queue small, main; /* S3-FIFO, see evict.c */
     size_t cost;              /* se__alloc_cost of the block */
@@ -144,6 +147,39 @@ static inline unsigned se__table_match_two(const struct bucket_head *h, uint8_t 
 #else
 #define se__table_match_two se__table_match_two_swar
 #endif
+
+/* A walk from the bucket of a hash on, two buckets a step: what has their tag there, a bit a slot of the
+ * sixteen, and whether an entry of this hash may lie further on. The two may be one, at the end of
+ * the row. */
+struct table_walk {
+    const struct table *t;
+    uint32_t bucket, left; /* the first of the two; buckets not yet come to, these included */
+    uint8_t tag;
+};
+static inline struct table_walk se__table_walk(const struct table *t, uint64_t hash)
+{
+    return (struct table_walk){t, se__table_home(t, hash), t->buckets, se__table_tag(hash)};
+}
+static inline unsigned se__table_walk_match(const struct table_walk *w)
+{
+    return se__table_match_two(&w->t->heads[w->bucket], w->tag);
+}
+static inline bool se__table_walk_on(struct table_walk *w)
+{
+    const struct bucket_head *h = &w->t->heads[w->bucket];
+    /* acquire: as the tags, see find_in_table */
+    if (atomic_load_explicit(&h[0].passed, memory_order_acquire) == 0)
+        return false;
+    if (__builtin_expect(w->bucket + 1 == w->t->buckets, 0)) { /* the other is the one behind all */
+        w->bucket = 0;
+        return --w->left != 0;
+    }
+    if (atomic_load_explicit(&h[1].passed, memory_order_acquire) == 0 || w->left <= 2)
+        return false;
+    w->left -= 2;
+    w->bucket = w->bucket + 2 == w->t->buckets ? 0 : w->bucket + 2;
+    return true;
+}
 
 static inline unsigned se__table_hits(const struct table *t, uint32_t slot)
 {

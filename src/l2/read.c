@@ -47,6 +47,7 @@ static void on_record(void *arg, size_t index, const redisReply *reply)
     bool nomem = false;
     enum reply_class class = se__reply_record(reply, j->op->generation, read, &nomem);
     j->absent += read->found == TIER_ABSENT;
+    se__tier_came(read);
     if ((leases(j, index) || j->mget) && class != REPLY_FINE && class != REPLY_GARBAGE) {
         j->refused = true;
         return;

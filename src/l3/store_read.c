@@ -49,6 +49,7 @@ static void give_row(struct read_call *call, struct tier_read *read, const struc
     switch (se__row_decode_of(columns, n, &call->unpacker, &read->flaw, &read->item)) {
     case ROW_ITEM:
         read->found = TIER_HIT;
+        se__tier_came(read);
         break;
     case ROW_CORRUPT:
         read->found = TIER_CORRUPT;

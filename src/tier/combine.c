@@ -132,6 +132,7 @@ static char *copy_reads(struct tier_read *to, const struct tier_read *from, size
     for (size_t i = 0; i < n; i++) {
         to[i] = from[i];
         to[i].id = memcpy(ids, from[i].id, from[i].id_len);
+        to[i].on_item = NULL; /* its caller may have left */
         ids += from[i].id_len;
     }
     return ids;
@@ -167,13 +168,14 @@ static void gather(struct combiner *c, const struct request *own, struct shared_
     take(c, call, n, (char *)(call->reads + reads));
 }
 
-/* Everything but where the id lies. */
+/* Everything but what was asked. */
 static void hand_out(struct tier_read *to, const struct tier_read *from, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
-        const char *id = to[i].id;
+        struct tier_read asked = to[i];
         to[i] = from[i];
-        to[i].id = id;
+        to[i].id = asked.id;
+        to[i].on_item = asked.on_item;
     }
 }
 

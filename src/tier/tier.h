@@ -90,11 +90,23 @@ struct tier_read {
                                          for mend */
     size_t seen_len;
     struct tier_flaw flaw; /* out, with TIER_CORRUPT */
+    /* in: on the caller's thread told of an item (borrowed) as soon as it has come, others may still be
+     * on their way; of another one if the call is repeated. What the call comes to is what it
+     * answers. NULL: nobody waits for it, and for those who share the call of another. */
+    void (*on_item)(void *arg, se_item *item);
+    void *arg;
     /* L2: with TIER_ABSENT it may have put a lease there (l2/redis.h) */
     bool wants_lease;            /* in */
     bool leased;                 /* out, with */
     uint8_t token[SE_HASH_SIZE]; /* its token */
 };
+
+/* For tiers: a read's item has come. */
+static inline void se__tier_came(const struct tier_read *read)
+{
+    if (read->on_item && read->found == TIER_HIT)
+        read->on_item(read->arg, read->item);
+}
 
 /* A page of live, unexpired items in id order. Exactly one of prefix
  * (may be "") and state is used. */

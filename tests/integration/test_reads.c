@@ -92,6 +92,150 @@ Test(reads, a_miss_asks_redis_once_and_leaves_a_copy_there)
     cr_assert_eq(stand_gets(&s, "l3", "hit"), loaded);
 }
 
+/* What a lookup asks of the tiers, for a caller who asked L1 at that moment and was told no. */
+static double asked_by_one_who_looked_at(uint64_t moment, const char *id)
+{
+    struct lookup l;
+    double asked = stand_gets(&s, "l2", "hit");
+    cr_assert_eq(se__lookup_init(s.e, id, &l), SE_OK);
+    l.moment = moment;
+    cr_assert_eq(se__lookup(s.e, &l, 1, se__read_deadline(s.e)), SE_OK);
+    cr_assert_eq(l.result, SE_OK);
+    se_item_release(l.item);
+    return stand_gets(&s, "l2", "hit") - asked;
+}
+
+/* Another caller's load may land between a look into L1 and the flight: that one is not made again. Where
+ * none has, L1 has nothing new to say. */
+Test(reads, a_leader_asks_l1_again_only_if_a_load_has_ended_since)
+{
+    uint64_t before = se__flights_moment(s.e->loads);
+    bed_expect(s.e, "id007", "id007");
+    cr_assert_eq(asked_by_one_who_looked_at(before, "id007"), 0);
+    cr_assert_eq(asked_by_one_who_looked_at(0, "id007"), 0);
+    cr_assert_eq(asked_by_one_who_looked_at(se__flights_moment(s.e->loads), "id007"), 1,
+                 "it says that L1 did not have it");
+}
+
+/* ---- as they come ---- */
+
+struct arrivals {
+    struct tier_read reads[IDS];
+    char ids[IDS][16];
+    unsigned came;
+    bool last_was_there; /* when the first came */
+};
+
+static void note_arrival(void *arg, se_item *item)
+{
+    struct arrivals *a = arg;
+    MUST(strcmp(se_item_id(item), a->ids[a->came]) == 0, "%s", se_item_id(item));
+    if (a->came++ == 0)
+        a->last_was_there = a->reads[IDS - 1].found == TIER_HIT;
+}
+
+static void expect_arrivals(const struct tier *tier)
+{
+    static struct arrivals a;
+    a = (struct arrivals){.came = 0};
+    for (int i = 0; i < IDS; i++) {
+        id_of(i, a.ids[i]);
+        a.reads[i] = (struct tier_read){
+            .id = a.ids[i], .id_len = strlen(a.ids[i]), .on_item = note_arrival, .arg = &a};
+    }
+    uint64_t deadline = se__read_deadline(s.e);
+    cr_assert_eq(tier->ops->read(tier->self, a.reads, IDS, deadline).fault, TIER_FINE);
+    cr_assert_eq(a.came, IDS);
+    cr_assert(!a.last_was_there, "all were there before anybody was told");
+    for (int i = 0; i < IDS; i++)
+        se_item_release(a.reads[i].item);
+}
+
+Test(reads, whoever_asks_a_tier_for_a_list_is_told_of_each_item_as_it_comes)
+{
+    expect_arrivals(&s.e->cache);
+    expect_arrivals(&s.e->home);
+}
+
+/* They are in memory once, whoever else holds them. */
+static void expect_list_of_all(void)
+{
+    static char ids[IDS][16];
+    const char *at[IDS];
+    se_item *items[IDS], *again[IDS];
+    for (int i = 0; i < IDS; i++) {
+        id_of(i, ids[i]);
+        at[i] = ids[i];
+    }
+    cr_assert_eq(se_get_many(s.e, at, IDS, items, NULL), SE_OK);
+    double asked = stand_round_trips(&s);
+    cr_assert_eq(se_get_many(s.e, at, IDS, again, NULL), SE_OK);
+    cr_assert_eq(stand_round_trips(&s), asked);
+    for (int i = 0; i < IDS; i++) {
+        cr_assert_str_eq(se_item_id(items[i]), ids[i]);
+        cr_assert_eq(items[i], again[i]);
+        cr_assert_eq(se__item_refs(items[i]), 3, "%u", se__item_refs(items[i]));
+        se_item_release(items[i]);
+        se_item_release(again[i]);
+    }
+}
+
+Test(reads, a_list_is_in_memory_once_it_has_been_read)
+{
+    char out[64];
+    expect_list_of_all();
+    redis_server_ask(&s.redis, out, sizeof out, "FLUSHALL");
+    stand_reopen(&s);
+    double loaded = stand_gets(&s, "l3", "hit");
+    expect_list_of_all();
+    cr_assert_eq(stand_gets(&s, "l3", "hit") - loaded, IDS);
+}
+
+static se_item *make_item(const struct tier_read *read, uint64_t version, const char *content)
+{
+    se_item *item = se__item_new(&(struct item_spec){.id = read->id,
+                                                     .id_len = read->id_len,
+                                                     .content = content,
+                                                     .content_len = strlen(content),
+                                                     .version = version});
+    MUST(item, "no memory");
+    return item;
+}
+
+/* As where an attempt fails after it has told of items, and its repetition shares another's call. */
+static struct tier_reply read_twice(void *self, struct tier_read *reads, size_t n,
+                                    uint64_t deadline_ms)
+{
+    (void)self, (void)deadline_ms;
+    for (size_t i = 0; i < n; i++) {
+        reads[i].item = make_item(&reads[i], 1, "of the first attempt");
+        reads[i].found = TIER_HIT;
+        se__tier_came(&reads[i]);
+        se_item_release(reads[i].item);
+        reads[i].item = make_item(&reads[i], 2, "of the second");
+    }
+    return se__tier_fine();
+}
+
+Test(reads, what_a_call_comes_to_counts_and_not_what_it_told_of_before)
+{
+    static const struct tier_ops ops = {.read = read_twice};
+    const char *ids[] = {"id001", "id002", "id003"};
+    se_item *items[3];
+    struct tier real = s.e->cache;
+    s.e->cache = (struct tier){.ops = &ops};
+    cr_assert_eq(se_get_many(s.e, ids, 3, items, NULL), SE_OK);
+    s.e->cache = real;
+    double asked = stand_round_trips(&s);
+    for (int i = 0; i < 3; i++) {
+        cr_assert_eq(se_item_version(items[i]), 2);
+        cr_assert_eq(se__item_refs(items[i]), 2, "%u", se__item_refs(items[i]));
+        bed_expect(s.e, ids[i], "of the second");
+        se_item_release(items[i]);
+    }
+    cr_assert_eq(stand_round_trips(&s), asked, "memory has it");
+}
+
 /* ---- many at once ---- */
 
 #define READERS 32

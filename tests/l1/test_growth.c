@@ -112,6 +112,25 @@ Test(growth, tables_where_as_much_leaves_as_comes_have_room)
     }
 }
 
+/* So have those of small maps; but what they remember of those that have left reaches no further. */
+Test(growth, small_tables_where_as_much_leaves_as_comes_have_room_and_no_more_ghosts)
+{
+    for (size_t len = 300; len < 1000; len += 100) {
+        fixture_open(&f, 512 * 1024, false);
+        for (unsigned i = 0; i < 8000; i++)
+            put_number(i, len, false);
+        const struct table *t = se__stripe_table(&f.map->stripes[0]);
+        unsigned slots = se__table_slots(t);
+        cr_assert(t->buckets >= 32 && t->buckets < 256, "%u buckets", t->buckets);
+        cr_assert_lt(t->used * 100, slots * 76, "%zu: %u of %u", len, t->used, slots);
+        /* of 65 % the part that 83 % would have */
+        cr_assert(t->haunted * 100 > t->buckets * 78 && t->haunted * 100 < t->buckets * 82,
+                  "%zu: %u of %u", len, t->haunted, t->buckets);
+        check_account(&f);
+        fixture_close(&f);
+    }
+}
+
 Test(growth, an_entry_costs_what_it_may)
 {
     fixture_open(&f, 256 * MIB, true);

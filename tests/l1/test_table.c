@@ -102,6 +102,53 @@ Test(table, an_entry_that_finds_its_bucket_full_lies_behind_it_and_is_not_forgot
     close_table();
 }
 
+/* Where a walk comes by, bit a slot; it ends at the latest when it has been everywhere. */
+static uint64_t walked(uint64_t hash)
+{
+    uint64_t seen = 0;
+    unsigned steps = 0;
+    struct table_walk w = se__table_walk(t, hash);
+    do {
+        uint64_t match = se__table_walk_match(&w);
+        seen |= match << w.bucket * BUCKET_SLOTS;
+        cr_assert_leq(++steps, t->buckets);
+    } while (se__table_walk_on(&w));
+    return seen;
+}
+
+Test(table, a_walk_from_any_bucket_finds_all_that_lie_behind_it_and_ends)
+{
+    for (uint32_t buckets = 1; buckets <= 7; buckets++) {
+        for (uint32_t home = 0; home < buckets; home++) {
+            open_table(buckets);
+            uint64_t hash = hash_in(home, 7), all = 0;
+            cr_assert_eq(walked(hash), 0);
+            for (unsigned i = 0; i < buckets * BUCKET_SLOTS; i++) {
+                all |= UINT64_C(1) << se__table_insert(t, hash, WORD(i + 1));
+                cr_assert_eq(walked(hash) & all, all, "%u of %u, home %u", i, buckets, home);
+            }
+            close_table();
+        }
+    }
+}
+
+Test(table, a_walk_ends_where_nothing_went_past)
+{
+    open_table(7);
+    for (uint32_t bucket = 0; bucket < 7; bucket++)
+        for (unsigned i = 0; bucket != 4 && i < BUCKET_SLOTS + (bucket == 1); i++)
+            se__table_insert(t, hash_in(bucket, 7), WORD(i + 1));
+    for (uint32_t from = 0; from < 7; from++) {
+        struct table_walk w = se__table_walk(t, hash_in(from, 9));
+        bool on = se__table_walk_on(&w);
+        /* 1 to 3 have been passed by one that lies in 4 */
+        cr_assert_eq(on, from == 1 || from == 2, "from %u", from);
+        cr_assert(!on || w.bucket == from + 2);
+        cr_assert(!on || !se__table_walk_on(&w));
+    }
+    close_table();
+}
+
 Test(table, a_bucket_that_very_many_have_passed_stays_passed)
 {
     uint32_t slots[400];
@@ -249,6 +296,20 @@ Test(table, a_new_entry_did_not_come_back_late)
     se__table_erase(t, 7, slot);
     cr_assert_eq(se__table_insert(t, 9, WORD(2)), slot);
     cr_assert_not(se__table_take_late(t, slot));
+    close_table();
+}
+
+/* A table that is kept emptier has places for more ghosts than are wanted. */
+Test(table, ghosts_can_be_kept_to_the_first_buckets)
+{
+    open_table(64);
+    t->haunted = 8;
+    for (unsigned i = 0; i < 64; i++)
+        se__table_haunt(t, ghost_hash(i, 1, 100 + i));
+    unsigned left = 0;
+    for (unsigned i = 0; i < 64; i++)
+        left += se__table_haunted(t, ghost_hash(i, 1, 100 + i)) < GHOST_NONE;
+    cr_assert_eq(left, 8 * GHOST_DEPTH);
     close_table();
 }
 

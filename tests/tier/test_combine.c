@@ -37,6 +37,7 @@ static void answer_one(struct tier_read *read)
         .id = read->id, .id_len = read->id_len, .content = "x", .content_len = 1, .version = 1});
     MUST(read->item, "no memory");
     read->found = TIER_HIT;
+    se__tier_came(read);
 }
 
 static struct tier_reply read_fake(void *arg, struct tier_read *reads, size_t n,
@@ -152,14 +153,24 @@ struct caller {
     uint32_t time_ms;
     struct tier_reply reply;
     char words[64];
+    unsigned came; /* items that it was told of on its own thread */
+    uint64_t thread_id;
 };
 static struct caller callers[CALLERS];
 
 static void call(void *arg)
 {
     struct caller *c = arg;
+    c->thread_id = se__thread_id();
     c->reply = se__combine_read(combiner, c->reads, c->n, se__deadline_in(c->time_ms));
     snprintf(c->words, sizeof c->words, "%s", c->reply.fault == TIER_FINE ? "" : se_errmsg());
+}
+
+static void take_item(void *arg, se_item *item)
+{
+    struct caller *c = arg;
+    MUST(item && se__thread_id() == c->thread_id, "told of by another's thread");
+    c->came++;
 }
 
 static void start(unsigned who, size_t n, uint32_t time_ms)
@@ -168,7 +179,8 @@ static void start(unsigned who, size_t n, uint32_t time_ms)
     *c = (struct caller){.n = n, .time_ms = time_ms};
     for (size_t i = 0; i < n; i++) {
         snprintf(c->ids[i], sizeof c->ids[i], "%s%u-%zu", i % 4 == 3 ? "absent" : "id", who, i);
-        c->reads[i] = (struct tier_read){.id = c->ids[i], .id_len = strlen(c->ids[i])};
+        c->reads[i] = (struct tier_read){
+            .id = c->ids[i], .id_len = strlen(c->ids[i]), .on_item = take_item, .arg = c};
     }
     cr_assert_eq(se__thread_start(&c->thread, "caller", call, c), SE_OK);
 }
@@ -178,6 +190,7 @@ static void expect_items(struct caller *c)
     cr_assert_eq(c->reply.fault, TIER_FINE, "%s", c->words);
     for (size_t i = 0; i < c->n; i++) {
         cr_assert_eq(c->reads[i].id, c->ids[i]);
+        cr_assert(c->reads[i].on_item == take_item && c->reads[i].arg == c, "as it was asked");
         cr_assert_eq(c->reads[i].found, i % 4 == 3 ? TIER_ABSENT : TIER_HIT);
         if (c->reads[i].found == TIER_HIT)
             cr_assert_str_eq(se_item_id(c->reads[i].item), c->ids[i]);
@@ -224,6 +237,26 @@ Test(tier_combine, who_queues_shares_the_next_call)
     cr_assert_eq(be.calls, 2, "%u", be.calls);
     cr_assert_eq(be.ids, ids);
     cr_assert_eq(be.most, 1);
+}
+
+/* Who shares another's call may have left when his items come: he is told of none. */
+Test(tier_combine, only_the_one_who_leads_is_told_of_items_as_they_come)
+{
+    make(1, 100);
+    set_backend(true, TIER_FINE);
+    start(0, 3, PATIENCE_MS);
+    wait_until_inside(1);
+    start(1, 5, PATIENCE_MS);
+    wait_until_waiting(1);
+    start(2, 3, PATIENCE_MS);
+    wait_until_waiting(2);
+    set_backend(false, TIER_FINE);
+    for (unsigned i = 0; i < 3; i++)
+        expect_items(end(i));
+    cr_assert_eq(be.calls, 2);
+    cr_assert_eq(callers[0].came, 3);
+    cr_assert_eq(callers[1].came, 4, "%u of its five, one of which is absent", callers[1].came);
+    cr_assert_eq(callers[2].came, 0);
 }
 
 Test(tier_combine, a_call_asks_for_no_more_ids_than_it_may)
