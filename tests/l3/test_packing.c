@@ -513,10 +513,10 @@ static void work(void *arg)
         cr_assert_eq(se__packing_add(w->packing, FIRST + add, d->data, d->len), SE_OK);
         if (i % 16 == 0)
             cr_assert_eq(se__packing_use(w->packing, FIRST + add), SE_OK);
-        size_t len = packed_record(0, i * THREADS + w->seed, record), size;
+        size_t len = packed_record(0, i * THREADS + w->seed, record), size = 0;
         struct packer *k = se__packer_take(w->packing);
         struct packed packed;
-        const char *out;
+        const char *out = NULL;
         cr_assert(se__packer_reserve(k, len));
         cr_assert(se__pack(k, record, len, &packed));
         cr_assert_eq(unpack(k, w->packing, packed.encoding, packed.bytes, packed.len, &out, &size),
