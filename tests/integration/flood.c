@@ -101,19 +101,21 @@ static void read_hot(struct flood *f, unsigned i)
     se_item_release(item);
 }
 
-static void read_latest(struct flood *f)
+/* False: there is none yet. */
+static bool read_latest(struct flood *f)
 {
     char id[16];
     se_item *item;
     unsigned i = atomic_load(&f->latest);
     uint32_t known = atomic_load(&f->acked[i]);
     if (!known)
-        return;
+        return false;
     id_of(id, 'w', i);
     se_result r = se_get(f->e, id, &item);
     MUST(r == SE_OK, "%s: %d", id, r);
     MUST(number_of(item) >= known, "%s: %" PRIu32 " after %" PRIu32, id, number_of(item), known);
     se_item_release(item);
+    return true;
 }
 
 static void note_reads(struct flood *f, unsigned reads)
@@ -129,9 +131,7 @@ static void read_on(void *arg)
 {
     struct flood *f = arg;
     for (unsigned i = 1; atomic_load(&f->reading); i++) {
-        if (i % LATEST_EVERY == 0)
-            read_latest(f);
-        else
+        if (i % LATEST_EVERY != 0 || !read_latest(f))
             read_hot(f, i);
         if (i % NOTE_EVERY == 0)
             note_reads(f, NOTE_EVERY);
