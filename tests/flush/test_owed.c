@@ -78,9 +78,11 @@ Test(flush_owed, the_list_has_a_bound_and_takes_back)
 
 /* ---- from the worker ---- */
 
-static void miss_ten(struct rig *r, const struct rig_options *options)
+/* In one batch, however slow the machine: none leaves before the flush. */
+static void miss_ten(struct rig *r, struct rig_options options)
 {
-    rig_open(r, options);
+    options.age_ms_max = 60000;
+    rig_open(r, &options);
     fake_tier_fail(r->cache, FAKE_WRITE, 0, 1, TIMED_OUT);
     rig_put_many(r, 10);
     cr_assert(rig_flush(r));
@@ -92,9 +94,16 @@ static void await_suspects(struct rig *r, size_t n)
         cr_assert(se__deadline_left(end) > 0, "%zu suspects", se__suspects_count(r->suspects));
 }
 
+static void await_writes(struct rig *r, unsigned calls)
+{
+    for (uint64_t end = SOON; fake_tier_calls(r->cache, FAKE_WRITE) < calls; se__pause_ms(1))
+        cr_assert(se__deadline_left(end) > 0, "%u calls", (unsigned)calls);
+}
+
 Test(flush_owed, an_l2_that_is_well_again_gets_floors_for_what_it_missed)
 {
-    miss_ten(&rig, &(struct rig_options){.cache = true, .owed_max = 100});
+    miss_ten(&rig, (struct rig_options){.cache = true, .owed_max = 100});
+    await_writes(&rig, 2);
     await_suspects(&rig, 0);
     cr_assert_eq(fake_tier_calls(rig.cache, FAKE_WRITE), 2u);
     cr_assert_eq(fake_tier_rows(rig.cache), 10u);
@@ -112,7 +121,7 @@ Test(flush_owed, an_l2_that_is_well_again_gets_floors_for_what_it_missed)
 /* What did not get through says nothing: the suspicion stays, and it is tried again. */
 Test(flush_owed, floors_that_l2_does_not_take_end_no_suspicion)
 {
-    rig_open(&rig, &(struct rig_options){.cache = true, .owed_max = 100});
+    rig_open(&rig, &(struct rig_options){.cache = true, .age_ms_max = 60000, .owed_max = 100});
     fake_tier_fail(rig.cache, FAKE_WRITE, 0, 3, TIMED_OUT);
     rig_put_many(&rig, 10);
     cr_assert(rig_flush(&rig));
@@ -161,6 +170,7 @@ Test(flush_owed, what_is_newer_in_l2_stays)
     se_item *newer = rig_item("a", "newer", version + 1);
     fake_tier_plant(rig.cache, newer, RECORD_ITEM);
     cr_assert(rig_flush(&rig));
+    await_writes(&rig, 2);
     await_suspects(&rig, 0);
     enum record_kind kind;
     cr_assert_eq(fake_tier_version(rig.cache, "a", &kind), version + 1);
@@ -171,7 +181,7 @@ Test(flush_owed, what_is_newer_in_l2_stays)
 /* Right before the end: the next start has nothing to doubt. */
 Test(flush_owed, a_closing_worker_tells_l2_what_it_missed)
 {
-    miss_ten(&rig, &(struct rig_options){.cache = true, .owed_max = 100});
+    miss_ten(&rig, (struct rig_options){.cache = true, .owed_max = 100});
     cr_assert_eq(rig_stop(&rig, 60000), 0u);
     cr_assert_eq(se__suspects_count(rig.suspects), 0u);
     cr_assert_eq(fake_tier_rows(rig.cache), 10u);
@@ -190,7 +200,7 @@ Test(flush_owed, a_closing_worker_asks_an_unwell_l2_once)
 /* Whose id there was no room for stays a suspect. */
 Test(flush_owed, no_more_ids_are_kept_than_the_bound)
 {
-    miss_ten(&rig, &(struct rig_options){.cache = true, .owed_max = 4});
+    miss_ten(&rig, (struct rig_options){.cache = true, .owed_max = 4});
     await_suspects(&rig, 6);
     cr_assert_eq(rig_stop(&rig, 60000), 0u);
     cr_assert_eq(se__suspects_count(rig.suspects), 6u);
