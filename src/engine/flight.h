@@ -31,8 +31,7 @@ struct flights;
 /* One caller's part in a flight. `leads` and `ended` are for the caller to see, the rest is not. */
 struct seat {
     bool leads;
-    uint64_t
-        ended; /* the last moment at which a flight of this stripe had ended, when it was taken */
+    uint64_t ended;         /* when a flight of this stripe ended last, as the seat was taken */
     struct seat *next;      /* a leader's in its stripe; a follower's behind the leader's others */
     struct seat *followers; /* of a leader */
     struct seat *leader;    /* of a follower, until that has landed */

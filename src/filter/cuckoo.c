@@ -193,11 +193,6 @@ uint32_t se__cuckoo_buckets(const struct cuckoo *t)
     return t->buckets;
 }
 
-void se__cuckoo_prefetch(const struct cuckoo *t, uint64_t key)
-{
-    se__cuckoo_expect(t, t->buckets, key);
-}
-
 void se__cuckoo_expect(const struct cuckoo *t, uint32_t buckets, uint64_t key)
 {
     struct where w = where_among(buckets, key);

@@ -31,11 +31,10 @@ SE_NODISCARD struct cuckoo *se__cuckoo_new(uint64_t slots_min);
 void se__cuckoo_free(struct cuckoo *t); /* NULL is allowed */
 /* key: 64 well mixed bits, secret to whoever chooses the ids. */
 bool se__cuckoo_has(const struct cuckoo *t, uint64_t key);
-/* Has the processor fetch what a look at this key will need. */
 uint32_t se__cuckoo_buckets(const struct cuckoo *t);
-/* The same of a table that may have been freed, by its address and number of buckets alone. */
+/* Has the processor fetch what a look at this key will need, by the table's address and number of
+ * buckets alone: it may have been freed. */
 void se__cuckoo_expect(const struct cuckoo *t, uint32_t buckets, uint64_t key);
-void se__cuckoo_prefetch(const struct cuckoo *t, uint64_t key);
 /* PERHAPS: fingerprints moved all the time. Who would not add a key because it is there already needs
  * to know the difference. */
 enum cuckoo_look { CUCKOO_ABSENT, CUCKOO_PERHAPS, CUCKOO_FOUND };

@@ -144,12 +144,7 @@ bool se__filter_has(const struct filter *f, const char *id, size_t id_len)
 
 void se__filter_prefetch(const struct filter *f, const char *id, size_t id_len)
 {
-    struct filter_spot at = se__filter_spot(f, id, id_len);
-    struct epoch_place inside = se__epoch_enter(f->epochs);
-    struct pair pair = se__filter_pair(f, at.part);
-    if (pair.table)
-        se__cuckoo_prefetch(pair.table, at.key);
-    se__epoch_leave(inside);
+    se__filter_expect(f, se__filter_spot(f, id, id_len));
 }
 
 void se__filter_expect(const struct filter *f, struct filter_spot at)

@@ -28,8 +28,8 @@ struct batch_limits {
     size_t items_max, bytes_max;
     uint32_t age_ms_max;
     bool paced; /* nobody has asked for this very age: tuner.h chooses, up to it */
-    bool keep_items,
-        keep_bytes; /* somebody has asked for this very limit: else it chooses, up to it */
+    /* Somebody has asked for this very limit: else it chooses, up to it. */
+    bool keep_items, keep_bytes;
 };
 struct batch_queue {
     size_t items, bytes;

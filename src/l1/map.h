@@ -92,8 +92,8 @@ SE_NODISCARD se_result se__l1_prepare(struct l1 *map, size_t id_len, size_t item
  * without memory. The caller's until given to prepare_with, which takes it on success (NULL: it
  * allocates). */
 void *se__l1_entry_memory(struct l1 *map);
-void se__l1_entry_free(struct l1 *map,
-                       void *entry); /* that is still the caller's; NULL is allowed */
+/* For one that is still the caller's; NULL is allowed. */
+void se__l1_entry_free(struct l1 *map, void *entry);
 SE_NODISCARD se_result se__l1_prepare_with(struct l1 *map, size_t item_size, void *entry,
                                            struct l1_ticket *ticket);
 void se__l1_cancel(struct l1 *map, struct l1_ticket *ticket);
